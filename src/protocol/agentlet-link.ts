@@ -1,0 +1,134 @@
+import * as z from "zod";
+import { RunEnd } from "./outcome.ts";
+import { ProtocolVersion } from "./version.ts";
+
+const Size = { cols: z.int().min(1).max(1000), rows: z.int().min(1).max(1000) };
+const AttachId = z.string().regex(/^[0-9a-f]{16}$/);
+
+export const AgentState = z.enum([
+  "starting",
+  "busy",
+  "idle",
+  "permission",
+  "question",
+  "blocked",
+  "exited",
+  "unknown",
+]);
+export type AgentState = z.infer<typeof AgentState>;
+
+/** Which channel saw a state. What comes from inside zone A (hook, transcript, title, screen) is a claim. */
+export const StateChannel = z.enum(["process", "hook", "transcript", "title", "screen", "output"]);
+
+/** An event of a run, kept by the manager in `events.jsonl`. */
+export const AgentletEvent = z.discriminatedUnion("type", [
+  z.strictObject({
+    type: z.literal("state"),
+    time: z.iso.datetime(),
+    state: AgentState,
+    channel: StateChannel,
+    evidence: z.string().max(1024),
+    outputOffset: z.int().nonnegative().describe("bytes of PTY output before this"),
+  }),
+  z.strictObject({
+    type: z.literal("heartbeat"),
+    time: z.iso.datetime(),
+    outputOffset: z.int().nonnegative(),
+    lastOutputMsAgo: z.int().nonnegative().nullable(),
+    cpuMs: z.int().nonnegative().describe("CPU time of zone A's processes so far"),
+    memoryBytes: z.int().nonnegative(),
+    processes: z.int().nonnegative(),
+  }),
+  z.strictObject({
+    type: z.literal("notice"),
+    time: z.iso.datetime(),
+    message: z.string().max(4096),
+  }),
+  z
+    .strictObject({
+      type: z.literal("screen"),
+      time: z.iso.datetime(),
+      text: z.string().max(200_000),
+    })
+    .describe("the screen when the CLI is blocked by a dialog"),
+  z.strictObject({ type: z.literal("ended"), time: z.iso.datetime(), end: RunEnd }),
+]);
+export type AgentletEvent = z.infer<typeof AgentletEvent>;
+
+/**
+ * Agentlet to manager, WebSocket `/v1/runs/{run}/agentlet`, Bearer agentlet token. Text messages are JSON.
+ * Events carry a sequence number; the manager answers `event_ack` once they are on disk, and drops one it already has.
+ * `attach_output` goes as a binary message: 8 bytes attach id (raw), u64 little endian output offset, the bytes.
+ */
+export const AgentletMessage = z.discriminatedUnion("kind", [
+  z.strictObject({
+    kind: z.literal("hello"),
+    protocol: ProtocolVersion,
+    epoch: z.int().nonnegative(),
+  }),
+  z.strictObject({ kind: z.literal("event"), seq: z.int().positive(), event: AgentletEvent }),
+  z.strictObject({
+    kind: z.literal("attach_snapshot"),
+    attach: AttachId,
+    offset: z.int().nonnegative(),
+    ...Size,
+    data: z
+      .string()
+      .describe("bytes that repaint the screen; empty: the stream from offset follows"),
+  }),
+  z.strictObject({
+    kind: z.literal("attach_close"),
+    attach: AttachId,
+    reason: z.string().max(256),
+  }),
+]);
+export type AgentletMessage = z.infer<typeof AgentletMessage>;
+
+/** Manager to agentlet. */
+export const AgentletCommand = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("event_ack"), seq: z.int().nonnegative() }),
+  z.strictObject({ kind: z.literal("stop"), by: z.string().max(256) }),
+  z.strictObject({
+    kind: z.literal("attach_open"),
+    attach: AttachId,
+    write: z.boolean(),
+    fromOffset: z
+      .int()
+      .nonnegative()
+      .nullable()
+      .describe("stream from here if still held; null: snapshot first"),
+  }),
+  z.strictObject({
+    kind: z.literal("attach_input"),
+    attach: AttachId,
+    data: z.string().describe("base64 of the bytes typed"),
+  }),
+  z.strictObject({ kind: z.literal("attach_resize"), attach: AttachId, ...Size }),
+  z.strictObject({
+    kind: z.literal("attach_close"),
+    attach: AttachId,
+    reason: z.string().max(256),
+  }),
+]);
+export type AgentletCommand = z.infer<typeof AgentletCommand>;
+
+/**
+ * Person to manager, WebSocket `/v1/runs/{run}/attach?write=0|1&from=OFFSET`, operator token. The manager relays between this
+ * and the agentlet. Binary from the manager: u64 little endian output offset, then bytes. Binary from the person: bytes typed.
+ */
+export const AttachMessage = z.discriminatedUnion("kind", [
+  z.strictObject({
+    kind: z.literal("snapshot"),
+    offset: z.int().nonnegative(),
+    ...Size,
+    data: z.string(),
+  }),
+  z
+    .strictObject({ kind: z.literal("resize"), ...Size })
+    .describe("from the person: the window changed"),
+  z
+    .strictObject({ kind: z.literal("waiting"), message: z.string() })
+    .describe("the agentlet is not connected yet or again"),
+  z.strictObject({ kind: z.literal("ended"), reason: z.string() }),
+]);
+export type AttachMessage = z.infer<typeof AttachMessage>;

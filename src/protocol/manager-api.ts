@@ -1,0 +1,69 @@
+import * as z from "zod";
+import { SealedRecording } from "./child-status.ts";
+import { RunId } from "./ids.ts";
+import { CallOutcome, RunEnd } from "./outcome.ts";
+import { ProtocolVersion } from "./version.ts";
+
+/** `manager.json` in the data directory, 0600, held under `manager.lock`. */
+export const ManagerFile = z.strictObject({
+  protocol: ProtocolVersion,
+  pid: z.int().positive(),
+  port: z.int().min(1).max(65_535),
+  token: z.string().min(32).describe("operator token"),
+});
+export type ManagerFile = z.infer<typeof ManagerFile>;
+
+const TokenHash = z
+  .string()
+  .regex(/^[0-9a-f]{64}$/)
+  .describe("SHA-256 of the token, hex");
+
+/** `POST /v1/runs`: a supervisor announces a run. The manager keeps hashes, never tokens. */
+export const RegisterRun = z.strictObject({
+  protocol: ProtocolVersion,
+  run: RunId,
+  agent: z.string(),
+  runtime: z.string(),
+  mode: z.string(),
+  supervisorPid: z.int().positive(),
+  tools: z.array(z.string()),
+  terminal: z.strictObject({ cols: z.int(), rows: z.int() }),
+  interactive: z.boolean().describe("an attached viewer may write"),
+  tokenHashes: z.strictObject({ agentlet: TokenHash, recorder: TokenHash, runner: TokenHash }),
+});
+export type RegisterRun = z.infer<typeof RegisterRun>;
+
+export const RunPhase = z.enum(["starting", "running", "ending", "ended"]);
+export type RunPhase = z.infer<typeof RunPhase>;
+
+export const RunCall = z.strictObject({
+  tool: z.string(),
+  operation: z.string(),
+  outcome: CallOutcome,
+  durationMs: z.int().nonnegative(),
+});
+export type RunCall = z.infer<typeof RunCall>;
+
+/** `GET /v1/runs/{run}`, a row of `GET /v1/runs` (`{runs: [...]}`), and what `run.json` holds beside the token hashes. */
+export const RunInfo = z.strictObject({
+  run: RunId,
+  agent: z.string(),
+  runtime: z.string(),
+  mode: z.string(),
+  phase: RunPhase,
+  state: z.string().describe("last AgentState"),
+  startedAt: z.iso.datetime(),
+  endedAt: z.iso.datetime().nullable(),
+  terminal: z.strictObject({ cols: z.int(), rows: z.int() }),
+  interactive: z.boolean(),
+  supervisorPid: z.int().positive(),
+  end: RunEnd.nullable(),
+  recording: SealedRecording.extend({ path: z.string() }).nullable(),
+  committedBytes: z.int().nonnegative().describe("bytes of the recording that are durable so far"),
+  calls: z.array(RunCall),
+});
+export type RunInfo = z.infer<typeof RunInfo>;
+
+/** `POST /v1/runs/{run}/end` by the supervisor (operator token): the run is over and no process of it is left. */
+export const FinishRun = z.strictObject({ end: RunEnd, recording: SealedRecording.nullable() });
+export type FinishRun = z.infer<typeof FinishRun>;

@@ -1,0 +1,59 @@
+import * as z from "zod";
+import { ProtocolVersion } from "./version.ts";
+
+/**
+ * Recorder to manager, WebSocket `/v1/recordings/{session}`, `Authorization: Bearer <recorder token>`.
+ *
+ * Text messages are these JSON documents. Binary messages are appends: u64 little endian offset, then the bytes; taken only
+ * when the offset equals what the manager has committed. The manager answers with `committed` after fdatasync, and says
+ * it again every 5 s when idle. A message that was sent is not delivered; only `committed` counts.
+ */
+export const RecorderMessage = z.discriminatedUnion("kind", [
+  z.strictObject({
+    kind: z.literal("hello"),
+    protocol: ProtocolVersion,
+    epoch: z.int().nonnegative(),
+    bytes: z.int().nonnegative().describe("length of the spool"),
+  }),
+  z.strictObject({
+    kind: z.literal("end"),
+    bytes: z.int().nonnegative(),
+    sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  }),
+]);
+export type RecorderMessage = z.infer<typeof RecorderMessage>;
+
+export const RecordingReply = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("committed"), bytes: z.int().nonnegative() }),
+  z.strictObject({ kind: z.literal("verified"), bytes: z.int().nonnegative(), sha256: z.string() }),
+  z.strictObject({ kind: z.literal("mismatch"), bytes: z.int().nonnegative(), sha256: z.string() }),
+]);
+export type RecordingReply = z.infer<typeof RecordingReply>;
+
+/** WebSocket close codes of the manager; 1000 is a plain end. The reason is a short sentence. */
+export const CloseCode = {
+  badMessage: 4400,
+  unauthorized: 4401,
+  notFound: 4404,
+  fenced: 4409,
+  tooLarge: 4413,
+  protocolMismatch: 4426,
+  unavailable: 4503,
+} as const;
+
+/** At most this many bytes in one append, and this many unacknowledged in flight. */
+export const MAX_APPEND_BYTES = 256 * 1024;
+export const APPEND_WINDOW_BYTES = 1024 * 1024;
+
+export function encodeAppend(offset: number, bytes: Buffer): Buffer {
+  const message = Buffer.allocUnsafe(8 + bytes.length);
+  message.writeBigUInt64LE(BigInt(offset), 0);
+  bytes.copy(message, 8);
+  return message;
+}
+
+/** Null when the message is too short to be an append. */
+export function decodeAppend(message: Buffer): { offset: number; bytes: Buffer } | null {
+  if (message.length < 8) return null;
+  return { offset: Number(message.readBigUInt64LE(0)), bytes: message.subarray(8) };
+}

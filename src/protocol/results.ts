@@ -1,0 +1,78 @@
+import * as z from "zod";
+import { BoundaryVerdict } from "./audit.ts";
+import { Tier } from "./manifest.ts";
+import { RunCall } from "./manager-api.ts";
+import { CallOutcome, RunOutcome, RunReason } from "./outcome.ts";
+
+/** The last line of `agentkube run --json`. */
+export const RunResult = z.strictObject({
+  run: z.string(),
+  agent: z.string(),
+  outcome: RunOutcome,
+  reason: RunReason,
+  exitCode: z.int().nullable(),
+  signal: z.string().nullable(),
+  detail: z
+    .strictObject({ cause: z.string(), path: z.string().optional(), fix: z.string().optional() })
+    .optional(),
+  recording: z
+    .strictObject({ path: z.string(), bytes: z.int(), sha256: z.string(), verified: z.boolean() })
+    .nullable(),
+  calls: z.array(RunCall),
+  page: z.string().nullable(),
+});
+export type RunResult = z.infer<typeof RunResult>;
+
+/** The last line of `agentkube tool call --json`. */
+export const ToolCallResult = z.strictObject({
+  outcome: CallOutcome,
+  exitCode: z.int().nullable(),
+  stdout: z.string(),
+  stderr: z.string(),
+  tier: Tier.nullable(),
+  durationMs: z.int().nonnegative(),
+  detail: z
+    .strictObject({ cause: z.string(), path: z.string().optional(), fix: z.string().optional() })
+    .optional(),
+  requests: z.array(
+    z.strictObject({
+      credential: z.string().nullable(),
+      method: z.string(),
+      host: z.string(),
+      path: z.string(),
+      status: z.int().nullable(),
+      verdict: BoundaryVerdict,
+    }),
+  ),
+});
+export type ToolCallResult = z.infer<typeof ToolCallResult>;
+
+/** `agentkube recording verify --json`. */
+export const VerifyResult = z.strictObject({
+  ok: z.boolean(),
+  events: z.int().nonnegative(),
+  bytes: z.int().nonnegative(),
+  sha256: z.string(),
+  problems: z.array(z.strictObject({ line: z.int().nonnegative(), problem: z.string() })),
+});
+export type VerifyResult = z.infer<typeof VerifyResult>;
+
+/** `agentkube doctor --json`. */
+export const DoctorResult = z.strictObject({
+  tiers: z.array(
+    z.strictObject({
+      tier: Tier,
+      available: z.boolean(),
+      error: z.string().nullable(),
+      fix: z.string().nullable(),
+    }),
+  ),
+  runtimes: z.array(
+    z.strictObject({
+      runtime: z.string(),
+      found: z.string().nullable(),
+      version: z.string().nullable(),
+    }),
+  ),
+});
+export type DoctorResult = z.infer<typeof DoctorResult>;
