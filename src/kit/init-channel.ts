@@ -1,0 +1,141 @@
+import { closeSync } from "node:fs";
+import { constants } from "node:os";
+import { getSystemErrorName } from "node:util";
+import { type Watcher, native } from "./native.ts";
+import { PlatformError, errnoOf } from "./platform-error.ts";
+
+/** How a program under zone-init or tool-init ended. `failed`: it never ran; `lost`: its init is gone, so nobody knows. */
+export type ProgramExit =
+  | { kind: "exited"; code: number }
+  | { kind: "signalled"; signal: string }
+  | { kind: "failed"; errno: string; step: string }
+  | { kind: "lost" };
+
+export interface StartRequest {
+  id: number;
+  cwd: string;
+  argv: string[];
+  env: Record<string, string>;
+  cols: number;
+  rows: number;
+}
+
+export interface InitEvents {
+  onListener(port: number, descriptor: number): void;
+  onReady(): void;
+  /** `master` is the PTY master for zone-init, null for tool-init. */
+  onStarted(id: number, pid: number, master: number | null): void;
+  onEnded(id: number, exit: ProgramExit): void;
+  /** The init is gone. The last event. */
+  onClosed(): void;
+}
+
+/** The largest request, argv and environment together; `MAX_REQUEST` in src/native/init.h. */
+const MAX_REQUEST_BYTES = 192 * 1024;
+const SIGNAL_NAMES = new Map(
+  Object.entries(constants.signals).map(([name, number]) => [number, name]),
+);
+
+/** Our end of the control socket of a zone-init or tool-init; docs/architecture.md has the messages. */
+export class InitChannel {
+  readonly #socket: number;
+  readonly #watcher: Watcher;
+  readonly #events: InitEvents;
+  #closed = false;
+
+  constructor(socket: number, events: InitEvents) {
+    this.#socket = socket;
+    this.#events = events;
+    this.#watcher = new (native().Watcher)(socket, () => this.#receive());
+    this.#watcher.watch(1);
+  }
+
+  /** Asks for a program. Throws `PlatformError` `request_too_large` above 192 KiB of argv and environment. */
+  start(request: StartRequest): void {
+    const head = Buffer.alloc(9);
+    head.write("S", 0, "latin1");
+    head.writeUInt32LE(request.id, 1);
+    head.writeUInt16LE(request.cols, 5);
+    head.writeUInt16LE(request.rows, 7);
+    const variables = Object.entries(request.env).map(([name, value]) => `${name}=${value}`);
+    const words = [request.cwd, String(request.argv.length), ...request.argv, ...variables];
+    if (words.some((word) => word.includes("\0"))) {
+      throw new PlatformError(
+        "bad_argument",
+        "Expected arguments and environment without NUL bytes",
+      );
+    }
+    const message = Buffer.concat([head, ...words.map((word) => Buffer.from(`${word}\0`))]);
+    if (message.length > MAX_REQUEST_BYTES) {
+      throw new PlatformError(
+        "request_too_large",
+        `Arguments and environment are ${message.length} bytes; expected at most ${MAX_REQUEST_BYTES}`,
+        { fix: "give long text in a file" },
+      );
+    }
+    native().send(this.#socket, message);
+  }
+
+  /** Signals every process of the namespace but its init. Does nothing once the init is gone. */
+  signalAll(signal: number): void {
+    if (this.#closed) return;
+    const message = Buffer.alloc(5);
+    message.write("K", 0, "latin1");
+    message.writeUInt32LE(signal, 1);
+    try {
+      native().send(this.#socket, message);
+    } catch (error) {
+      if (errnoOf(error) !== "EPIPE") throw error;
+    }
+  }
+
+  /** Closes our end, which ends the init and its namespace. Safe to call twice. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#watcher.close();
+    closeSync(this.#socket);
+    this.#events.onClosed();
+  }
+
+  #receive(): void {
+    while (!this.#closed) {
+      const message = native().receive(this.#socket);
+      if (message === null) return;
+      if (message.data.length === 0) return this.close();
+      this.#dispatch(message.data, message.descriptors);
+    }
+  }
+
+  #dispatch(data: Buffer, descriptors: number[]): void {
+    const kind = String.fromCharCode(data[0] ?? 0);
+    const [descriptor] = descriptors;
+    if (kind === "L" && data.length === 3 && descriptor !== undefined) {
+      this.#events.onListener(data.readUInt16LE(1), descriptor);
+    } else if (kind === "R") {
+      this.#events.onReady();
+    } else if (kind === "P" && data.length === 9) {
+      this.#events.onStarted(data.readUInt32LE(1), data.readUInt32LE(5), descriptor ?? null);
+    } else if (kind === "X" && data.length === 9) {
+      this.#events.onEnded(data.readUInt32LE(1), exitOf(data.readUInt32LE(5)));
+    } else if (kind === "E" && data.length > 9) {
+      const errno = getSystemErrorName(-data.readUInt32LE(5));
+      this.#events.onEnded(data.readUInt32LE(1), {
+        kind: "failed",
+        errno,
+        step: data.toString("latin1", 9),
+      });
+    } else {
+      // Only our own program speaks here; anything else means it is not what we started.
+      for (const stray of descriptors) closeSync(stray);
+      this.close();
+    }
+  }
+}
+
+/** The raw status of waitpid(2). */
+function exitOf(status: number): ProgramExit {
+  const signal = status & 0x7f;
+  if (signal === 0) return { kind: "exited", code: (status >> 8) & 0xff };
+  return { kind: "signalled", signal: SIGNAL_NAMES.get(signal) ?? `SIG${signal}` };
+}

@@ -1,0 +1,62 @@
+import { readFile, readdir } from "node:fs/promises";
+
+/** What a process and all its descendants use now. Processes that end while we look are left out. */
+export interface TreeUsage {
+  pids: number[];
+  memoryBytes: number;
+  cpuMs: number;
+}
+
+const PAGE_BYTES = 4096;
+const MS_PER_TICK = 10;
+
+/**
+ * Sums resident memory and CPU time over `root` and its descendants, from /proc. A child of a dead parent belongs to the
+ * init of its pid namespace, so a sandbox's tree is whole. Costs about 0.1 ms a process.
+ * Shared pages count once for each process that maps them: an upper bound.
+ */
+export async function processTree(root: number): Promise<TreeUsage> {
+  const usage: TreeUsage = { pids: [], memoryBytes: 0, cpuMs: 0 };
+  const open = [root];
+  for (let pid = open.pop(); pid !== undefined; pid = open.pop()) {
+    const [stat, children] = await Promise.all([readText(`/proc/${pid}/stat`), childrenOf(pid)]);
+    if (stat === null) continue;
+    // The name may hold spaces and parentheses; the fields after the last one are numbers. See proc_pid_stat(5).
+    const fields = stat
+      .slice(stat.lastIndexOf(")") + 2)
+      .split(" ")
+      .map(Number);
+    usage.pids.push(pid);
+    usage.cpuMs += ((fields[11] ?? 0) + (fields[12] ?? 0)) * MS_PER_TICK;
+    usage.memoryBytes += (fields[21] ?? 0) * PAGE_BYTES;
+    open.push(...children);
+  }
+  return usage;
+}
+
+/** The children of every thread: a Go program forks from any of them. Empty when the process is gone. */
+export async function childrenOf(pid: number): Promise<number[]> {
+  let threads: string[];
+  try {
+    threads = await readdir(`/proc/${pid}/task`);
+  } catch {
+    return [];
+  }
+  const lists = await Promise.all(
+    threads.map((thread) => readText(`/proc/${pid}/task/${thread}/children`)),
+  );
+  return lists.flatMap((list) =>
+    (list ?? "")
+      .split(" ")
+      .filter((word) => word !== "")
+      .map(Number),
+  );
+}
+
+async function readText(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, "latin1");
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,106 @@
+import { type ByteAutomaton, buildByteAutomaton } from "./byte-automaton.ts";
+import { formsOfSecret } from "./secret-forms.ts";
+
+const MASK = 0x2a;
+
+/** Every form of a set of secrets, compiled once and shared by any number of redactors. */
+export interface RedactionTable {
+  readonly automaton: ByteAutomaton;
+}
+
+export interface RedactionOptions {
+  /** texts that hold a secret in a form of their own, such as the base64 of `user:secret`; no windows of them are masked */
+  extraForms?: Buffer[];
+}
+
+/** Compiles the forms of these secrets. Costs about a millisecond a secret, so keep the table. */
+export function compileRedaction(
+  secrets: readonly Buffer[],
+  options: RedactionOptions = {},
+): RedactionTable {
+  const forms = [
+    ...secrets.flatMap((secret) => formsOfSecret(secret, { windows: true })),
+    ...(options.extraForms ?? []).flatMap((form) => formsOfSecret(form, { windows: false })),
+  ];
+  const distinct = new Map(forms.map((form) => [form.toString("latin1"), form]));
+  return { automaton: buildByteAutomaton([...distinct.values()]) };
+}
+
+/**
+ * Masks secrets in a stream, in any rendering and across any split, and holds back only bytes that can still become a match.
+ * A secret is replaced by as many `*` as it has bytes: lengths survive, so Content-Length, frames, terminal columns and JSON do too.
+ */
+export class Redactor {
+  readonly #automaton: ByteAutomaton;
+  /** bytes read and not yet given out; masked ones are masked already */
+  #held: Buffer = Buffer.alloc(0);
+  #state = 0;
+  /** absolute offset of the first held byte */
+  #offset = 0;
+  /** the last run of masked bytes, as absolute offsets */
+  #maskFrom = 0;
+  #maskTo = 0;
+  #masked = 0;
+
+  constructor(secrets: readonly Buffer[] | RedactionTable, options: RedactionOptions = {}) {
+    const table = "automaton" in secrets ? secrets : compileRedaction(secrets, options);
+    this.#automaton = table.automaton;
+  }
+
+  /** How many secrets (or parts of one) were masked so far. */
+  get masked(): number {
+    return this.#masked;
+  }
+
+  /** Takes the next bytes, gives those that are decided. The chunk is not changed. */
+  push(chunk: Buffer): Buffer {
+    const { dense, denseCount, chainByte, chainNext, fail, matchLength, depth } = this.#automaton;
+    const start = this.#held.length;
+    const bytes = start === 0 ? Buffer.from(chunk) : Buffer.concat([this.#held, chunk]);
+    let state = this.#state;
+    for (let index = start; index < bytes.length; index++) {
+      const byte = bytes[index] as number;
+      while (state >= denseCount && chainByte[state] !== byte) state = fail[state] as number;
+      state = (state >= denseCount ? chainNext[state] : dense[(state << 8) | byte]) as number;
+      if (matchLength[state] !== 0) this.#mask(bytes, index + 1, matchLength[state] as number);
+    }
+    this.#state = state;
+    const keep = this.#undecided(this.#offset + bytes.length, depth[state] as number);
+    const out = bytes.subarray(0, bytes.length - keep);
+    this.#held = Buffer.from(bytes.subarray(bytes.length - keep));
+    this.#offset += out.length;
+    return out;
+  }
+
+  /** Gives what was held back, at the end of the stream. The redactor may then be used for another one. */
+  end(): Buffer {
+    const rest = this.#held;
+    this.#held = Buffer.alloc(0);
+    this.#state = 0;
+    this.#offset += rest.length;
+    return rest;
+  }
+
+  #mask(bytes: Buffer, end: number, length: number): void {
+    const to = this.#offset + end;
+    const from = to - length;
+    if (from >= this.#maskTo) this.#masked += 1;
+    // A match may begin before the last one did: then the runs join.
+    this.#maskFrom = from > this.#maskTo ? from : Math.min(this.#maskFrom, from);
+    this.#maskTo = to;
+    // What lies before these bytes was given out as mask already.
+    bytes.fill(MASK, Math.max(0, end - length), end);
+  }
+
+  /** Bytes that begin a pattern must wait, except a masked run at their front: it looks the same whatever follows. */
+  #undecided(end: number, depth: number): number {
+    const from = end - depth;
+    return from >= this.#maskFrom && from < this.#maskTo ? end - this.#maskTo : depth;
+  }
+}
+
+/** Masks a whole text or body at once. */
+export function redactAll(secrets: readonly Buffer[] | RedactionTable, bytes: Buffer): Buffer {
+  const redactor = new Redactor(secrets);
+  return Buffer.concat([redactor.push(bytes), redactor.end()]);
+}

@@ -1,0 +1,325 @@
+import { PlatformError } from "./platform-error.ts";
+
+/**
+ * Seccomp filters as data, compiled to classic BPF (seccomp(2), linux/filter.h). Default is allow: what is listed is refused.
+ * Foreign system call tables (32-bit, x32) kill the process, so that a rule cannot be dodged by another number.
+ */
+export type SeccompProfile = "zone" | "tool";
+
+const ERRNO = { EPERM: 1, ENOSYS: 38, EOPNOTSUPP: 95 } as const;
+type Refusal = keyof typeof ERRNO;
+
+/** System call numbers: x64 and arm64; null where the architecture does not have it. */
+const NUMBERS = {
+  ptrace: [101, 117],
+  process_vm_readv: [310, 270],
+  process_vm_writev: [311, 271],
+  pidfd_getfd: [438, 438],
+  kcmp: [312, 272],
+  mount: [165, 40],
+  umount2: [166, 39],
+  fsopen: [430, 430],
+  fsconfig: [431, 431],
+  fsmount: [432, 432],
+  fspick: [433, 433],
+  move_mount: [429, 429],
+  mount_setattr: [442, 442],
+  open_tree: [428, 428],
+  pivot_root: [155, 41],
+  chroot: [161, 51],
+  setns: [308, 268],
+  unshare: [272, 97],
+  bpf: [321, 280],
+  perf_event_open: [298, 241],
+  userfaultfd: [323, 282],
+  keyctl: [250, 219],
+  add_key: [248, 217],
+  request_key: [249, 218],
+  kexec_load: [246, 104],
+  kexec_file_load: [320, 294],
+  init_module: [175, 105],
+  finit_module: [313, 273],
+  delete_module: [176, 106],
+  name_to_handle_at: [303, 264],
+  open_by_handle_at: [304, 265],
+  swapon: [167, 224],
+  swapoff: [168, 225],
+  acct: [163, 89],
+  quotactl: [179, 60],
+  quotactl_fd: [443, 443],
+  reboot: [169, 142],
+  settimeofday: [164, 170],
+  clock_settime: [227, 112],
+  iopl: [172, null],
+  ioperm: [173, null],
+  modify_ldt: [154, null],
+  personality: [135, 92],
+  fanotify_init: [300, 262],
+  lookup_dcookie: [212, 18],
+  move_pages: [279, 239],
+  migrate_pages: [256, 238],
+  mbind: [237, 235],
+  set_mempolicy: [238, 237],
+  set_mempolicy_home_node: [450, 450],
+  vmsplice: [278, 75],
+  io_uring_setup: [425, 425],
+  io_uring_enter: [426, 426],
+  io_uring_register: [427, 427],
+  clone: [56, 220],
+  clone3: [435, 435],
+  socket: [41, 198],
+  ioctl: [16, 29],
+  chmod: [90, null],
+  fchmod: [91, 52],
+  fchmodat: [268, 53],
+  fchmodat2: [452, 452],
+  open: [2, null],
+  openat: [257, 56],
+  openat2: [437, 437],
+  creat: [85, null],
+  mknod: [133, null],
+  mknodat: [259, 33],
+  setxattr: [188, 5],
+  lsetxattr: [189, 6],
+  fsetxattr: [190, 7],
+  setxattrat: [463, 463],
+  syslog: [103, 116],
+  vhangup: [153, 58],
+  uselib: [134, null],
+  memfd_secret: [447, 447],
+} as const satisfies Record<string, readonly [number | null, number | null]>;
+type Syscall = keyof typeof NUMBERS;
+
+/** When a rule refuses. Arguments are compared by their low 32 bits, which is what the kernel uses of these. */
+type Condition =
+  | { kind: "always" }
+  | { kind: "anyBit"; argument: number; bits: number }
+  | { kind: "isOneOf"; argument: number; values: number[] }
+  | { kind: "isNoneOf"; argument: number; mask?: number; values: number[] }
+  | { kind: "createsWithBits"; flags: number; mode: number; bits: number };
+
+interface Rule {
+  call: Syscall;
+  refusal: Refusal;
+  when: Condition;
+}
+
+const ALWAYS: Condition = { kind: "always" };
+const SET_ID_BITS = 0o6000;
+const NEW_NAMESPACES = 0x7e02_0000;
+const AF = { unix: 1, inet: 2, inet6: 10, netlink: 16 };
+const TIOCSTI = 0x5412;
+const TIOCLINUX = 0x541c;
+
+function refuse(calls: Syscall[], refusal: Refusal, when: Condition = ALWAYS): Rule[] {
+  return calls.map((call) => ({ call, refusal, when }));
+}
+
+/**
+ * For both profiles. Mode bits 06000 and extended attributes (file capabilities) are refused because a file of the workspace
+ * belongs on disk to the user, or root: such a file would give its owner's power to whoever runs it on the host.
+ * openat2 and io_uring carry their arguments in memory, where a filter cannot see them.
+ */
+const COMMON: Rule[] = [
+  {
+    call: "openat",
+    refusal: "EPERM",
+    when: { kind: "createsWithBits", flags: 2, mode: 3, bits: SET_ID_BITS },
+  },
+  {
+    call: "open",
+    refusal: "EPERM",
+    when: { kind: "createsWithBits", flags: 1, mode: 2, bits: SET_ID_BITS },
+  },
+  ...refuse(["openat2", "io_uring_setup", "io_uring_enter", "io_uring_register"], "ENOSYS"),
+  ...refuse(["creat", "chmod", "fchmod"], "EPERM", {
+    kind: "anyBit",
+    argument: 1,
+    bits: SET_ID_BITS,
+  }),
+  ...refuse(["fchmodat", "fchmodat2"], "EPERM", { kind: "anyBit", argument: 2, bits: SET_ID_BITS }),
+  { call: "mknod", refusal: "EPERM", when: { kind: "anyBit", argument: 1, bits: SET_ID_BITS } },
+  { call: "mknodat", refusal: "EPERM", when: { kind: "anyBit", argument: 2, bits: SET_ID_BITS } },
+  ...refuse(["setxattr", "lsetxattr", "fsetxattr", "setxattrat"], "EOPNOTSUPP"),
+  // Typing into the terminal of whoever started us (CVE-2017-5226).
+  ...refuse(["ioctl"], "EPERM", { kind: "isOneOf", argument: 1, values: [TIOCSTI, TIOCLINUX] }),
+  // The kernel's keyrings are not part of any namespace; the others reach what no sandbox needs.
+  ...refuse(["keyctl", "add_key", "request_key"], "EPERM"),
+  ...refuse(["bpf", "perf_event_open", "userfaultfd", "kexec_load", "kexec_file_load"], "EPERM"),
+  ...refuse(
+    ["init_module", "finit_module", "delete_module", "open_by_handle_at", "swapon", "swapoff"],
+    "EPERM",
+  ),
+  ...refuse(
+    ["acct", "quotactl", "quotactl_fd", "reboot", "settimeofday", "clock_settime"],
+    "EPERM",
+  ),
+  ...refuse(
+    ["iopl", "ioperm", "lookup_dcookie", "syslog", "vhangup", "uselib", "fanotify_init"],
+    "EPERM",
+  ),
+];
+
+const PROFILES: Record<SeccompProfile, Rule[]> = {
+  // The agent's own sandboxes and debuggers must work: namespaces, mounts and ptrace stay allowed. VSOCK is not namespaced.
+  zone: [
+    ...COMMON,
+    ...refuse(["socket"], "EPERM", {
+      kind: "isNoneOf",
+      argument: 0,
+      values: [AF.unix, AF.inet, AF.inet6, AF.netlink],
+    }),
+  ],
+  tool: [
+    ...COMMON,
+    ...refuse(["socket"], "EPERM", { kind: "isNoneOf", argument: 0, values: [AF.inet, AF.inet6] }),
+    ...refuse(["socket"], "EPERM", { kind: "isNoneOf", argument: 1, mask: 0xf, values: [1, 2] }),
+    ...refuse(["clone"], "EPERM", { kind: "anyBit", argument: 0, bits: NEW_NAMESPACES }),
+    // libc falls back to clone, whose flags can be seen.
+    ...refuse(["clone3"], "ENOSYS"),
+    ...refuse(
+      ["unshare", "setns", "mount", "umount2", "fsopen", "fsconfig", "fsmount", "fspick"],
+      "EPERM",
+    ),
+    ...refuse(
+      ["move_mount", "mount_setattr", "open_tree", "pivot_root", "chroot", "name_to_handle_at"],
+      "EPERM",
+    ),
+    ...refuse(
+      ["ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "modify_ldt"],
+      "EPERM",
+    ),
+    ...refuse(
+      ["move_pages", "migrate_pages", "mbind", "set_mempolicy", "set_mempolicy_home_node"],
+      "EPERM",
+    ),
+    ...refuse(["vmsplice", "memfd_secret"], "EPERM"),
+    {
+      call: "personality",
+      refusal: "EPERM",
+      when: { kind: "isNoneOf", argument: 0, values: [0, 0xffff_ffff] },
+    },
+  ],
+};
+
+const ARCHITECTURES = {
+  x64: { audit: 0xc000_003e, column: 0 },
+  arm64: { audit: 0xc000_00b7, column: 1 },
+} as const;
+export type SeccompArchitecture = keyof typeof ARCHITECTURES;
+
+const ALLOW = 0x7fff_0000;
+const KILL_PROCESS = 0x8000_0000;
+const FAIL = 0x0005_0000;
+const OPENS_NEW = 0x40 | 0x40_0000;
+const OP = {
+  load: 0x20,
+  equal: 0x15,
+  atLeast: 0x35,
+  anyBit: 0x45,
+  and: 0x54,
+  return: 0x06,
+} as const;
+
+interface Instruction {
+  op: number;
+  ifTrue: number;
+  ifFalse: number;
+  value: number;
+}
+
+const load = (offset: number): Instruction => ({
+  op: OP.load,
+  ifTrue: 0,
+  ifFalse: 0,
+  value: offset,
+});
+const loadArgument = (index: number): Instruction => load(16 + 8 * index);
+const give = (action: number): Instruction => ({
+  op: OP.return,
+  ifTrue: 0,
+  ifFalse: 0,
+  value: action,
+});
+const jump = (op: number, value: number, ifTrue: number, ifFalse: number): Instruction => ({
+  op,
+  ifTrue,
+  ifFalse,
+  value,
+});
+
+/** Compiles a profile to the bytes that seccomp and bubblewrap's `--seccomp` take. Throws on an unknown architecture. */
+export function compileSeccomp(
+  profile: SeccompProfile,
+  architecture: string = process.arch,
+): Buffer {
+  if (!(architecture in ARCHITECTURES)) {
+    throw new PlatformError(
+      "sandbox_unavailable",
+      `No seccomp filter for processor architecture "${architecture}"; expected x64 or arm64`,
+    );
+  }
+  const { audit, column } = ARCHITECTURES[architecture as SeccompArchitecture];
+  const program: Instruction[] = [
+    load(4),
+    jump(OP.equal, audit, 1, 0),
+    give(KILL_PROCESS),
+    load(0),
+  ];
+  if (column === 0) program.push(jump(OP.atLeast, 0x4000_0000, 0, 1), give(KILL_PROCESS));
+  for (const [call, rules] of Map.groupBy(PROFILES[profile], (rule) => rule.call)) {
+    const number = NUMBERS[call][column];
+    if (number === null) continue;
+    const body = [...rules.flatMap(bodyOf), give(ALLOW)];
+    program.push(jump(OP.equal, number, 0, body.length), ...body);
+  }
+  program.push(give(ALLOW));
+  return encode(program);
+}
+
+/** Instructions that refuse when the condition holds, and fall through when it does not. */
+function bodyOf(rule: Rule): Instruction[] {
+  const refusal = give(FAIL | ERRNO[rule.refusal]);
+  const { when } = rule;
+  switch (when.kind) {
+    case "always":
+      return [refusal];
+    case "anyBit":
+      return [loadArgument(when.argument), jump(OP.anyBit, when.bits, 0, 1), refusal];
+    case "isOneOf":
+      return [
+        loadArgument(when.argument),
+        ...when.values.flatMap((value) => [jump(OP.equal, value, 0, 1), refusal]),
+      ];
+    case "isNoneOf": {
+      const masked = when.mask === undefined ? [] : [jump(OP.and, when.mask, 0, 0)];
+      const tests = when.values.map((value, index) =>
+        jump(OP.equal, value, when.values.length - index, 0),
+      );
+      return [loadArgument(when.argument), ...masked, ...tests, refusal];
+    }
+    case "createsWithBits":
+      return [
+        loadArgument(when.flags),
+        jump(OP.anyBit, OPENS_NEW, 0, 3),
+        loadArgument(when.mode),
+        jump(OP.anyBit, when.bits, 0, 1),
+        refusal,
+      ];
+    default:
+      return when satisfies never;
+  }
+}
+
+function encode(program: Instruction[]): Buffer {
+  const bytes = Buffer.alloc(program.length * 8);
+  program.forEach((instruction, index) => {
+    if (instruction.ifTrue > 255 || instruction.ifFalse > 255)
+      throw new RangeError("Seccomp jump is too long");
+    bytes.writeUInt16LE(instruction.op, index * 8);
+    bytes.writeUInt8(instruction.ifTrue, index * 8 + 2);
+    bytes.writeUInt8(instruction.ifFalse, index * 8 + 3);
+    bytes.writeUInt32LE(instruction.value >>> 0, index * 8 + 4);
+  });
+  return bytes;
+}

@@ -1,0 +1,120 @@
+// zone-init: pid 1 of zone A. Opens pseudo-terminals in the sandbox's own devpts, starts a program as session leader on
+// each, hands the master out, reaps whatever dies, and reports the raw wait status of what it started.
+// Outside a pid namespace (a container that is the zone) it works as a subreaper.
+//
+//   zone-init [--listen PORT]... [--processes N]
+#include "init.h"
+#include <sys/ioctl.h>
+#include <termios.h>
+
+enum { MAX_PROGRAMS = 64 };
+
+struct program {
+  pid_t pid;
+  uint32_t id;
+};
+static struct program programs[MAX_PROGRAMS];
+
+static struct program *free_slot(void) {
+  for (int i = 0; i < MAX_PROGRAMS; i++)
+    if (programs[i].pid == 0) return &programs[i];
+  return NULL;
+}
+
+/** A terminal as a person would find it, but without flow control: a Ctrl-S typed early must not freeze the program. */
+static int open_terminal(const struct request *request, int *terminal) {
+  int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (master < 0 || unlockpt(master) != 0) return -1;
+  *terminal = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+  struct termios modes;
+  struct winsize size = {.ws_col = request->cols, .ws_row = request->rows};
+  if (*terminal < 0 || tcgetattr(*terminal, &modes) != 0) return -1;
+  modes.c_iflag &= ~(tcflag_t)(IXON | IXANY | IXOFF);
+  modes.c_iflag |= IUTF8;
+  if (tcsetattr(*terminal, TCSANOW, &modes) != 0 || ioctl(*terminal, TIOCSWINSZ, &size) != 0) return -1;
+  if (fcntl(master, F_SETFL, O_RDWR | O_NONBLOCK) != 0) return -1;
+  return master;
+}
+
+static void start(const struct request *request) {
+  struct program *slot = free_slot();
+  int terminal = -1, failure[2] = {-1, -1};
+  if (slot == NULL) {
+    tell_failure(request->id, EAGAIN, "start");
+    return;
+  }
+  int master = open_terminal(request, &terminal);
+  if (master < 0 || pipe2(failure, O_CLOEXEC) != 0) {
+    tell_failure(request->id, (uint32_t)errno, "openpt");
+    if (terminal >= 0) close(terminal);
+    if (master >= 0) close(master);
+    return;
+  }
+  pid_t pid = fork();
+  if (pid == 0) {
+    if (setsid() < 0 || ioctl(terminal, TIOCSCTTY, 0) != 0) child_failed(failure[1], "setsid");
+    for (int fd = 0; fd < 3; fd++)
+      if (dup2(terminal, fd) != fd) child_failed(failure[1], "dup2");
+    become(request, failure[1]);
+  }
+  int code = errno;
+  close(failure[1]);
+  close(terminal);
+  if (pid < 0) {
+    tell_failure(request->id, (uint32_t)code, "fork");
+    close(failure[0]);
+  } else if (has_started(request->id, failure[0])) {
+    *slot = (struct program){.pid = pid, .id = request->id};
+    tell_numbers('P', request->id, (uint32_t)pid, master);
+  }
+  close(master);
+}
+
+static void signal_all(int number) {
+  if (getpid() == 1) {
+    kill(-1, number);
+    return;
+  }
+  // Not alone in this pid namespace: only the sessions that were started here.
+  for (int i = 0; i < MAX_PROGRAMS; i++)
+    if (programs[i].pid != 0) kill(-programs[i].pid, number);
+}
+
+static void reap(void) {
+  int status;
+  pid_t pid;
+  while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+    for (int i = 0; i < MAX_PROGRAMS; i++)
+      if (programs[i].pid == pid) {
+        programs[i].pid = 0;
+        tell_numbers('X', programs[i].id, (uint32_t)status, -1);
+      }
+}
+
+int main(int argc, char **argv) {
+  int children = begin();
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (strcmp(argv[i], "--listen") == 0) offer_listener((uint16_t)atoi(argv[i + 1]));
+    else if (strcmp(argv[i], "--processes") == 0) limit(RLIMIT_NPROC, "processes", argv[i + 1]);
+    else {
+      errno = EINVAL;
+      fault(argv[i]);
+    }
+  }
+  tell("R", 1, -1);
+  static char message[MAX_REQUEST + 1];
+  static struct request request;
+  for (;;) {
+    size_t length = wait_for(children, message, MAX_REQUEST);
+    if (length == 0) reap();
+    else if (parse_request(message, length, &request)) start(&request);
+    else if (length == 5 && message[0] == 'K') {
+      uint32_t number;
+      memcpy(&number, message + 1, 4);
+      signal_all((int)number);
+    } else {
+      errno = EPROTO;
+      fault("control message");
+    }
+  }
+}

@@ -1,0 +1,325 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync, chmodSync } from "node:fs";
+import { createServer } from "node:net";
+import { once } from "node:events";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite, test } from "node:test";
+import { text } from "node:stream/consumers";
+import timers from "node:timers/promises";
+import { native } from "../../src/kit/native.ts";
+import { processTree } from "../../src/kit/process-tree.ts";
+import { type SandboxPlan, openSandbox, setSandboxSearchPath } from "../../src/kit/sandbox.ts";
+
+const never = new AbortController().signal;
+
+function toolPlan(script: string, more: Partial<SandboxPlan> = {}): SandboxPlan {
+  return {
+    init: "tool-init",
+    initArgs: [],
+    argv: ["/bin/sh", "-c", script],
+    hostname: "tool",
+    network: "own",
+    nestedUserNamespaces: false,
+    readOnlyProc: true,
+    systemTree: true,
+    binds: [],
+    files: [],
+    tmpfs: [{ path: "/tmp", bytes: 16 * 1024 * 1024 }],
+    cwd: "/tmp",
+    env: { PATH: "/usr/bin:/bin", HOME: "/tmp", LANG: "C.UTF-8" },
+    processes: 64,
+    seccomp: "tool",
+    ...more,
+  };
+}
+
+function zonePlan(more: Partial<SandboxPlan> = {}): SandboxPlan {
+  const plan = toolPlan("", {
+    init: "zone-init",
+    argv: [],
+    nestedUserNamespaces: true,
+    readOnlyProc: false,
+    seccomp: "zone",
+  });
+  return {
+    ...plan,
+    tmpfs: [...plan.tmpfs, { path: "/home/agent", bytes: 1 << 20 }],
+    processes: 256,
+    ...more,
+  };
+}
+
+async function runTool(script: string, more: Partial<SandboxPlan> = {}) {
+  await using sandbox = await openSandbox(
+    toolPlan(script, more),
+    { stdin: "ignore", stdout: "pipe", stderr: "pipe" },
+    never,
+  );
+  const [stdout, stderr, exit] = await Promise.all([
+    text(sandbox.stdout!),
+    text(sandbox.stderr!),
+    sandbox.toolExit,
+  ]);
+  return { stdout, stderr, exit };
+}
+
+/** Reads a PTY master until the program has ended and nothing is left. */
+async function readTerminal(master: number, exited: Promise<unknown>): Promise<string> {
+  const buffer = Buffer.alloc(65536);
+  let output = "";
+  let ended = false;
+  void exited.then(() => (ended = true));
+  for (;;) {
+    const count = native().read(master, buffer, 0, buffer.length);
+    if (count > 0) output += buffer.toString("utf8", 0, count);
+    else if (count === -5 || (ended && count < 0)) return output;
+    else await timers.setTimeout(5);
+  }
+}
+
+async function runInZone(script: string, more: Partial<SandboxPlan> = {}) {
+  await using zone = await openSandbox(
+    zonePlan(more),
+    { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
+    never,
+  );
+  const env = { PATH: "/usr/bin:/bin", HOME: "/home/agent", TERM: "xterm-256color" };
+  const program = await zone.start({
+    argv: ["/bin/sh", "-c", script],
+    cwd: "/home/agent",
+    env,
+    cols: 90,
+    rows: 30,
+  });
+  const output = await readTerminal(program.master, program.exited);
+  return { output: output.replaceAll("\r\n", "\n"), exit: await program.exited };
+}
+
+suite("tool sandbox", () => {
+  test("runs the tool and tells its exit code", async () => {
+    const { stdout, exit } = await runTool("echo hello; exit 3");
+
+    assert.equal(stdout, "hello\n");
+    assert.deepEqual(exit, { kind: "exited", code: 3 });
+  });
+
+  test("tells a signal from an exit code", async () => {
+    const { exit } = await runTool("kill -9 $$");
+
+    assert.deepEqual(exit, { kind: "signalled", signal: "SIGKILL" });
+  });
+
+  test("names the step and the errno when the tool cannot start", async () => {
+    const { exit } = await runTool("", { argv: ["/nonexistent/tool"] });
+
+    assert.deepEqual(exit, { kind: "failed", errno: "ENOENT", step: "exec" });
+  });
+
+  test("shows no home, no host process, no network but loopback, and only its own environment", async () => {
+    const { stdout } = await runTool(
+      "ls /; ls /home /root 2>&1; env | sort; cat /proc/[0-9]*/comm; cat /proc/net/dev | tail -n +3 | cut -d: -f1",
+    );
+
+    assert.doesNotMatch(stdout, /\b(home|root|work|var|srv|boot)\n/);
+    assert.doesNotMatch(stdout, /node\n|bwrap\n/);
+    assert.match(stdout, /HOME=\/tmp\nLANG=C.UTF-8\nPATH=\/usr\/bin:\/bin\nPWD=\/tmp\n/);
+    assert.match(stdout, /\n\s*lo\n$/);
+  });
+
+  test("is never the host's root", async () => {
+    const { stdout } = await runTool("cat /proc/self/status");
+
+    assert.match(stdout, /CapEff:\t0000000000000000/);
+    assert.match(stdout, /NoNewPrivs:\t1/);
+    await using sandbox = await openSandbox(
+      toolPlan("echo up; sleep 30"),
+      { stdin: "ignore", stdout: "pipe", stderr: "ignore" },
+      never,
+    );
+    await once(sandbox.stdout!, "data");
+    const { pids } = await processTree(sandbox.pid);
+    assert.ok(pids.length >= 3, `bwrap, tool-init and the tool, got ${pids.length}`);
+    for (const pid of pids) {
+      const uid = Number(/Uid:\t(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+      assert.notEqual(uid, 0, `process ${pid} has the host's uid 0`);
+    }
+  });
+
+  test("leaves nothing behind when the tool ends, setsid and double fork included", async () => {
+    const marker = `sleep 4${process.pid}`;
+    await runTool(`setsid ${marker} & (setsid ${marker} &) ; exit 0`);
+
+    const all = (await processTree(1)).pids.map((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
+      } catch {
+        return "";
+      }
+    });
+    assert.deepEqual(
+      all.filter((line) => line.startsWith(marker)),
+      [],
+    );
+  });
+
+  test("refuses set-id modes, extended attributes, UNIX sockets and namespaces", async () => {
+    const python = `
+import os, socket, ctypes
+def attempt(name, call):
+    try: call(); print(name, "ALLOWED")
+    except OSError as error: print(name, error.errno)
+open("/tmp/f","w").close()
+attempt("chmod", lambda: os.chmod("/tmp/f", 0o4755))
+attempt("open", lambda: os.open("/tmp/g", os.O_CREAT|os.O_WRONLY, 0o4755))
+attempt("mknod", lambda: os.mknod("/tmp/h", 0o106755))
+attempt("setxattr", lambda: os.setxattr("/tmp/f", "user.x", b"1"))
+attempt("unix", lambda: socket.socket(socket.AF_UNIX))
+attempt("netlink", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW))
+attempt("vsock", lambda: socket.socket(40, socket.SOCK_STREAM))
+attempt("raw", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW))
+libc = ctypes.CDLL(None, use_errno=True)
+attempt("unshare", lambda: 0 if libc.unshare(0x10000000) == 0 else (_ for _ in ()).throw(OSError(ctypes.get_errno(), "")))
+attempt("inet", lambda: socket.socket())
+attempt("plain chmod", lambda: os.chmod("/tmp/f", 0o755))
+`;
+    const { stdout, stderr } = await runTool('exec python3 -c "$SCRIPT"', {
+      env: { PATH: "/usr/bin:/bin", SCRIPT: python },
+    });
+
+    assert.equal(stderr, "");
+    assert.equal(
+      stdout,
+      "chmod 1\nopen 1\nmknod 1\nsetxattr 95\nunix 1\nnetlink 1\nvsock 1\nraw 1\nunshare 1\ninet ALLOWED\nplain chmod ALLOWED\n",
+    );
+  });
+
+  test("hands its loopback listener to us", async () => {
+    const plan = toolPlan("exec 3<>/dev/tcp/127.0.0.1/3128; cat <&3", {
+      initArgs: ["--listen", "3128"],
+    });
+    plan.argv[0] = "/bin/bash";
+    await using sandbox = await openSandbox(
+      plan,
+      { stdin: "ignore", stdout: "pipe", stderr: "ignore" },
+      never,
+    );
+    const server = createServer((socket) => socket.end("from the host"));
+    server.listen({ fd: sandbox.listeners.get(3128)! });
+    await once(server, "listening");
+
+    assert.equal(await text(sandbox.stdout!), "from the host");
+    server.close();
+  });
+
+  test("holds the number of processes and the size of every writable place", async () => {
+    const python = `
+import os, time
+count = 0
+try:
+    while count < 100:
+        if os.fork() == 0: time.sleep(30)
+        count += 1
+except OSError as error: print("refused", error.errno, count)
+`;
+    const { stdout } = await runTool(
+      'python3 -c "$SCRIPT"; head -c 30000000 /dev/zero > /tmp/big 2>/dev/null || echo full; touch /new 2>/dev/null || echo ro-root; touch /dev/x 2>/dev/null || echo ro-dev',
+      { processes: 20, env: { PATH: "/usr/bin:/bin", SCRIPT: python } },
+    );
+
+    assert.match(stdout, /^refused 11 1\d\nfull\nro-root\nro-dev\n$/);
+  });
+
+  test("is killed whole, also with a tool that ignores signals", async () => {
+    const sandbox = await openSandbox(
+      toolPlan("trap '' TERM INT; sleep 60 & wait"),
+      { stdin: "ignore", stdout: "ignore", stderr: "ignore" },
+      never,
+    );
+    await timers.setTimeout(100);
+    const { pids } = await processTree(sandbox.pid);
+
+    await sandbox.kill();
+
+    for (const pid of pids) assert.throws(() => statSync(`/proc/${pid}/exe`));
+    assert.deepEqual(await sandbox.toolExit, { kind: "lost" });
+  });
+
+  test("says how to install bubblewrap when it is missing", async () => {
+    setSandboxSearchPath("/nonexistent");
+    try {
+      await assert.rejects(
+        openSandbox(
+          toolPlan("true"),
+          { stdin: "ignore", stdout: "ignore", stderr: "ignore" },
+          never,
+        ),
+        {
+          code: "sandbox_unavailable",
+          fix: /install bubblewrap/,
+        },
+      );
+    } finally {
+      setSandboxSearchPath("/usr/local/bin:/usr/bin:/bin");
+    }
+  });
+});
+
+suite("zone A", () => {
+  test("gives the program a terminal of the sandbox's own, as session leader", async () => {
+    const { output, exit } = await runInZone(
+      "tty; stty size; echo > /dev/tty; ps -o pid,sid,tty,stat -p $$ | tail -1; stty -a | grep -o -- '-\\?ixon'",
+    );
+
+    assert.match(output, /^\/dev\/pts\/0\n30 90\n\n/);
+    assert.match(output, /\n\s*(\d+)\s+\1\s+pts\/0\s+Ss\+\n/);
+    assert.match(output, /-ixon\n$/);
+    assert.deepEqual(exit, { kind: "exited", code: 0 });
+  });
+
+  test("maps the owner of the workspace and leaves the owner on disk as it is", async (context) => {
+    const workspace = mkdtempSync(join(tmpdir(), "ak-zone-"));
+    context.after(() => rmSync(workspace, { recursive: true }));
+    chmodSync(workspace, 0o700);
+    writeFileSync(join(workspace, "mine"), "old", { mode: 0o600 });
+    const { output } = await runInZone(
+      `cd ${workspace} && cat mine && echo new > made && chmod 4755 made; ls -n made | cut -d' ' -f1`,
+      {
+        binds: [{ source: workspace, target: workspace, mode: "rw" }],
+      },
+    );
+
+    assert.match(output, /^old/);
+    assert.match(output, /not permitted/);
+    assert.match(output, /-rw-r--r--\n$/);
+    assert.equal(statSync(join(workspace, "made")).uid, process.getuid?.());
+  });
+
+  test("cannot touch the host's kernel settings, and can nest a user namespace", async () => {
+    const { output } = await runInZone(
+      "for f in /proc/sys/kernel/core_pattern /proc/sysrq-trigger /proc/sys/kernel/hostname /proc/sys/vm/overcommit_memory; do (echo x > $f) 2>/dev/null && echo wrote $f; done; unshare -Ur id -u; bwrap --ro-bind / / --unshare-all true && echo nested",
+    );
+
+    assert.equal(output, "0\nnested\n");
+  });
+
+  test("cannot reach the memory of its init", async () => {
+    const { output } = await runInZone(
+      "cat /proc/1/environ 2>&1; (exec 3<>/proc/1/mem) 2>&1; ls /proc/1/fd 2>&1; kill -9 1; kill -STOP 1; sleep 0.1; echo alive",
+    );
+
+    assert.match(output, /Permission denied[\s\S]*Permission denied[\s\S]*Permission denied/);
+    assert.match(output, /alive\n$/);
+  });
+
+  test("puts files where the plan says, with their modes", async () => {
+    const { output } = await runInZone(
+      "stat -c %a /home/agent/.x/y; cat /home/agent/.x/y; echo more >> /home/agent/.x/y && id -un",
+      {
+        files: [{ path: "/home/agent/.x/y", data: Buffer.from("content\n"), mode: 0o600 }],
+      },
+    );
+
+    assert.equal(output, "600\ncontent\nagent\n");
+  });
+});
