@@ -303,6 +303,21 @@ suite("zone A", () => {
     assert.equal(output, "0\nnested\n");
   });
 
+  test("cannot give a file of the workspace capabilities, not even from a user namespace of its own", async (context) => {
+    const workspace = mkdtempSync(join(tmpdir(), "ak-zone-"));
+    context.after(() => rmSync(workspace, { recursive: true }));
+    const script =
+      "import os,struct; os.setxattr('program','security.capability',struct.pack('<5I',0x02000001,1<<21,0,0,0))";
+    const { output } = await runInZone(
+      `cd ${workspace} && cp /bin/true program && unshare -Ur python3 -c "${script}"`,
+      {
+        binds: [{ source: workspace, target: workspace, mode: "rw" }],
+      },
+    );
+
+    assert.match(output, /Errno 95/);
+  });
+
   test("cannot reach the memory of its init", async () => {
     const { output } = await runInZone(
       "cat /proc/1/environ 2>&1; (exec 3<>/proc/1/mem) 2>&1; ls /proc/1/fd 2>&1; kill -9 1; kill -STOP 1; sleep 0.1; echo alive",
