@@ -32,6 +32,8 @@ export interface InitEvents {
 
 /** The largest request, argv and environment together; `MAX_REQUEST` in src/native/init.h. */
 const MAX_REQUEST_BYTES = 192 * 1024;
+/** ECONNRESET: the peer closed with messages of ours unread. */
+const PEER_GONE = new Set(["EPIPE", "ECONNRESET"]);
 const SIGNAL_NAMES = new Map(
   Object.entries(constants.signals).map(([name, number]) => [number, name]),
 );
@@ -73,20 +75,15 @@ export class InitChannel {
         { fix: "give long text in a file" },
       );
     }
-    native().send(this.#socket, message);
+    this.#send(message);
   }
 
   /** Signals every process of the namespace but its init. Does nothing once the init is gone. */
   signalAll(signal: number): void {
-    if (this.#closed) return;
     const message = Buffer.alloc(5);
     message.write("K", 0, "latin1");
     message.writeUInt32LE(signal, 1);
-    try {
-      native().send(this.#socket, message);
-    } catch (error) {
-      if (errnoOf(error) !== "EPIPE") throw error;
-    }
+    this.#send(message);
   }
 
   /** Closes our end, which ends the init and its namespace. Safe to call twice. */
@@ -96,6 +93,16 @@ export class InitChannel {
     this.#watcher.close();
     closeSync(this.#socket);
     this.#events.onClosed();
+  }
+
+  /** A peer that is gone is told by `onClosed`, not by an error here. */
+  #send(message: Buffer): void {
+    if (this.#closed) return;
+    try {
+      native().send(this.#socket, message);
+    } catch (error) {
+      if (!PEER_GONE.has(errnoOf(error) ?? "")) throw error;
+    }
   }
 
   #receive(): void {

@@ -56,7 +56,7 @@ export interface Sandbox extends AsyncDisposable {
   readonly closed: Promise<void>;
 }
 
-const CONTROL_DESCRIPTOR = 3;
+/** After the control socket, which the inits expect as descriptor 3. */
 const SECCOMP_DESCRIPTOR = 4;
 /** Where host-uid mounts its clones, in its own mount namespace; every Linux has the directory. */
 const STAGE = "/mnt";
