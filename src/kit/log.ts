@@ -2,11 +2,11 @@ import pino from "pino";
 
 export type Log = pino.Logger;
 
-/** A logger that writes JSON lines to stderr. Never give it argv, env, headers, bytes or values of secrets. */
-export function openLog(program: string, level = "info"): Log {
+/** A logger that writes JSON lines to stderr, or to another descriptor. Never give it argv, env, headers, bytes or values of secrets. */
+export function openLog(program: string, level = "info", descriptor = 2): Log {
   return pino(
     { name: program, level, base: { name: program } },
-    pino.destination({ dest: 2, sync: true }),
+    pino.destination({ dest: descriptor, sync: true }),
   );
 }
 

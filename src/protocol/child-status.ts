@@ -16,7 +16,13 @@ export const ChildStatus = z.discriminatedUnion("kind", [
     .strictObject({ kind: z.literal("sealed"), recording: SealedRecording })
     .describe("recorder: shipped and verified, or given up"),
   z
-    .strictObject({ kind: z.literal("fault"), code: z.string(), message: z.string() })
+    .strictObject({
+      kind: z.literal("fault"),
+      code: z.string(),
+      message: z.string(),
+      path: z.string().optional(),
+      fix: z.string().optional(),
+    })
     .describe("could not start; no secret in it"),
 ]);
 export type ChildStatus = z.infer<typeof ChildStatus>;

@@ -20,6 +20,8 @@ export const ResizePayload = z.strictObject({
   rows: z.int().min(1).max(1000),
 });
 export const MarkerPayload = z.strictObject({ label: z.string().max(4096) });
+/** One JSON line of the tool-runner on the marker socket, after the proof. `timeUs` as in frames; without it: now. */
+export const MarkerLine = MarkerPayload.extend({ timeUs: z.int().nonnegative().optional() });
 /** `status` is the exit code, or 128+n for a signal, as asciicast wants it. */
 export const ExitPayload = z.strictObject({ status: z.int().min(0).max(255) });
 

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { AgentletEvent } from "./agentlet-link.ts";
 import { SealedRecording } from "./child-status.ts";
 import { RunId } from "./ids.ts";
 import { CallOutcome, RunEnd } from "./outcome.ts";
@@ -26,6 +27,11 @@ export const RegisterRun = z.strictObject({
   runtime: z.string(),
   mode: z.string(),
   supervisorPid: z.int().positive(),
+  runtimeDir: z.string().startsWith("/").describe("removed when the manager closes the run itself"),
+  spoolDir: z
+    .string()
+    .startsWith("/")
+    .describe("the recorder's own; completes the recording when nobody else is left to ship it"),
   tools: z.array(z.string()),
   terminal: z.strictObject({ cols: z.int(), rows: z.int() }),
   interactive: z.boolean().describe("an attached viewer may write"),
@@ -67,3 +73,26 @@ export type RunInfo = z.infer<typeof RunInfo>;
 /** `POST /v1/runs/{run}/end` by the supervisor (operator token): the run is over and no process of it is left. */
 export const FinishRun = z.strictObject({ end: RunEnd, recording: SealedRecording.nullable() });
 export type FinishRun = z.infer<typeof FinishRun>;
+
+/** `GET /v1/health`, operator token. */
+export const Health = z.strictObject({
+  protocol: ProtocolVersion,
+  pid: z.int().positive(),
+  version: z.string(),
+  liveRuns: z.int().nonnegative(),
+});
+export type Health = z.infer<typeof Health>;
+
+/** `GET /v1/runs`: the newest first. */
+export const RunList = z.strictObject({ runs: z.array(RunInfo) });
+export type RunList = z.infer<typeof RunList>;
+
+/**
+ * WebSocket `/v1/runs/{run}/follow?from=SEQ`, operator token: one text message each. The run first, then its events from `from`
+ * (default: the first), then both as they come. Closes with 1000 after the run with phase `ended`.
+ */
+export const FollowMessage = z.union([
+  z.strictObject({ kind: z.literal("run"), info: RunInfo }),
+  z.strictObject({ seq: z.int().positive(), event: AgentletEvent }),
+]);
+export type FollowMessage = z.infer<typeof FollowMessage>;

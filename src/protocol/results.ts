@@ -74,5 +74,13 @@ export const DoctorResult = z.strictObject({
       version: z.string().nullable(),
     }),
   ),
+  checks: z.array(
+    z.strictObject({
+      name: z.string(),
+      ok: z.boolean().nullable().describe("null: a fact that is neither good nor bad"),
+      found: z.string(),
+      fix: z.string().nullable(),
+    }),
+  ),
 });
 export type DoctorResult = z.infer<typeof DoctorResult>;

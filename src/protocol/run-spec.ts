@@ -58,6 +58,11 @@ export const RunSpec = z.strictObject({
     .string()
     .startsWith("/")
     .describe("the recorder's own, kept until the manager has verified"),
+  runDir: z
+    .string()
+    .startsWith("/")
+    .optional()
+    .describe("the run's files, kept after it; a tool's unmerged version of files goes there"),
   agent: z.strictObject({
     runtime: Runtime,
     mode: Mode,

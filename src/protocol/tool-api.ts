@@ -30,6 +30,7 @@ export type ToolCallRequest = z.infer<typeof ToolCallRequest>;
 export const ToolCallReply = z.strictObject({
   outcome: CallOutcome,
   exitCode: z.int().nullable(),
+  signal: z.string().nullable().describe("name of the signal that ended the tool"),
   stdout: z.string(),
   stderr: z.string(),
   truncated: z.boolean(),

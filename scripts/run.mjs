@@ -1,0 +1,97 @@
+#!/usr/bin/env node
+// Runs a named job of this repository with the pinned Node: check, a long suite, or the benchmarks.
+//   node scripts/run.mjs check | attacks | faults | runtimes | soak | bench [ARGUMENTS]
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../", import.meta.url));
+const node = path.join(root, `node_modules/node-linux-${process.arch}/bin/node`);
+const bin = (name) => path.join(root, "node_modules/.bin", name);
+
+/** Suites that take minutes. They have scripts of their own (`npm run test:attacks`); `check` leaves them out. */
+const LONG_SUITES = { attacks: 120_000, faults: 300_000, runtimes: 600_000, soak: 3_600_000 };
+const TEST_TIMEOUT_MS = 60_000;
+
+const STATIC_PARTS = [
+  ["types", bin("tsc"), ["--noEmit"]],
+  ["lint", bin("oxlint"), ["--type-aware", "src", "test", "scripts", "bench", "examples"]],
+  ["format", bin("oxfmt"), ["--check"]],
+  ["dead code", bin("knip"), []],
+];
+
+function main([name, ...args]) {
+  if (!existsSync(node)) {
+    process.stderr.write(
+      `run: Expected the pinned Node at "${node}", found none; run npm run setup\n`,
+    );
+    return 1;
+  }
+  if (name === "check") return check(args);
+  if (name === "bench") return run(node, [path.join(root, "bench/main.ts"), ...args]);
+  if (name !== undefined && Object.hasOwn(LONG_SUITES, name)) return longSuite(name, args);
+  const names = ["check", ...Object.keys(LONG_SUITES), "bench"].join(", ");
+  process.stderr.write(
+    `run: Expected one of ${names}, got ${name === undefined ? "nothing" : `"${name}"`}\n`,
+  );
+  return 2;
+}
+
+function check(args) {
+  const failed = [];
+  for (const [part, program, words] of STATIC_PARTS) {
+    const started = performance.now();
+    const code = run(program, words);
+    const time = `${((performance.now() - started) / 1000).toFixed(1)} s`;
+    process.stdout.write(`check: ${part} ${code === 0 ? "ok" : "FAILED"} (${time})\n`);
+    if (code !== 0) failed.push(part);
+  }
+  if (failed.length > 0)
+    process.stdout.write(`check: FAILED before the tests: ${failed.join(", ")}\n`);
+  // Last, so that the summary of the tests is the last thing on the screen.
+  const long = Object.keys(LONG_SUITES);
+  const files = testFiles("test").filter(
+    (file) => !long.some((suite) => file.startsWith(`test/${suite}/`)),
+  );
+  const code = runTests(files, TEST_TIMEOUT_MS, args);
+  return failed.length > 0 ? 1 : code;
+}
+
+function longSuite(name, args) {
+  const files = existsSync(path.join(root, "test", name)) ? testFiles(`test/${name}`) : [];
+  if (files.length === 0) {
+    process.stdout.write(`run: no tests in test/${name} yet\n`);
+    return 0;
+  }
+  return runTests(files, LONG_SUITES[name], args);
+}
+
+function runTests(files, timeoutMs, args) {
+  const options = [
+    `--test-timeout=${timeoutMs}`,
+    `--test-concurrency=${Math.max(1, Math.min(4, availableParallelism()))}`,
+  ];
+  return run(node, ["--test", "--test-reporter=spec", ...options, ...args, ...files]);
+}
+
+/** Test files beneath a directory, relative to the root, in a stable order. */
+function testFiles(dir) {
+  return readdirSync(path.join(root, dir), { recursive: true })
+    .filter((name) => name.endsWith(".test.ts"))
+    .map((name) => path.join(dir, name))
+    .sort();
+}
+
+/** The exit code of a program that has our terminal; 1 when a signal ended it. */
+function run(program, args) {
+  // The pinned Node first on PATH: the launchers in node_modules/.bin take "node" from there.
+  const env = { ...process.env, PATH: `${path.dirname(node)}:${process.env.PATH ?? ""}` };
+  const result = spawnSync(program, args, { cwd: root, env, stdio: "inherit" });
+  if (result.error !== undefined)
+    process.stderr.write(`run: Cannot run "${program}": ${result.error.message}\n`);
+  return result.status ?? 1;
+}
+
+process.exitCode = main(process.argv.slice(2));

@@ -1,0 +1,36 @@
+import type { RunSpec } from "../../protocol/run-spec.ts";
+import { goalFiles, isInlineGoal } from "./driver.ts";
+import type { Driver, Gateway } from "./driver.ts";
+
+/** Any program: its own argv, the goal in AGENTKUBE_GOAL and in ~/.agentkube/goal, judged by its exit status. */
+export const custom: Driver = {
+  prepare(spec, gateway) {
+    const { goal } = spec.agent;
+    return {
+      argv: spec.agent.argv,
+      env: {
+        ...(goal !== null && isInlineGoal(goal) ? { AGENTKUBE_GOAL: goal } : {}),
+        ...modelEnv(spec, gateway),
+      },
+      files: goalFiles(spec),
+    };
+  },
+  observe: null,
+  openJudge: () => null,
+};
+
+/** The variables that SDKs of the named provider read; the key is the agent's token, which only the gateway takes. */
+function modelEnv(spec: RunSpec, gateway: Gateway): Record<string, string> {
+  const base = `${gateway.url}/model`;
+  const key = gateway.agentToken;
+  switch (spec.agent.model?.provider) {
+    case "anthropic":
+      return { ANTHROPIC_BASE_URL: `${base}/anthropic`, ANTHROPIC_AUTH_TOKEN: key };
+    case "openai":
+      return { OPENAI_BASE_URL: `${base}/openai/v1`, OPENAI_API_KEY: key };
+    case "google":
+      return { GOOGLE_GEMINI_BASE_URL: `${base}/google`, GEMINI_API_KEY: key };
+    case undefined:
+      return {};
+  }
+}

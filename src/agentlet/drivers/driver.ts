@@ -1,0 +1,65 @@
+import type * as z from "zod";
+import type { AgentState, StateChannel } from "../../protocol/agentlet-link.ts";
+import type { RunEnd } from "../../protocol/outcome.ts";
+import type { RunSpec } from "../../protocol/run-spec.ts";
+import type { ProgramExit } from "../../kit/init-channel.ts";
+import type { ScreenView } from "../terminal-state.ts";
+
+/** Where the CLI finds tools and model, seen from inside zone A. */
+export interface Gateway {
+  /** http://127.0.0.1:PORT */
+  url: string;
+  agentToken: string;
+}
+
+/** The home directory inside zone A. */
+export const HOME = "/home/agent";
+
+/** A goal up to this size goes on argv or into the environment; a longer one is only in the file. */
+export const MAX_INLINE_GOAL_BYTES = 100 * 1024;
+
+/** Where the goal lies as a file, for any runtime. */
+export const GOAL_FILE = `${HOME}/.agentkube/goal`;
+
+/** How a CLI is started: what the driver adds to what every CLI gets. */
+export interface Launch {
+  argv: string[];
+  env: Record<string, string>;
+  files: { path: string; data: Buffer; mode: number }[];
+}
+
+/** What a screen says about the CLI, and which rule said so. What a screen shows is a claim of zone A. */
+export interface Observation {
+  state: AgentState;
+  channel: z.infer<typeof StateChannel>;
+  rule: string;
+}
+
+/** Reads the outcome out of a one-shot CLI's structured output. */
+export interface Judge {
+  push(bytes: Buffer): void;
+  /** Settles when the output said its result; the CLI should leave soon. */
+  readonly result: Promise<void>;
+  /** The end of the run; null when the exit alone decides. `stopped`: it did not leave by itself after its result. */
+  verdict(exit: ProgramExit, stopped: boolean): RunEnd | null;
+}
+
+/** How one runtime is started, watched and judged. */
+export interface Driver {
+  prepare(spec: RunSpec, gateway: Gateway): Launch;
+  /** Null when this runtime's screens are not known: its state is then unknown, never guessed. */
+  readonly observe: ((view: ScreenView) => Observation | null) | null;
+  /** Null when the exit status is all there is. */
+  openJudge(spec: RunSpec): Judge | null;
+}
+
+/** The goal as a file of zone A; empty without a goal. */
+export function goalFiles(spec: RunSpec): Launch["files"] {
+  if (spec.agent.goal === null) return [];
+  return [{ path: GOAL_FILE, data: Buffer.from(spec.agent.goal), mode: 0o644 }];
+}
+
+/** True when the goal is short enough for argv and environment. */
+export function isInlineGoal(goal: string): boolean {
+  return Buffer.byteLength(goal) <= MAX_INLINE_GOAL_BYTES && !goal.includes("\0");
+}

@@ -1,0 +1,99 @@
+import type { ProgramExit } from "../kit/init-channel.ts";
+import { PlatformError, messageOf } from "../kit/platform-error.ts";
+import { ExitCode, signalExitCode } from "../protocol/outcome.ts";
+import type { EndDetail, RunEnd } from "../protocol/outcome.ts";
+import type { StopReason } from "./stop.ts";
+
+/** The end of a run whose program ended by itself. Unknown is never success. */
+export function endOfProgram(exit: ProgramExit, program: string): RunEnd {
+  switch (exit.kind) {
+    case "exited":
+      return {
+        outcome: exit.code === 0 ? "succeeded" : "failed",
+        reason: "exited",
+        exitCode: exit.code,
+        signal: null,
+      };
+    case "signalled":
+      return { outcome: "failed", reason: "signalled", exitCode: null, signal: exit.signal };
+    case "failed":
+      return failed("spawn_failed", spawnDetail(exit, program));
+    case "lost":
+      return failed("agentlet_fault", {
+        cause: "The init of zone A ended before it could say how the program ended",
+        fix: "look into the agentlet's log of the run for what ended it (out of memory is common)",
+      });
+  }
+}
+
+/** The end of a run that we ended. */
+export function endOfStop(reason: StopReason, cause: string): RunEnd {
+  if (reason === "cancelled")
+    return {
+      outcome: "cancelled",
+      reason: "cancelled",
+      exitCode: null,
+      signal: null,
+      detail: { cause },
+    };
+  if (reason === "out_of_memory")
+    return {
+      outcome: "failed",
+      reason: "signalled",
+      exitCode: null,
+      signal: "SIGKILL",
+      detail: {
+        cause,
+        path: "spec.limits.memory",
+        fix: "raise spec.limits.memory, or give the agent less to do at once",
+      },
+    };
+  if (reason === "hung_after_result") return failed("hung_after_result", { cause });
+  return failed(reason, { cause });
+}
+
+/** The end of a run whose program never started: the zone or the recorder was not there. */
+export function endOfRefusal(error: unknown): RunEnd {
+  const fix = error instanceof PlatformError ? error.fix : undefined;
+  const path = error instanceof PlatformError ? error.path : undefined;
+  const detail: EndDetail = {
+    cause: messageOf(error).slice(0, 4096),
+    ...(path === undefined ? {} : { path: path.slice(0, 4096) }),
+    ...(fix === undefined ? {} : { fix: fix.slice(0, 4096) }),
+  };
+  return { outcome: "refused", reason: "not_started", exitCode: null, signal: null, detail };
+}
+
+/** The status that the recording's last event carries: what a shell would have seen. */
+export function exitStatusOf(end: RunEnd, exit: ProgramExit): number {
+  if (end.outcome === "refused") return ExitCode.refused;
+  if (end.reason === "timed_out") return ExitCode.timedOut;
+  if (end.reason === "cancelled") return ExitCode.cancelled;
+  if (end.signal !== null) return Math.min(255, signalExitCode(end.signal));
+  if (exit.kind === "exited") return exit.code;
+  if (exit.kind === "signalled") return Math.min(255, signalExitCode(exit.signal));
+  if (exit.kind === "failed") return exit.errno === "ENOENT" ? 127 : 126;
+  return ExitCode.failed;
+}
+
+function failed(reason: RunEnd["reason"], detail: EndDetail): RunEnd {
+  return { outcome: "failed", reason, exitCode: null, signal: null, detail };
+}
+
+function spawnDetail(exit: Extract<ProgramExit, { kind: "failed" }>, program: string): EndDetail {
+  const path = program.slice(0, 4096);
+  const said = `Cannot start "${path.slice(0, 1024)}"`;
+  if (exit.step === "exec" && exit.errno === "ENOENT")
+    return {
+      cause: `${said}: it, or the interpreter in its first line, is not there in zone A (ENOENT)`,
+      path,
+      fix: "name a program that is installed; one outside /usr must be in the workspace or in spec.mounts",
+    };
+  if (exit.step === "exec" && exit.errno === "EACCES")
+    return { cause: `${said}: it is not executable (EACCES)`, path, fix: `run chmod +x on it` };
+  return {
+    cause: `${said}: ${exit.step} failed with ${exit.errno}`,
+    path,
+    fix: "check the program and spec.limits",
+  };
+}

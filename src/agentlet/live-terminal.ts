@@ -1,0 +1,116 @@
+import type { AgentletCommand } from "../protocol/agentlet-link.ts";
+import { Attachments } from "./attachments.ts";
+import type { AttachWire } from "./attachments.ts";
+import { OutputRing } from "./output-ring.ts";
+import type { PtySession, TerminalSize } from "./pty-session.ts";
+import type { RecorderLink } from "./recorder-link.ts";
+import type { ScreenView } from "./terminal-state.ts";
+import { TerminalState } from "./terminal-state.ts";
+
+export interface LiveTerminalOptions {
+  size: TerminalSize;
+  recorder: Pick<RecorderLink, "output" | "input" | "resize">;
+  recordInput: boolean;
+  /** Output as it comes; the buffer is reused. */
+  onOutput: (bytes: Buffer) => void;
+  /** The screen has changed. */
+  onScreen: () => void;
+}
+
+/** Where the bytes of a run's terminal go: first to the recorder, then to the ring that viewers and the emulator read from. */
+export class LiveTerminal implements Disposable {
+  readonly #options: LiveTerminalOptions;
+  readonly #ring = new OutputRing();
+  readonly #state: TerminalState;
+  readonly #attachments: Attachments;
+  #size: TerminalSize;
+  #pty: PtySession | null = null;
+
+  constructor(options: LiveTerminalOptions) {
+    this.#options = options;
+    this.#size = options.size;
+    this.#state = new TerminalState({
+      ring: this.#ring,
+      size: options.size,
+      onReply: (bytes) => this.#answer(bytes),
+      onAdvance: () => {
+        this.#attachments.pump();
+        options.onScreen();
+      },
+    });
+    this.#attachments = new Attachments({
+      ring: this.#ring,
+      snapshot: () => this.#state.snapshot(),
+      size: () => this.#size,
+      type: (bytes) => this.#type(bytes),
+      resize: (size) => this.#resize(size),
+    });
+  }
+
+  /** Bytes of output so far. */
+  get outputOffset(): number {
+    return this.#ring.end;
+  }
+
+  get size(): TerminalSize {
+    return this.#size;
+  }
+
+  get hasWriter(): boolean {
+    return this.#attachments.hasWriter;
+  }
+
+  /** The program's terminal, once it runs; null when it has ended. */
+  use(pty: PtySession | null): void {
+    this.#pty = pty;
+  }
+
+  output(bytes: Buffer): void {
+    this.#options.recorder.output(bytes);
+    this.#ring.write(bytes);
+    this.#options.onOutput(bytes);
+    this.#attachments.pump();
+    this.#state.wake();
+  }
+
+  view(): ScreenView {
+    return this.#state.view();
+  }
+
+  useWire(wire: AttachWire | null): void {
+    this.#attachments.useWire(wire);
+  }
+
+  handle(command: Extract<AgentletCommand, { attach: string }>): void {
+    this.#attachments.handle(command);
+  }
+
+  /** Gives viewers the last bytes, for a short while, and says why the terminal is over. */
+  async finish(reason: string): Promise<void> {
+    await this.#attachments.finish(reason);
+  }
+
+  [Symbol.dispose](): void {
+    this.#attachments[Symbol.dispose]();
+    this.#state[Symbol.dispose]();
+  }
+
+  /** Exactly one terminal answers the program's queries: a writing viewer's own, else the emulator. */
+  #answer(bytes: Buffer): void {
+    if (!this.#attachments.hasWriter) this.#pty?.write(bytes);
+  }
+
+  #type(bytes: Buffer): boolean {
+    if (this.#pty === null) return true;
+    if (!this.#pty.write(bytes)) return false;
+    if (this.#options.recordInput) this.#options.recorder.input(bytes);
+    return true;
+  }
+
+  #resize(size: TerminalSize): void {
+    if (this.#pty?.resize(size) !== true) return;
+    this.#size = size;
+    this.#options.recorder.resize(size);
+    this.#state.resize(size);
+  }
+}

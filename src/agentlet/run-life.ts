@@ -1,0 +1,169 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { ProgramExit } from "../kit/init-channel.ts";
+import type { Log } from "../kit/log.ts";
+import { PlatformError, messageOf } from "../kit/platform-error.ts";
+import type { AgentletEvent } from "../protocol/agentlet-link.ts";
+import type { RunEnd } from "../protocol/outcome.ts";
+import type { AgentletBoot, RunSpec } from "../protocol/run-spec.ts";
+import { endOfRefusal, endOfStop, exitStatusOf } from "./exit.ts";
+import { LiveTerminal } from "./live-terminal.ts";
+import { ManagerLink } from "./manager-link.ts";
+import { Observer } from "./observer.ts";
+import { driverOf } from "./drivers/registry.ts";
+import { RecorderLink } from "./recorder-link.ts";
+import type { StopWish } from "./stop.ts";
+import { runInZone } from "./zone-life.ts";
+
+export interface RunParts {
+  spec: RunSpec;
+  boot: AgentletBoot;
+  /** the node program that zone A gets for its shims */
+  nodePath: string;
+  stop: StopWish;
+  log: Log;
+}
+
+/** How the program ended, and what that means for the run. */
+export interface ProgramEnd {
+  end: RunEnd;
+  exit: ProgramExit;
+}
+
+/** What the rooms of a run share while it lives. */
+export interface RunContext extends RunParts {
+  recorder: RecorderLink;
+  terminal: LiveTerminal;
+  observer: Observer;
+  emit: (event: AgentletEvent) => void;
+  notice: (message: string) => void;
+  /** where output goes besides the terminal: the driver's judge listens here */
+  outputTaps: Set<(bytes: Buffer) => void>;
+  /** pauses and resumes the terminal of the running program */
+  valve: { full: boolean; onChange: ((full: boolean) => void) | null };
+}
+
+const RECORDER_START_MS = 15_000;
+const FULL_NOTICE_MS = 2000;
+const LAST_EVENTS_MS = 5000;
+
+/** Runs one Agent to its end, with every byte at the recorder. Never rejects: whatever goes wrong is an end. */
+export async function runAgent(parts: RunParts): Promise<RunEnd> {
+  const { spec, boot, stop, log } = parts;
+  const startedAt = performance.now();
+  const valve: RunContext["valve"] = { full: false, onChange: null };
+  const outputTaps: RunContext["outputTaps"] = new Set();
+  let fullTimer: NodeJS.Timeout | undefined;
+
+  await using recorder = new RecorderLink({
+    socket: spec.sockets.recorder,
+    token: boot.agentletToken,
+    clock: () => Math.round((performance.now() - startedAt) * 1000),
+    log,
+    onFull: (full) => {
+      valve.full = full;
+      valve.onChange?.(full);
+      clearTimeout(fullTimer);
+      if (!full) return;
+      const message =
+        "The terminal waits: the recorder has not made the last 16 MiB durable yet; look at the disk of the spool";
+      fullTimer = setTimeout(() => notice(message), FULL_NOTICE_MS);
+    },
+  });
+  using terminal = new LiveTerminal({
+    size: spec.terminal,
+    recorder,
+    recordInput: spec.agent.recordInput,
+    onOutput: (bytes) => {
+      for (const tap of outputTaps) tap(bytes);
+    },
+    onScreen: () => observer.screenChanged(),
+  });
+  await using manager = new ManagerLink({
+    url: spec.manager.url,
+    run: spec.run,
+    token: boot.agentletToken,
+    epoch: spec.epoch,
+    log,
+    onWire: (wire) => terminal.useWire(wire),
+    onCommand: (command) => {
+      if (command.kind === "stop") stop.wish("cancelled", `Stopped by ${command.by}`);
+      else terminal.handle(command);
+    },
+  });
+  const emit = (event: AgentletEvent) => manager.event(event);
+  const notice = (message: string) => {
+    log.info({ notice: message }, "notice given");
+    emit({ type: "notice", time: new Date().toISOString(), message: message.slice(0, 4096) });
+  };
+  using observer = new Observer({
+    run: spec.run,
+    observe: spec.agent.mode === "supervised" ? driverOf(spec.agent.runtime).observe : null,
+    view: () => terminal.view(),
+    hasWriter: () => terminal.hasWriter,
+    outputOffset: () => terminal.outputOffset,
+    emit,
+  });
+  void recorder.lost.then((error) => stop.wish("recorder_lost", messageOf(error)));
+
+  const context = { ...parts, recorder, terminal, observer, emit, notice, outputTaps, valve };
+  const program = await runProgram(context);
+  const end = await sealRecording(recorder, program);
+  clearTimeout(fullTimer);
+  observer.process("exited", `${end.outcome}, ${end.reason}`);
+  emit({ type: "ended", time: new Date().toISOString(), end });
+  await terminal.finish("The run is over");
+  if (!(await manager.flush(LAST_EVENTS_MS)))
+    log.warn("manager did not take the last events in time");
+  log.info({ outcome: end.outcome, reason: end.reason, exitCode: end.exitCode }, "run ended");
+  return end;
+}
+
+/** From the recorder's welcome to the end of zone A. Never rejects. */
+async function runProgram(context: RunContext): Promise<ProgramEnd> {
+  const { stop, log, recorder } = context;
+  const never: ProgramExit = { kind: "lost" };
+  try {
+    await recorderReady(context);
+    return await runInZone(context);
+  } catch (error) {
+    log.error({ err: error }, "run could not start or could not be ended in order");
+    const end =
+      stop.stop === null ? endOfRefusal(error) : endOfStop(stop.stop.reason, stop.stop.cause);
+    recorder.marker(`agentkube: ${end.detail?.cause ?? end.reason}`);
+    return { end, exit: never };
+  }
+}
+
+/** Nothing starts before the recorder can take its bytes. */
+async function recorderReady({ recorder, stop }: RunContext): Promise<void> {
+  const over = new AbortController();
+  const late = delay(RECORDER_START_MS, "late" as const, { signal: over.signal }).catch(
+    () => "late" as const,
+  );
+  const first = await Promise.race([
+    recorder.welcomed.then(() => "ready" as const),
+    recorder.lost,
+    stop.wished.then(() => "stopped" as const),
+    late,
+  ]);
+  over.abort();
+  if (first === "ready") return;
+  if (first instanceof Error) throw first;
+  throw new PlatformError(
+    "recorder_lost",
+    `Recorder did not answer within ${RECORDER_START_MS} ms`,
+    {
+      fix: "look into the session-recorder's log of the run",
+    },
+  );
+}
+
+/** An end whose record is not durable is not the end that the program gave. */
+async function sealRecording(recorder: RecorderLink, { end, exit }: ProgramEnd): Promise<RunEnd> {
+  const sealed = await recorder.exit(exitStatusOf(end, exit));
+  if (sealed === "sealed" || end.outcome === "refused" || end.reason === "recorder_lost")
+    return end;
+  const error = await recorder.lost;
+  const cause = `${messageOf(error)}; the program's own end was: ${end.outcome}, ${end.reason}`;
+  return { ...endOfStop("recorder_lost", cause), exitCode: end.exitCode, signal: end.signal };
+}

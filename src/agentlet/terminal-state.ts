@@ -1,0 +1,195 @@
+import { SerializeAddon } from "@xterm/addon-serialize";
+import headless from "@xterm/headless";
+import type { Terminal as HeadlessTerminal } from "@xterm/headless";
+import type { OutputRing } from "./output-ring.ts";
+import type { TerminalSize } from "./pty-session.ts";
+import { SequenceScanner } from "./sequence-scanner.ts";
+import { answerQueries } from "./terminal-queries.ts";
+
+/** What repaints a screen, and the offset from which the output goes on. */
+export interface Snapshot extends TerminalSize {
+  offset: number;
+  data: string;
+}
+
+/** What a person would see: the rows of the screen, top to bottom, and the title. */
+export interface ScreenView {
+  rows: string[];
+  title: string;
+}
+
+export const EMULATOR_LIMITS = {
+  sliceBytes: 16 * 1024,
+  /** beyond this much unread output the emulator skips to the tail and its screen is approximate */
+  backlogBytes: 1536 * 1024,
+  tailBytes: 64 * 1024,
+  /** rest between slices while much is waiting, so that the emulator takes a share of the core and not all of it */
+  restMs: 4,
+  scrollback: 200,
+};
+
+/** Undoes what an earlier screen may have left: alternate screen, mouse, focus, paste, keys, colours, cursor. */
+const CLEAN =
+  "\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?2026l\x1b[!p\x1b[?7h\x1b[?25h\x1b[0m\x1b[H\x1b[2J\x1b[3J";
+
+export interface TerminalStateOptions {
+  ring: OutputRing;
+  size: TerminalSize;
+  /** An answer to a query of the program, such as its wish to know the cursor's place. One answer, whole. */
+  onReply: (bytes: Buffer) => void;
+  /** The screen has taken some more of the output. */
+  onAdvance: () => void;
+}
+
+/** The screen as an emulator sees it, behind the live bytes by little, fed in slices off the hot path. */
+export class TerminalState implements Disposable {
+  readonly #options: TerminalStateOptions;
+  readonly #terminal: HeadlessTerminal;
+  readonly #serializer = new SerializeAddon();
+  readonly #scanner = new SequenceScanner();
+  readonly #sizes: (TerminalSize & { offset: number })[] = [];
+  #parsed = 0;
+  #busy = false;
+  #timer: NodeJS.Timeout | undefined;
+  #title = "";
+  #cursorHidden = false;
+  #sgrMouse = false;
+  #approximate = false;
+  #disposed = false;
+
+  constructor(options: TerminalStateOptions) {
+    this.#options = options;
+    this.#terminal = new headless.Terminal({
+      ...options.size,
+      allowProposedApi: true,
+      scrollback: EMULATOR_LIMITS.scrollback,
+      logLevel: "off",
+      // The emulator answers these window queries itself when it may.
+      windowOptions: { getWinSizeChars: true },
+    });
+    this.#terminal.loadAddon(this.#serializer);
+    this.#terminal.onData((reply) => this.#reply(reply));
+    this.#terminal.onTitleChange((title) => {
+      this.#title = title.slice(0, 1024);
+    });
+    for (const [final, on] of [
+      ["h", true],
+      ["l", false],
+    ] as const)
+      this.#terminal.parser.registerCsiHandler({ prefix: "?", final }, (params) => {
+        if (params.includes(25)) this.#cursorHidden = !on;
+        if (params.includes(1006)) this.#sgrMouse = on;
+        return false;
+      });
+    answerQueries(this.#terminal, (reply) => this.#reply(reply));
+  }
+
+  /** True when output was skipped in a flood, so that the screen may differ from the true one. */
+  get approximate(): boolean {
+    return this.#approximate;
+  }
+
+  /** How far the screen is: bytes of output that it shows. */
+  get parsedOffset(): number {
+    return this.#parsed;
+  }
+
+  /** There is more in the ring. */
+  wake(): void {
+    if (!this.#busy && this.#timer === undefined) this.#feed();
+  }
+
+  /** The terminal has another size for all output from now on. */
+  resize(size: TerminalSize): void {
+    this.#sizes.push({ ...size, offset: this.#options.ring.end });
+    if (this.#sizes.length > 1024) this.#sizes.splice(0, 512);
+    this.wake();
+  }
+
+  /** Null while the screen is too far behind for the stream to go on without a gap; `onAdvance` tells when to ask again. */
+  snapshot(): Snapshot | null {
+    const { ring } = this.#options;
+    // Inside a sequence the stream goes on from its beginning: the emulator has not acted on the part it has.
+    const boundary = this.#scanner.boundary;
+    const offset = boundary >= ring.start ? boundary : this.#parsed;
+    if (offset < ring.start) return null;
+    const title = this.#title === "" ? "" : `\x1b]2;${this.#title}\x07`;
+    const data =
+      CLEAN +
+      title +
+      this.#serializer.serialize({ scrollback: EMULATOR_LIMITS.scrollback }) +
+      (this.#sgrMouse ? "\x1b[?1006h" : "") +
+      (this.#cursorHidden ? "\x1b[?25l" : "");
+    return { offset, cols: this.#terminal.cols, rows: this.#terminal.rows, data };
+  }
+
+  view(): ScreenView {
+    const buffer = this.#terminal.buffer.active;
+    const rows: string[] = [];
+    for (let row = 0; row < this.#terminal.rows; row++)
+      rows.push(buffer.getLine(buffer.baseY + row)?.translateToString(true) ?? "");
+    return { rows, title: this.#title };
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    clearTimeout(this.#timer);
+    this.#terminal.dispose();
+  }
+
+  #reply(reply: string): void {
+    if (!this.#disposed) this.#options.onReply(Buffer.from(reply, "latin1"));
+  }
+
+  #feed(): void {
+    const { ring } = this.#options;
+    if (this.#disposed) return;
+    if (ring.end - this.#parsed > EMULATOR_LIMITS.backlogBytes) this.#skipToTail();
+    this.#applySizes();
+    if (this.#parsed === ring.end) return;
+    const nextSize = this.#sizes[0];
+    const limit = Math.min(
+      EMULATOR_LIMITS.sliceBytes,
+      (nextSize?.offset ?? Infinity) - this.#parsed,
+    );
+    const slice = ring.slice(this.#parsed, limit);
+    this.#busy = true;
+    this.#terminal.write(slice, () => this.#fed(slice));
+  }
+
+  #fed(slice: Buffer): void {
+    this.#busy = false;
+    if (this.#disposed) return;
+    this.#scanner.push(slice);
+    this.#parsed += slice.length;
+    this.#applySizes();
+    this.#options.onAdvance();
+    const waiting = this.#options.ring.end - this.#parsed;
+    if (waiting === 0) return;
+    const restMs = waiting > EMULATOR_LIMITS.tailBytes ? EMULATOR_LIMITS.restMs : 0;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#feed();
+    }, restMs);
+  }
+
+  #applySizes(): void {
+    let size = this.#sizes[0];
+    while (size !== undefined && size.offset <= this.#parsed) {
+      this.#terminal.resize(size.cols, size.rows);
+      this.#sizes.shift();
+      size = this.#sizes[0];
+    }
+  }
+
+  #skipToTail(): void {
+    const { ring } = this.#options;
+    this.#terminal.reset();
+    this.#parsed = Math.max(ring.start, ring.end - EMULATOR_LIMITS.tailBytes);
+    this.#scanner.startAt(this.#parsed);
+    this.#approximate = true;
+    this.#cursorHidden = false;
+    this.#sgrMouse = false;
+  }
+}

@@ -1,0 +1,172 @@
+import { setTimeout as delay } from "node:timers/promises";
+import type { ProgramExit } from "../kit/init-channel.ts";
+import { openSandbox } from "../kit/sandbox.ts";
+import type { Sandbox, StartedProgram } from "../kit/sandbox.ts";
+import type { Driver, Gateway, Judge, Launch } from "./drivers/driver.ts";
+import { driverOf } from "./drivers/registry.ts";
+import { endOfProgram, endOfStop } from "./exit.ts";
+import { openGatewayRelay } from "./gateway-relay.ts";
+import type { GatewayRelay } from "./gateway-relay.ts";
+import { startHeartbeat } from "./heartbeat.ts";
+import { PtySession } from "./pty-session.ts";
+import type { ProgramEnd, RunContext } from "./run-life.ts";
+import { stopProgram } from "./stop.ts";
+import { GATEWAY_PORT, zoneEnv, zonePlan } from "./zone.ts";
+
+/** How long a CLI may stay after it said its result. */
+const LEAVE_AFTER_RESULT_MS = 10_000;
+const NO_STDIO = { stdin: "ignore", stdout: "ignore", stderr: "ignore" } as const;
+
+/** Opens zone A, runs the CLI in it to its end and closes it: nothing of it is left. Throws when zone A cannot be had. */
+export async function runInZone(context: RunContext): Promise<ProgramEnd> {
+  const { spec, boot, stop } = context;
+  const driver = driverOf(spec.agent.runtime);
+  const stopping = new AbortController();
+  void stop.wished.then(({ cause }) => stopping.abort(new Error(cause)));
+  stopping.signal.throwIfAborted();
+  // In the host's network the relay listens by itself, on a port that the CLI must be told.
+  await using hostRelay =
+    spec.zone.network === "host" ? await openGatewayRelay(null, spec.sockets.runner) : null;
+  const url = `http://127.0.0.1:${hostRelay?.port ?? GATEWAY_PORT}`;
+  const gateway: Gateway = { url, agentToken: boot.agentToken };
+  const launch = driver.prepare(spec, gateway);
+  await using sandbox = await openSandbox(
+    zonePlan(spec, launch.files, context.nodePath),
+    NO_STDIO,
+    stopping.signal,
+  );
+  await using _relay = hostRelay === null ? await zoneRelay(sandbox, spec.sockets.runner) : null;
+  return await runInSandbox(context, driver, sandbox, launch, gateway);
+}
+
+async function zoneRelay(sandbox: Sandbox, runnerSocket: string): Promise<GatewayRelay> {
+  const listener = sandbox.listeners.get(GATEWAY_PORT);
+  if (listener === undefined) throw new Error("Zone A came up without its gateway listener");
+  // The relay owns the descriptor from here on.
+  sandbox.listeners.delete(GATEWAY_PORT);
+  return await openGatewayRelay(listener, runnerSocket);
+}
+
+async function runInSandbox(
+  context: RunContext,
+  driver: Driver,
+  sandbox: Sandbox,
+  launch: Launch,
+  gateway: Gateway,
+): Promise<ProgramEnd> {
+  const { spec, observer } = context;
+  const [program = ""] = launch.argv;
+  const env = zoneEnv(spec, gateway, launch.env);
+  let started: StartedProgram;
+  try {
+    started = await sandbox.start({
+      argv: launch.argv,
+      cwd: spec.zone.workspace,
+      env,
+      ...spec.terminal,
+    });
+  } catch (error) {
+    const exit = startFailureOf(error);
+    if (exit === null) throw error;
+    return { exit, end: endOfProgram(exit, program) };
+  }
+  observer.process("starting", "the program has started");
+  const judge = driver.openJudge(spec);
+  const { exit, stopped } = await followProgram(context, sandbox, started, judge);
+  if (stopped !== null && stopped !== "hung_after_result") {
+    const cause = context.stop.stop?.cause ?? stopped;
+    return { exit, end: endOfStop(stopped, cause) };
+  }
+  const verdict = judge?.verdict(exit, stopped !== null) ?? null;
+  return { exit, end: verdict ?? endOfProgram(exit, program) };
+}
+
+/** From the first byte to the last. `stopped`: why we ended the program; null when it ended by itself. */
+async function followProgram(
+  context: RunContext,
+  sandbox: Sandbox,
+  started: StartedProgram,
+  judge: Judge | null,
+) {
+  const { spec, stop, terminal, recorder, valve, notice, outputTaps } = context;
+  const over = new AbortController();
+  const after = (ms: number, then: () => void) => {
+    void delay(ms, undefined, { signal: over.signal }).then(then, () => undefined);
+  };
+  if (judge !== null) {
+    outputTaps.add((bytes) => judge.push(bytes));
+    void judge.result.then(() =>
+      after(LEAVE_AFTER_RESULT_MS, () =>
+        stop.wish(
+          "hung_after_result",
+          `The CLI gave its result and did not leave within ${LEAVE_AFTER_RESULT_MS} ms`,
+        ),
+      ),
+    );
+  }
+  const pty = new PtySession({
+    program: started,
+    size: terminal.size,
+    onOutput: (bytes) => terminal.output(bytes),
+    onRefusedInput: (bytes) =>
+      notice(
+        `A line of input was not typed (${bytes} bytes of it): the program reads lines, and a terminal's line holds 4,095 bytes`,
+      ),
+  });
+  terminal.use(pty);
+  valve.onChange = (full) => (full ? pty.pause() : pty.resume());
+  if (valve.full) pty.pause();
+  // A recorder that is lost takes no byte any more: the terminal is read on, so that the program can be ended.
+  void recorder.lost.then(() => pty.resume());
+  using _heartbeat = startHeartbeat({
+    pid: sandbox.pid,
+    memoryBytes: spec.zone.memoryBytes,
+    outputOffset: () => terminal.outputOffset,
+    onHeartbeat: context.emit,
+    onMemoryExceeded: (used) =>
+      stop.wish(
+        "out_of_memory",
+        `Zone A used ${mebibytes(used)} of memory; spec.limits.memory is ${mebibytes(spec.zone.memoryBytes)}`,
+      ),
+  });
+  const { timeoutMs } = spec.agent;
+  if (timeoutMs !== null)
+    after(timeoutMs, () =>
+      stop.wish("timed_out", `The run took longer than its timeout of ${timeoutMs} ms`),
+    );
+
+  const wish = await Promise.race([started.exited.then(() => null), stop.wished]);
+  if (wish !== null) {
+    await stopProgram(
+      {
+        exited: started.exited,
+        type: (bytes) => pty.write(bytes),
+        signalAll: (signal) => sandbox.signalAll(signal),
+        kill: () => sandbox.kill(),
+      },
+      wish.reason,
+    );
+  }
+  over.abort();
+  recorder.hurry();
+  const { exit, terminalHeld } = await pty.ended;
+  if (terminalHeld)
+    notice("A process that the program left behind still had the terminal open; it is ended now");
+  terminal.use(null);
+  valve.onChange = null;
+  return { exit, stopped: wish?.reason ?? null };
+}
+
+function mebibytes(bytes: number): string {
+  return `${Math.ceil(bytes / 1024 / 1024)} MiB`;
+}
+
+/** How a program failed to start, when it was the program and not the zone that failed. */
+function startFailureOf(error: unknown): Extract<ProgramExit, { kind: "failed" }> | null {
+  if (!(error instanceof Error) || typeof error.cause !== "object" || error.cause === null)
+    return null;
+  const cause = error.cause as Partial<Extract<ProgramExit, { kind: "failed" }>>;
+  const { kind, errno, step } = cause;
+  if (kind !== "failed" || typeof errno !== "string" || typeof step !== "string") return null;
+  return { kind, errno, step };
+}

@@ -1,0 +1,107 @@
+import { fileURLToPath } from "node:url";
+import { PlatformError } from "../kit/platform-error.ts";
+import type { SandboxBind, SandboxPlan } from "../kit/sandbox-arguments.ts";
+import type { RunSpec } from "../protocol/run-spec.ts";
+import { HOME } from "./drivers/driver.ts";
+import type { Gateway, Launch } from "./drivers/driver.ts";
+
+/** The port inside zone A on which the tool-runner answers, where the zone has its own network namespace. */
+export const GATEWAY_PORT = 4180;
+
+const AGENTKUBE_DIR = "/opt/agentkube";
+/** The shim is the tool-runner's; zone A only needs the file. */
+const shimBind: SandboxBind = {
+  source: fileURLToPath(new URL("../tool-runner/shim.mjs", import.meta.url)),
+  target: `${AGENTKUBE_DIR}/shim.mjs`,
+  mode: "ro",
+};
+/** How the zone's scratch space is shared out; the parts add up to 1. */
+const SCRATCH = { [HOME]: 0.5, "/tmp": 0.4375, "/run": 0.0625 };
+
+/** Zone A as a sandbox: an allow list of the host, private scratch, and what every CLI finds in it. */
+export function zonePlan(spec: RunSpec, files: Launch["files"], nodePath: string): SandboxPlan {
+  const { zone } = spec;
+  if (zone.kind !== "sandbox") {
+    throw new PlatformError(
+      "zone_unsupported",
+      `Zone of kind "${zone.kind}" has no launcher in this version`,
+      {
+        path: "zone.kind",
+        fix: "run where agentkube makes zone A itself (zone.kind sandbox)",
+      },
+    );
+  }
+  const ownNetwork = zone.network !== "host";
+  return {
+    init: "zone-init",
+    initArgs: ownNetwork ? ["--listen", String(GATEWAY_PORT)] : [],
+    argv: [],
+    hostname: spec.run,
+    network: ownNetwork ? "own" : "host",
+    nestedUserNamespaces: true,
+    readOnlyProc: false,
+    systemTree: true,
+    tmpfs: Object.entries(SCRATCH).map(([path, share]) => ({
+      path,
+      bytes: Math.max(1024 * 1024, Math.floor(zone.scratchBytes * share)),
+    })),
+    binds: [
+      { source: zone.workspace, target: zone.workspace, mode: "rw" },
+      ...zone.binds,
+      // Last, so that no bind of the run covers them.
+      { source: nodePath, target: `${AGENTKUBE_DIR}/node`, mode: "ro" },
+      ...(spec.tools.length > 0 ? [shimBind] : []),
+    ],
+    files: [...spec.tools.map((tool) => shimFile(tool.name)), ...files],
+    cwd: zone.workspace,
+    env: { HOME },
+    processes: zone.processes,
+    seccomp: "zone",
+  };
+}
+
+/** The environment of the CLI: nothing of the host's, one token, and the way to tools and model. */
+export function zoneEnv(
+  spec: RunSpec,
+  gateway: Gateway,
+  own: Record<string, string>,
+): Record<string, string> {
+  return {
+    HOME,
+    USER: "agent",
+    LOGNAME: "agent",
+    SHELL: "/bin/sh",
+    PATH: `${AGENTKUBE_DIR}/bin:${spec.shellPath}`,
+    TERM: "xterm-256color",
+    COLORTERM: "truecolor",
+    LANG: "C.UTF-8",
+    TMPDIR: "/tmp",
+    AGENTKUBE_RUN: spec.run,
+    AGENTKUBE_GATEWAY: gateway.url,
+    AGENTKUBE_MCP_URL: `${gateway.url}/mcp`,
+    AGENTKUBE_AGENT_TOKEN: gateway.agentToken,
+    NO_PROXY: "127.0.0.1,localhost",
+    no_proxy: "127.0.0.1,localhost",
+    ...(spec.zone.network === "public" ? proxyEnv(gateway) : {}),
+    ...own,
+  };
+}
+
+function proxyEnv(gateway: Gateway): Record<string, string> {
+  const url = new URL(gateway.url);
+  url.username = "agent";
+  url.password = gateway.agentToken;
+  const proxy = url.href.replace(/\/$/, "");
+  return {
+    HTTP_PROXY: proxy,
+    HTTPS_PROXY: proxy,
+    http_proxy: proxy,
+    https_proxy: proxy,
+    NODE_USE_ENV_PROXY: "1",
+  };
+}
+
+function shimFile(tool: string): Launch["files"][number] {
+  const line = `#!${AGENTKUBE_DIR}/node ${AGENTKUBE_DIR}/shim.mjs\n`;
+  return { path: `${AGENTKUBE_DIR}/bin/${tool}`, data: Buffer.from(line), mode: 0o755 };
+}

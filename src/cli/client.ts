@@ -1,0 +1,206 @@
+import { request } from "node:http";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { WebSocket } from "ws";
+import * as z from "zod";
+import { parseJson } from "../kit/json-lines.ts";
+import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
+import {
+  Health,
+  ManagerFile,
+  RunInfo,
+  RunList,
+  type FinishRun,
+  type RegisterRun,
+} from "../protocol/manager-api.ts";
+import { ApiError } from "../protocol/tool-api.ts";
+import { requireProtocol } from "../protocol/version.ts";
+
+const Shutdown = z.strictObject({ exits: z.boolean() });
+
+/** Answers are bounded: no list of the manager is larger. */
+const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
+const TIMEOUT_MS = 10_000;
+
+/** What the data directory says of its manager; null when none was ever there or the file is not whole. */
+export async function readManagerFile(dataDir: string): Promise<ManagerFile | null> {
+  let text: string;
+  try {
+    text = await readFile(join(dataDir, "manager.json"), "utf8");
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return null;
+    throw new PlatformError(
+      "data_dir_unusable",
+      `Cannot read "${join(dataDir, "manager.json")}": ${errnoOf(error) ?? messageOf(error)}`,
+      { path: dataDir, fix: "give a directory of your own with --data DIR", cause: error },
+    );
+  }
+  try {
+    const file = parseJson("manager.json", ManagerFile, text);
+    requireProtocol("the manager of this data directory", file.protocol);
+    return file;
+  } catch (error) {
+    if (error instanceof PlatformError) return null;
+    throw error;
+  }
+}
+
+/** A client of the manager that runs for a data directory; null when none answers. */
+export async function findManager(dataDir: string): Promise<ManagerClient | null> {
+  const file = await readManagerFile(dataDir);
+  if (file === null) return null;
+  const client = new ManagerClient(file);
+  return (await client.isHealthy()) ? client : null;
+}
+
+/** The operator's HTTP and WebSocket calls to one manager, typed. Every answer is parsed. */
+export class ManagerClient {
+  readonly pid: number;
+  readonly port: number;
+  readonly #token: string;
+
+  constructor(file: { pid: number; port: number; token: string }) {
+    this.pid = file.pid;
+    this.port = file.port;
+    this.#token = file.token;
+  }
+
+  get url(): string {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  /** The page of a run. The operator token lies in the fragment, which no server is sent. */
+  pageOf(run: string): string {
+    return `${this.url}/#token=${this.#token}&run=${run}`;
+  }
+
+  async health(timeoutMs = 2000): Promise<Health> {
+    return parseJson("health", Health, await this.#call("GET", "/v1/health", undefined, timeoutMs));
+  }
+
+  /** True when a manager of our protocol answers to our token within two seconds. */
+  async isHealthy(): Promise<boolean> {
+    try {
+      const health = await this.health();
+      requireProtocol("the running manager", health.protocol);
+      return true;
+    } catch (error) {
+      if (error instanceof Error && "code" in error && error.code === "protocol_mismatch")
+        throw error;
+      return false;
+    }
+  }
+
+  async registerRun(run: RegisterRun): Promise<void> {
+    await this.#call("POST", "/v1/runs", run);
+  }
+
+  async finishRun(run: string, finish: FinishRun): Promise<void> {
+    await this.#call("POST", `/v1/runs/${run}/end`, finish);
+  }
+
+  async runs(): Promise<RunInfo[]> {
+    return parseJson("the list of runs", RunList, await this.#call("GET", "/v1/runs")).runs;
+  }
+
+  async run(run: string): Promise<RunInfo> {
+    return parseJson("a run", RunInfo, await this.#call("GET", `/v1/runs/${run}`));
+  }
+
+  /** Asks the agentlet to stop the run; returns at once. */
+  async stop(run: string): Promise<void> {
+    await this.#call("POST", `/v1/runs/${run}/stop`, {});
+  }
+
+  /** Ends the manager when no run is live and nobody watches; says whether it will end. */
+  async shutdownIfIdle(): Promise<boolean> {
+    const answer = await this.#call("POST", "/v1/shutdown-if-idle", {});
+    return parseJson("the answer to a shutdown", Shutdown, answer).exits;
+  }
+
+  /** A socket to the terminal of a run; it is not open yet. */
+  attach(run: string, options: { write: boolean; from: number | null }): WebSocket {
+    const from = options.from === null ? "" : `&from=${options.from}`;
+    return this.#socket(`/v1/runs/${run}/attach?write=${options.write ? 1 : 0}${from}`);
+  }
+
+  /** A socket on which the manager says events and changes of a run, as `FollowMessage` texts. */
+  follow(run: string): WebSocket {
+    return this.#socket(`/v1/runs/${run}/follow`);
+  }
+
+  #socket(path: string): WebSocket {
+    return new WebSocket(`ws://127.0.0.1:${this.port}${path}`, {
+      headers: { authorization: `Bearer ${this.#token}` },
+      perMessageDeflate: false,
+      handshakeTimeout: TIMEOUT_MS,
+      maxPayload: 64 * 1024 * 1024,
+    });
+  }
+
+  #call(method: string, path: string, body?: unknown, timeoutMs = TIMEOUT_MS): Promise<string> {
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const payload = body === undefined ? undefined : JSON.stringify(body);
+    const outgoing = request(
+      {
+        host: "127.0.0.1",
+        port: this.port,
+        method,
+        path,
+        agent: false,
+        headers: {
+          authorization: `Bearer ${this.#token}`,
+          ...(payload === undefined
+            ? {}
+            : { "content-type": "application/json", "content-length": Buffer.byteLength(payload) }),
+        },
+      },
+      (response) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        response.on("data", (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > MAX_ANSWER_BYTES) response.destroy(new Error("Answer is too large"));
+          chunks.push(chunk);
+        });
+        response.once("error", reject);
+        response.once("end", () => {
+          const text = Buffer.concat(chunks).toString("utf8");
+          const status = response.statusCode ?? 0;
+          if (status >= 200 && status < 300) resolve(text);
+          else reject(refusalOf(status, text));
+        });
+      },
+    );
+    // A whole-call limit: an idle-socket timeout would never fire on a trickle.
+    const timer = setTimeout(
+      () => outgoing.destroy(new Error(`No answer within ${timeoutMs} ms`)),
+      timeoutMs,
+    );
+    outgoing.once("close", () => clearTimeout(timer));
+    outgoing.once("error", (error) =>
+      reject(
+        new PlatformError(
+          "manager_unreachable",
+          `Cannot reach the manager at ${this.url}: ${errnoOf(error) ?? messageOf(error)}`,
+          { retryable: true, cause: error, fix: "see manager.log in the data directory" },
+        ),
+      ),
+    );
+    outgoing.end(payload);
+    return promise;
+  }
+}
+
+function refusalOf(status: number, text: string): PlatformError {
+  try {
+    const { error } = parseJson("an error of the manager", ApiError, text);
+    return new PlatformError(
+      error.code,
+      error.message,
+      error.fix === undefined ? {} : { fix: error.fix },
+    );
+  } catch {
+    return new PlatformError("manager_refused", `Manager answered with status ${status}`);
+  }
+}

@@ -1,0 +1,112 @@
+import type { Command } from "./command.ts";
+
+/** A row of the table of verbs. The module of a verb is loaded when the verb is used, so that each starts fast. */
+export interface CommandEntry {
+  readonly name: string;
+  readonly summary: string;
+  readonly group: "Runs" | "Records" | "Tools and machine" | "Programs of a run";
+  /** not for people: absent from the help and from suggestions */
+  readonly hidden?: boolean;
+  load(): Promise<Command>;
+}
+
+/** Every verb, in the order of the help. */
+export const commands: readonly CommandEntry[] = [
+  {
+    name: "run",
+    summary: "run an Agent here, from manifests or from --runtime and --goal",
+    group: "Runs",
+    load: async () => (await import("./commands/run.ts")).command,
+  },
+  {
+    name: "attach",
+    summary: "show the live terminal of a run",
+    group: "Runs",
+    load: async () => (await import("./commands/attach.ts")).command,
+  },
+  {
+    name: "ps",
+    summary: "list runs",
+    group: "Runs",
+    load: async () => (await import("./commands/ps.ts")).command,
+  },
+  {
+    name: "logs",
+    summary: "show the events of a run",
+    group: "Runs",
+    load: async () => (await import("./commands/logs.ts")).command,
+  },
+  {
+    name: "stop",
+    summary: "stop a run",
+    group: "Runs",
+    load: async () => (await import("./commands/stop.ts")).command,
+  },
+  {
+    name: "recording",
+    summary: "list, show, play, verify and export recordings",
+    group: "Records",
+    load: async () => (await import("./commands/recording.ts")).command,
+  },
+  {
+    name: "prune",
+    summary: "remove old runs by age or size",
+    group: "Records",
+    load: async () => (await import("./commands/prune.ts")).command,
+  },
+  {
+    name: "tool",
+    summary: "check and call tools locally",
+    group: "Tools and machine",
+    load: async () => (await import("./commands/tool.ts")).command,
+  },
+  {
+    name: "doctor",
+    summary: "say what this machine can do, and what to install for the rest",
+    group: "Tools and machine",
+    load: async () => (await import("./commands/doctor.ts")).command,
+  },
+  {
+    name: "schema",
+    summary: "print the JSON Schemas of every contract",
+    group: "Tools and machine",
+    load: async () => (await import("./commands/schema.ts")).command,
+  },
+  {
+    name: "pod",
+    summary: "print the Kubernetes objects of a run (not yet supported)",
+    group: "Tools and machine",
+    load: async () => (await import("./commands/pod.ts")).command,
+  },
+  {
+    name: "agentlet",
+    summary: "the program that owns the agent's terminal",
+    group: "Programs of a run",
+    load: async () => (await import("./commands/entry-points.ts")).agentlet,
+  },
+  {
+    name: "tool-runner",
+    summary: "the program that runs tools and holds secrets",
+    group: "Programs of a run",
+    load: async () => (await import("./commands/entry-points.ts")).toolRunner,
+  },
+  {
+    name: "session-recorder",
+    summary: "the program that writes and ships the recording",
+    group: "Programs of a run",
+    load: async () => (await import("./commands/entry-points.ts")).sessionRecorder,
+  },
+  {
+    name: "manager",
+    summary: "the program that stores runs and serves the page",
+    group: "Programs of a run",
+    load: async () => (await import("./commands/entry-points.ts")).manager,
+  },
+  {
+    name: "supervisor",
+    summary: "the program that starts and ends one run",
+    group: "Programs of a run",
+    hidden: true,
+    load: async () => (await import("./commands/entry-points.ts")).supervisor,
+  },
+];

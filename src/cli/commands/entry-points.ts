@@ -1,0 +1,90 @@
+import { PlatformError } from "../../kit/platform-error.ts";
+import { dataOption, defineCommand } from "../command.ts";
+
+const READS =
+  "Reads the run spec that AGENTKUBE_RUN_SPEC names, and tokens from the first line of standard input. Started by a supervisor.";
+
+/** `agentkube agentlet`. */
+export const agentlet = defineCommand({
+  name: "agentlet",
+  summary: "the program that owns the agent's terminal",
+  usage: ["agentlet"],
+  description: READS,
+  examples: [
+    { command: "AGENTKUBE_RUN_SPEC=spec.json agentkube agentlet", does: "runs one agent CLI" },
+  ],
+  options: {},
+  positionals: { min: 0, max: 16 },
+  run: async (context) => {
+    if (context.positionals.length > 0)
+      throw new PlatformError(
+        "unsupported",
+        `agentkube agentlet ${context.positionals[0] ?? ""} is not yet supported`,
+        { fix: "use agentkube logs RUN for the states of a run" },
+      );
+    return await (await import("../../agentlet/main.ts")).main();
+  },
+});
+
+/** `agentkube tool-runner`. */
+export const toolRunner = defineCommand({
+  name: "tool-runner",
+  summary: "the program that runs tools and holds secrets",
+  usage: ["tool-runner"],
+  description: READS,
+  examples: [
+    {
+      command: "AGENTKUBE_RUN_SPEC=spec.json agentkube tool-runner",
+      does: "serves one run's tools",
+    },
+  ],
+  options: {},
+  run: async () => await (await import("../../tool-runner/main.ts")).main(),
+});
+
+/** `agentkube session-recorder`. */
+export const sessionRecorder = defineCommand({
+  name: "session-recorder",
+  summary: "the program that writes and ships the recording",
+  usage: ["session-recorder"],
+  description: READS,
+  examples: [
+    { command: "AGENTKUBE_RUN_SPEC=spec.json agentkube session-recorder", does: "records one run" },
+  ],
+  options: {},
+  run: async () => await (await import("../../recorder/main.ts")).main(),
+});
+
+/** `agentkube manager`. */
+export const manager = defineCommand({
+  name: "manager",
+  summary: "the program that stores runs and serves the page",
+  usage: ["manager --data DIR [--port N] [--ephemeral]"],
+  description: "agentkube run starts one when none runs for the data directory.",
+  examples: [
+    { command: "agentkube manager --port 4100", does: "serves the page on http://127.0.0.1:4100" },
+  ],
+  options: {
+    data: dataOption,
+    port: { type: "string", value: "N", help: "port on 127.0.0.1 (default: the last one, or any)" },
+    ephemeral: { type: "boolean", help: "end when no run is live and nobody watches" },
+    "cap-bytes": {
+      type: "string",
+      value: "BYTES",
+      help: "refuse new runs beyond this size of the data directory (default 20Gi)",
+    },
+  },
+  run: async (context) => await (await import("../../manager/main.ts")).main([...context.args]),
+});
+
+/** `agentkube supervisor`: hidden, started by `run`. */
+export const supervisor = defineCommand({
+  name: "supervisor",
+  summary: "the program that starts and ends one run",
+  usage: ["supervisor"],
+  description:
+    "Reads one line of JSON, what to run, from standard input. Started by agentkube run.",
+  examples: [{ command: "agentkube run agent.yaml", does: "starts one" }],
+  options: {},
+  run: async (context) => await (await import("../supervisor.ts")).main(context),
+});

@@ -1,0 +1,259 @@
+import { realpath } from "node:fs/promises";
+import { resolve } from "node:path";
+import { bytesOfEvent, readAsciicast, toV2, type CastSource } from "../../protocol/asciicast.ts";
+import { verifyAsciicast } from "../../protocol/asciicast-verify.ts";
+import { PlatformError } from "../../kit/platform-error.ts";
+import { ExitCode } from "../../protocol/outcome.ts";
+import type { VerifyResult } from "../../protocol/results.ts";
+import { dataOption, defineCommand, type CommandContext } from "../command.ts";
+import { resolveDataDir } from "../data-dir.ts";
+import { durationOption } from "../durations.ts";
+import { humanBytes, humanTable, oneLine } from "../human.ts";
+import { UsageError } from "../output.ts";
+import { plainTextOf } from "../plain-text.ts";
+import { play } from "../play.ts";
+import { pour, pourToFile } from "../pour.ts";
+import { namedRecording, type NamedRecording } from "../recording-source.ts";
+import { listRuns, type KnownRun } from "../run-files.ts";
+import { nearest } from "../suggest.ts";
+
+const options = {
+  data: dataOption,
+  raw: { type: "boolean", help: "cat: the exact bytes that the terminal gave" },
+  speed: { type: "string", value: "N", help: "play: times faster (default 1)" },
+  "idle-limit": {
+    type: "string",
+    value: "DURATION",
+    help: "play: longest pause, such as 2s (default: as the recording says)",
+  },
+  format: { type: "string", value: "FORMAT", help: "export: v2 (default), txt or raw" },
+  output: { type: "string", short: "o", value: "FILE", help: "export: to this file, not stdout" },
+} as const;
+type Context = CommandContext<typeof options>;
+
+/** `agentkube recording`: what was recorded, as a list, as text, in its own time, checked, or in another format. */
+export const command = defineCommand({
+  name: "recording",
+  summary: "list, show, play, verify and export recordings",
+  usage: [
+    "recording ls [--data DIR]",
+    "recording cat RUN|FILE [--raw]",
+    "recording play RUN|FILE [--speed N] [--idle-limit DURATION]",
+    "recording verify RUN|FILE [--json]",
+    "recording export RUN|FILE [--format v2|txt|raw] [-o FILE]",
+  ],
+  description:
+    "RUN is a run of the data directory, FILE any asciicast file (v3 or v2). While playing: space pauses, . steps, q ends.\n" +
+    "verify of a run also compares size and SHA-256 with what the manager recorded; exit code 1 when anything is wrong.",
+  examples: [
+    {
+      command: "agentkube recording ls",
+      does: "every recording with its size and whether it is verified",
+    },
+    {
+      command: "agentkube recording play demo-7f3k2m9q --speed 2 --idle-limit 1s",
+      does: "plays it here",
+    },
+    {
+      command: "agentkube recording cat demo.cast --raw > bytes",
+      does: "the bytes that the PTY gave",
+    },
+    {
+      command: "agentkube recording verify demo-7f3k2m9q --json",
+      does: "checks it, for a program",
+    },
+    {
+      command: "agentkube recording export demo.cast --format txt -o demo.txt",
+      does: "plain text",
+    },
+  ],
+  options,
+  positionals: { min: 1, max: 2 },
+  run: async (context) => {
+    const [action = "", word] = context.positionals;
+    if (action === "ls") return await list(context, word);
+    const act = actions[action];
+    if (act === undefined) throw unknownAction(action);
+    if (word === undefined)
+      throw new UsageError(
+        `agentkube recording ${action} needs a run id or a .cast file`,
+        "agentkube recording ls lists the recordings of runs",
+      );
+    const dataDir = resolveDataDir(context.values.data, context.env, context.cwd);
+    return await act(context, await namedRecording(word, dataDir, context.cwd));
+  },
+});
+
+const actions: Record<string, (context: Context, recording: NamedRecording) => Promise<number>> = {
+  cat,
+  play: playHere,
+  verify,
+  export: exportAs,
+};
+
+async function list(context: Context, word: string | undefined): Promise<number> {
+  const { output } = context;
+  if (word !== undefined) throw new UsageError(`Unexpected word "${word}" after recording ls`);
+  const dataDir = resolveDataDir(context.values.data, context.env, context.cwd);
+  const { runs, unreadable } = await listRuns(dataDir);
+  const recorded = runs.filter(({ info }) => info.recording !== null || info.committedBytes > 0);
+  if (output.json) {
+    output.document({ recordings: recorded.map(factsOf) });
+    return 0;
+  }
+  for (const { run, problem } of unreadable) output.note(`Run ${run} left out: ${problem}`);
+  if (recorded.length === 0) {
+    output.note(`No recording in "${dataDir}"`);
+    return 0;
+  }
+  const rows = recorded.map((run) => [
+    run.info.run,
+    oneLine(run.info.agent),
+    run.info.startedAt,
+    humanBytes(bytesOf(run)),
+    statusOf(run),
+  ]);
+  for (const line of humanTable(["RUN", "AGENT", "STARTED", "SIZE", "STATUS"], rows))
+    output.line(line);
+  return 0;
+}
+
+async function cat({ values, output }: Context, recording: NamedRecording): Promise<number> {
+  await pour(outputOf(recording.open(), values.raw === true), output.stdout);
+  return 0;
+}
+
+async function playHere(context: Context, recording: NamedRecording): Promise<number> {
+  const { values, output, stdin } = context;
+  const speed = Number(values.speed ?? "1");
+  if (!(speed > 0) || !Number.isFinite(speed))
+    throw new UsageError(`Option --speed expected a number above 0, got "${values.speed ?? ""}"`);
+  const idle = values["idle-limit"];
+  const idleLimitMs = idle === undefined ? null : durationOption("idle-limit", idle);
+  const whole = await play(recording.open(), {
+    output,
+    stdin,
+    speed,
+    idleLimitMs,
+    onSignal: (listener) => context.onSignal(listener),
+  });
+  return whole || stdin.isTTY ? ExitCode.done : ExitCode.cancelled;
+}
+
+async function verify({ output }: Context, recording: NamedRecording): Promise<number> {
+  const result = withManagersRecord(await verifyAsciicast(recording.open()), recording.run);
+  if (output.json) output.document(result);
+  else {
+    for (const { line, problem } of result.problems)
+      output.line(line === 0 ? problem : `line ${line}: ${problem}`);
+    const facts = `${result.events} events, ${humanBytes(result.bytes)}, SHA-256 ${result.sha256}`;
+    const verdict = result.ok ? output.paint("green", "OK") : output.paint("red", "NOT OK");
+    output.line(`${verdict}  ${recording.path}: ${facts}`);
+  }
+  return result.ok ? ExitCode.done : ExitCode.failed;
+}
+
+async function exportAs(context: Context, recording: NamedRecording): Promise<number> {
+  const { values, output, cwd } = context;
+  const form = values.format ?? "v2";
+  const convert = formats[form];
+  if (convert === undefined)
+    throw new UsageError(`Option --format expected v2, txt or raw, got "${form}"`);
+  const converted = convert(recording.open());
+  if (values.output === undefined || values.output === "-") {
+    if (output.json)
+      throw new UsageError("With --json the export goes to a file", "name it with -o FILE");
+    await pour(converted, output.stdout);
+    return 0;
+  }
+  const path = resolve(cwd, values.output);
+  if (await isSameFile(path, recording.path))
+    throw new UsageError(`Cannot export "${path}" onto itself`, "name another file with -o");
+  const bytes = await pourToFile(converted, path);
+  if (output.json) output.document({ path, format: form, bytes });
+  else output.note(`Wrote ${humanBytes(bytes)} to ${path}`);
+  return 0;
+}
+
+const formats: Record<string, (source: CastSource) => AsyncIterable<Buffer | string>> = {
+  v2: toV2,
+  txt: plainTextOf,
+  raw: (source) => outputOf(source, true),
+};
+
+/** What the terminal was given: as the exact bytes, or as the text of the events, which is always valid UTF-8. */
+async function* outputOf(source: CastSource, raw: boolean): AsyncGenerator<Buffer | string> {
+  for await (const item of readAsciicast(source)) {
+    if (item.kind === "problem")
+      throw new PlatformError(
+        "recording_damaged",
+        `Recording is damaged at line ${item.line}: ${item.problem}`,
+        { fix: "agentkube recording verify lists all problems" },
+      );
+    if (item.kind !== "event" || item.event.code !== "o") continue;
+    yield raw ? bytesOfEvent(item.event) : item.event.data;
+  }
+}
+
+/** The file may be right in itself and still not be what the manager verified. Line 0 is the whole file. */
+function withManagersRecord(result: VerifyResult, run: KnownRun | null): VerifyResult {
+  if (run === null) return result;
+  const problems: string[] = [];
+  const sealed = run.info.recording;
+  if (run.live) problems.push("Run is live: its recording still grows and is not sealed");
+  else if (sealed === null) problems.push("Manager has no size and hash: the run never sealed it");
+  else {
+    if (!sealed.verified) problems.push("Manager never verified this recording");
+    if (sealed.bytes !== result.bytes)
+      problems.push(`Manager recorded ${sealed.bytes} bytes, the file has ${result.bytes}`);
+    if (sealed.sha256 !== result.sha256)
+      problems.push(`Manager recorded SHA-256 ${sealed.sha256}, the file has ${result.sha256}`);
+  }
+  return {
+    ...result,
+    ok: result.ok && problems.length === 0,
+    problems: [...problems.map((problem) => ({ line: 0, problem })), ...result.problems],
+  };
+}
+
+function factsOf(run: KnownRun): Record<string, unknown> {
+  const { info, castPath, live } = run;
+  return {
+    run: info.run,
+    agent: info.agent,
+    startedAt: info.startedAt,
+    endedAt: info.endedAt,
+    path: castPath,
+    bytes: bytesOf(run),
+    sha256: info.recording?.sha256 ?? null,
+    verified: info.recording?.verified ?? false,
+    live,
+  };
+}
+
+function bytesOf({ info }: KnownRun): number {
+  return info.recording?.bytes ?? info.committedBytes;
+}
+
+function statusOf({ info, live }: KnownRun): string {
+  if (live) return "live";
+  if (info.recording === null) return "not sealed";
+  return info.recording.verified ? "verified" : "not verified";
+}
+
+async function isSameFile(left: string, right: string): Promise<boolean> {
+  try {
+    return (await realpath(left)) === (await realpath(right));
+  } catch {
+    return false;
+  }
+}
+
+function unknownAction(action: string): UsageError {
+  const known = ["ls", ...Object.keys(actions)];
+  const near = nearest(action, known);
+  return new UsageError(
+    `Unknown verb "recording ${action}"`,
+    near === undefined ? `use one of ${known.join(", ")}` : `did you mean recording ${near}?`,
+  );
+}

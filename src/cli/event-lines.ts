@@ -1,0 +1,83 @@
+import { AgentletEvent } from "../protocol/agentlet-link.ts";
+import { AuditRecord } from "../protocol/audit.ts";
+import { humanBytes, humanSpan, oneLine } from "./human.ts";
+import type { Output, Style } from "./output.ts";
+
+/** A line of `events.jsonl` for a person; null for one that this build does not know. */
+export function eventLine(line: string, output: Output): string | null {
+  const parsed = AgentletEvent.safeParse(withoutSeq(line));
+  if (!parsed.success) return null;
+  const event = parsed.data;
+  const head = `${output.paint("dim", clock(event.time))}  `;
+  switch (event.type) {
+    case "state":
+      return `${head}${output.paint("cyan", event.state)}  seen by ${event.channel}: ${oneLine(event.evidence)}`;
+    case "heartbeat": {
+      const quiet =
+        event.lastOutputMsAgo === null
+          ? "no output yet"
+          : `quiet ${humanSpan(event.lastOutputMsAgo)}`;
+      return output.paint(
+        "dim",
+        `${clock(event.time)}  heartbeat  ${humanBytes(event.outputOffset)} of output, ${quiet}, ${event.processes} processes, ${humanBytes(event.memoryBytes)}, ${humanSpan(event.cpuMs)} CPU`,
+      );
+    }
+    case "notice":
+      return `${head}${output.paint("yellow", "notice")}  ${oneLine(event.message)}`;
+    case "screen":
+      return `${head}screen\n${event.text
+        .split("\n")
+        .map((row) => `    ${oneLine(row)}`.trimEnd())
+        .join("\n")}`;
+    case "ended": {
+      const { outcome, reason, exitCode, signal, detail } = event.end;
+      const code = signal ?? (exitCode === null ? "" : ` ${exitCode}`);
+      const cause = detail === undefined ? "" : `: ${oneLine(detail.cause)}`;
+      const fix = detail?.fix === undefined ? "" : ` (fix: ${oneLine(detail.fix)})`;
+      const style: Style = outcome === "succeeded" ? "green" : "red";
+      return (
+        `${head}${output.paint(style, outcome)}  ${reason} ${code.trim()}`.trimEnd() + cause + fix
+      );
+    }
+  }
+}
+
+/** A line of `audit.jsonl` for a person; null for one that this build does not know. */
+export function auditLine(line: string, output: Output): string | null {
+  const parsed = AuditRecord.safeParse(withoutSeq(line));
+  if (!parsed.success) return null;
+  const record = parsed.data;
+  const head = `${output.paint("dim", clock(record.time))}  `;
+  switch (record.type) {
+    case "call_started":
+      return `${head}call ${oneLine(record.tool)} ${oneLine(record.operation)}  started by ${record.face}`;
+    case "call": {
+      const style: Style =
+        record.outcome === "completed" && (record.exitCode ?? 0) === 0 ? "green" : "red";
+      const code = record.exitCode === null ? "" : ` ${record.exitCode}`;
+      const cause = record.detail === undefined ? "" : `: ${oneLine(record.detail.cause)}`;
+      return `${head}call ${oneLine(record.tool)} ${oneLine(record.operation)}  ${output.paint(style, `${record.outcome}${code}`)} in ${humanSpan(record.durationMs)}, ${record.requests} requests, ${record.masked} masked${cause}`;
+    }
+    case "request": {
+      const allowed = record.verdict.startsWith("allowed");
+      const credential = record.credential === null ? "no credential" : `with ${record.credential}`;
+      return `${head}${record.source} request ${oneLine(record.method)} ${oneLine(record.host)}${oneLine(record.path)}  ${output.paint(allowed ? "green" : "red", record.verdict)} ${record.status ?? "no status"}, ${credential}, ${humanBytes(record.bytesUp)} up, ${humanBytes(record.bytesDown)} down, ${humanSpan(record.durationMs)}`;
+    }
+  }
+}
+
+/** The value of a JSON line without its number; undefined when it is no JSON object. */
+function withoutSeq(line: string): unknown {
+  try {
+    const value: unknown = JSON.parse(line);
+    if (typeof value !== "object" || value === null) return undefined;
+    const { seq: _, ...rest } = value as Record<string, unknown>;
+    return rest;
+  } catch {
+    return undefined;
+  }
+}
+
+function clock(time: string): string {
+  return time.replace("T", " ").replace(/\.\d+Z$|Z$/, "Z");
+}

@@ -1,0 +1,68 @@
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"] as const;
+
+/** A size as people read it, such as `1.5 MiB`. */
+export function humanBytes(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  const digits = unit === 0 || value >= 100 ? 0 : 1;
+  return `${value.toFixed(digits)} ${UNITS[unit] ?? ""}`;
+}
+
+/** A span of time as people read it, such as `2 d 3 h` or `1.2 s`: its two largest units. */
+export function humanSpan(milliseconds: number): string {
+  const ms = Math.max(0, Math.round(milliseconds));
+  if (ms < 1000) return `${ms} ms`;
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  const whole = Math.floor(seconds);
+  const parts: [number, string][] = [
+    [Math.floor(whole / 86_400), "d"],
+    [Math.floor(whole / 3600) % 24, "h"],
+    [Math.floor(whole / 60) % 60, "min"],
+    [whole % 60, "s"],
+  ];
+  const first = parts.findIndex(([count]) => count > 0);
+  return parts
+    .slice(first, first + 2)
+    .filter(([count]) => count > 0)
+    .map(([count, unit]) => `${count} ${unit}`)
+    .join(" ");
+}
+
+/** Rows as a table with aligned columns, two spaces between them. Widths count what a terminal shows, not SGR sequences. */
+export function humanTable(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+): string[] {
+  const all = [head, ...rows];
+  const widths = head.map((_, column) =>
+    Math.max(...all.map((row) => shownWidth(row[column] ?? ""))),
+  );
+  return all.map((row) =>
+    row
+      .map((cell, column) =>
+        column === row.length - 1
+          ? cell
+          : cell + " ".repeat(Math.max(0, (widths[column] ?? 0) - shownWidth(cell))),
+      )
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+/** Text from another program on one line of a person's terminal: controls become visible, so that they cannot act. */
+export function oneLine(text: string): string {
+  return text
+    .replaceAll(/\r?\n/g, " ⏎ ")
+    .replaceAll(/[\u0000-\u001F\u007F-\u009F]/g, (control) =>
+      control === "\t" ? " " : `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`,
+    );
+}
+
+function shownWidth(text: string): number {
+  return Array.from(text.replaceAll(/\u001B\[[0-9;]*m/g, "")).length;
+}

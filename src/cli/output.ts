@@ -1,0 +1,131 @@
+import type { Writable } from "node:stream";
+import { messageOf, PlatformError } from "../kit/platform-error.ts";
+import { ExitCode } from "../protocol/outcome.ts";
+
+/** A stream that may be a terminal. */
+export type TerminalOutput = Writable &
+  Partial<Pick<NodeJS.WriteStream, "isTTY" | "columns" | "rows">>;
+
+/** Where a verb writes: results to stdout, everything about them to stderr. */
+export interface Output {
+  readonly stdout: TerminalOutput;
+  readonly stderr: Writable;
+  /** `--json` was given: the last line of stdout is one JSON document */
+  readonly json: boolean;
+  /** stdout is a terminal that shows colours (`NO_COLOR` is respected) */
+  readonly color: boolean;
+  readonly interactive: boolean;
+  /** A line of the result, for people. */
+  line(text: string): void;
+  /** A line about the work, for people; on stderr. */
+  note(text: string): void;
+  /** The one JSON document of `--json`. */
+  document(value: unknown): void;
+  /** Says what went wrong, where and what to do; returns the exit code. */
+  fail(error: unknown): number;
+  /** Wraps text in an SGR sequence when colours are on. */
+  paint(style: Style, text: string): string;
+}
+
+const SGR = {
+  bold: [1, 22],
+  dim: [2, 22],
+  red: [31, 39],
+  green: [32, 39],
+  yellow: [33, 39],
+  cyan: [36, 39],
+} as const;
+export type Style = keyof typeof SGR;
+
+/** A mistake in the words of the command line: exit code 2. */
+export class UsageError extends PlatformError {
+  constructor(message: string, fix?: string) {
+    super("usage", message, fix === undefined ? {} : { fix });
+  }
+}
+
+/** Codes of `PlatformError` that mean: the words or the manifest are wrong. */
+const USAGE_CODES = new Set([
+  "usage",
+  "invalid_manifest",
+  "invalid_tool",
+  "unknown_run",
+  "secret_missing",
+]);
+/** Codes that mean: refused by policy, or this machine lacks a capability. */
+const REFUSED_CODES = new Set([
+  "refused",
+  "policy",
+  "unsupported",
+  "runtime_unsupported",
+  "runtime_missing",
+  "sandbox_unavailable",
+  "native_missing",
+  "secret_exposed",
+  "data_full",
+  "manager_locked",
+  "already_running",
+]);
+
+/** The exit code for an error: 2 for usage and manifests, 3 for policy and missing capability, else 1. */
+export function exitCodeOf(error: unknown): number {
+  if (!(error instanceof PlatformError)) return ExitCode.failed;
+  return exitCodeOfError(error.code);
+}
+
+/** The same for the code alone, as it arrives from another process. */
+export function exitCodeOfError(code: string): number {
+  if (USAGE_CODES.has(code)) return ExitCode.usage;
+  if (REFUSED_CODES.has(code)) return ExitCode.refused;
+  return ExitCode.failed;
+}
+
+/** An error as plain data for `--json` and for pipes: `{code, message, path?, fix?}`. */
+export function errorFacts(error: unknown): {
+  code: string;
+  message: string;
+  path?: string;
+  fix?: string;
+} {
+  if (!(error instanceof PlatformError)) return { code: "internal", message: messageOf(error) };
+  return {
+    code: error.code,
+    message: error.message,
+    ...(error.path === undefined ? {} : { path: error.path }),
+    ...(error.fix === undefined ? {} : { fix: error.fix }),
+  };
+}
+
+/** Makes the writer of a verb. */
+export function createOutput(options: {
+  stdout: TerminalOutput;
+  stderr: Writable;
+  json: boolean;
+  color: boolean;
+  interactive: boolean;
+}): Output {
+  const { stdout, stderr, json, color, interactive } = options;
+  return {
+    stdout,
+    stderr,
+    json,
+    color,
+    interactive,
+    line: (text) => void stdout.write(`${text}\n`),
+    note: (text) => void stderr.write(`${text}\n`),
+    document: (value) => void stdout.write(`${JSON.stringify(value)}\n`),
+    fail: (error) => {
+      const facts = errorFacts(error);
+      stderr.write(`agentkube: ${facts.message}\n`);
+      if (facts.path !== undefined && !facts.message.includes(facts.path))
+        stderr.write(`  path: ${facts.path}\n`);
+      if (facts.fix !== undefined) stderr.write(`  fix:  ${facts.fix}\n`);
+      if (json) stdout.write(`${JSON.stringify({ error: facts })}\n`);
+      return exitCodeOf(error);
+    },
+    paint: (style, text) => {
+      const [on, off] = SGR[style];
+      return color ? `\u001B[${on}m${text}\u001B[${off}m` : text;
+    },
+  };
+}

@@ -1,0 +1,25 @@
+import { rawBytesOf } from "../protocol/asciicast.ts";
+import { followLines } from "./follow-file.ts";
+import { pour } from "./pour.ts";
+import type { TerminalOutput } from "./output.ts";
+
+/**
+ * Writes the program's output as it is recorded, every byte of it and at the reader's pace, until `goesOn` says that nothing
+ * more comes. Ends early when the reader is gone.
+ */
+export async function pourRecording(
+  castPath: string,
+  target: TerminalOutput,
+  goesOn: () => Promise<boolean>,
+  signal: AbortSignal,
+): Promise<void> {
+  await pour(rawBytesOf(wholeLines(castPath, goesOn, signal)), target, { atOnce: true });
+}
+
+async function* wholeLines(
+  castPath: string,
+  goesOn: () => Promise<boolean>,
+  signal: AbortSignal,
+): AsyncGenerator<Buffer> {
+  for await (const line of followLines(castPath, goesOn, signal)) yield Buffer.from(`${line}\n`);
+}

@@ -1,0 +1,212 @@
+import { once } from "node:events";
+import timers from "node:timers/promises";
+import { readAsciicast, type CastHeader, type CastSource } from "../protocol/asciicast.ts";
+import { PlatformError } from "../kit/platform-error.ts";
+import type { Output } from "./output.ts";
+
+export interface PlayOptions {
+  readonly output: Output;
+  readonly stdin: NodeJS.ReadStream;
+  readonly speed: number;
+  /** longest pause in `ms`; null: as the header says, else as it was */
+  readonly idleLimitMs: number | null;
+  readonly onSignal: (listener: (signal: NodeJS.Signals) => void) => () => void;
+}
+
+/** Ends every mode that a recording may have left on: styles, mouse, paste, keypad; shows the cursor. */
+const RESTORE =
+  "\u001B[0m\u001B[?25h\u001B[?1000;1002;1003;1004;1006;2004;1l\u001B[<u\u001B>\u001B7\u001B[r\u001B8";
+
+/** Plays a recording in its own time. Keys on a terminal: space pauses, `.` steps while paused, q ends. True when it reached its end. */
+export async function play(source: CastSource, options: PlayOptions): Promise<boolean> {
+  const { output, stdin } = options;
+  using keys = new Keys(stdin, options.onSignal);
+  const clock = new Clock(options.speed);
+  keys.onKey = (key) => {
+    if (key === " ") clock.toggle();
+    if (key === ".") clock.step();
+  };
+  let idleLimitMs = options.idleLimitMs;
+  let lastMs = 0;
+  let virtualMs = 0;
+  let alternate = false;
+  try {
+    for await (const item of readAsciicast(source)) {
+      if (item.kind === "problem")
+        throw new PlatformError(
+          "recording_damaged",
+          `Recording is damaged at line ${item.line}: ${item.problem}`,
+          { fix: "agentkube recording verify lists all problems" },
+        );
+      if (item.kind === "header") {
+        idleLimitMs ??= idleLimitOf(item.header);
+        warnIfSmall(item.header, output);
+      }
+      if (item.kind !== "event") continue;
+      const atMs = item.event.timeUs / 1000;
+      virtualMs += Math.min(atMs - lastMs, idleLimitMs ?? Number.POSITIVE_INFINITY);
+      lastMs = atMs;
+      if (item.event.code !== "o") continue;
+      await clock.until(virtualMs, keys.ended);
+      alternate = alternateAfter(item.event.data, alternate);
+      if (output.stdout.destroyed) return false;
+      if (!output.stdout.write(item.event.data)) await once(output.stdout, "drain");
+    }
+    await clock.until(virtualMs, keys.ended);
+    return true;
+  } catch (error) {
+    if (keys.ended.aborted) return false;
+    throw error;
+  } finally {
+    if (output.interactive) {
+      output.stdout.write(`${alternate ? "\u001B[?1049l" : ""}${RESTORE}\n`);
+      // Answers of the terminal to queries in the recording would otherwise land on the shell's prompt.
+      if (keys.raw) await timers.setTimeout(50);
+    }
+  }
+}
+
+/** Virtual time that can be paused. */
+class Clock {
+  readonly #speed: number;
+  #startedAt = performance.now();
+  #pausedAt: number | null = null;
+  #steps = 0;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(speed: number) {
+    this.#speed = speed;
+  }
+
+  toggle(): void {
+    const now = performance.now();
+    if (this.#pausedAt === null) this.#pausedAt = now;
+    else {
+      this.#startedAt += now - this.#pausedAt;
+      this.#pausedAt = null;
+    }
+    this.#wake();
+  }
+
+  step(): void {
+    if (this.#pausedAt === null) return;
+    this.#steps += 1;
+    this.#wake();
+  }
+
+  /** Resolves when virtual time is at `ms`, or a step was asked for. Rejects when the signal aborts. */
+  async until(ms: number, signal: AbortSignal): Promise<void> {
+    for (;;) {
+      signal.throwIfAborted();
+      const changed = this.#changed.promise;
+      if (this.#pausedAt !== null && this.#steps > 0) {
+        this.#steps -= 1;
+        // The step moves the clock to this event, so that going on does not wait for it again.
+        this.#startedAt = this.#pausedAt - ms / this.#speed;
+        return;
+      }
+      if (this.#pausedAt !== null) {
+        await Promise.race([changed, aborted(signal)]);
+        continue;
+      }
+      const waitMs = this.#startedAt + ms / this.#speed - performance.now();
+      if (waitMs <= 0) return;
+      using waiting = new Waiting(signal);
+      await Promise.race([changed, waiting.sleep(waitMs)]);
+    }
+  }
+
+  #wake(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers<void>();
+  }
+}
+
+/** A sleep that leaves no timer behind when something else came first. */
+class Waiting {
+  readonly #own = new AbortController();
+  readonly #signal: AbortSignal;
+
+  constructor(signal: AbortSignal) {
+    this.#signal = AbortSignal.any([signal, this.#own.signal]);
+  }
+
+  async sleep(ms: number): Promise<void> {
+    try {
+      await timers.setTimeout(Math.min(ms, 2 ** 31 - 1), undefined, { signal: this.#signal });
+    } catch {
+      // Whoever raced us looks at the signal itself.
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#own.abort();
+  }
+}
+
+/** Keys of a terminal, and signals. `ended` aborts on q, Ctrl-C, Ctrl-D and on a signal. */
+class Keys implements Disposable {
+  readonly raw: boolean;
+  onKey: (key: string) => void = () => {};
+  readonly #stdin: NodeJS.ReadStream;
+  readonly #ended = new AbortController();
+  readonly #stopSignals: () => void;
+  readonly #onData = (chunk: Buffer): void => {
+    const key = chunk.toString("latin1");
+    // Only single keys: sequences are arrow keys, or answers of the terminal to what is played.
+    if (["q", "Q", "\u0003", "\u0004"].includes(key)) this.#ended.abort();
+    else if (key.length === 1) this.onKey(key);
+  };
+
+  constructor(
+    stdin: NodeJS.ReadStream,
+    onSignal: (listener: (signal: NodeJS.Signals) => void) => () => void,
+  ) {
+    this.#stdin = stdin;
+    this.#stopSignals = onSignal(() => this.#ended.abort());
+    this.raw = stdin.isTTY;
+    if (!this.raw) return;
+    stdin.setRawMode(true);
+    stdin.on("data", this.#onData);
+    stdin.resume();
+  }
+
+  get ended(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  [Symbol.dispose](): void {
+    this.#stopSignals();
+    if (this.raw) {
+      this.#stdin.off("data", this.#onData);
+      this.#stdin.setRawMode(false);
+      this.#stdin.pause();
+    }
+  }
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) await once(signal, "abort");
+}
+
+function idleLimitOf(header: CastHeader): number | null {
+  const limit = header.fields["idle_time_limit"];
+  return typeof limit === "number" && limit > 0 ? limit * 1000 : null;
+}
+
+function warnIfSmall(header: CastHeader, output: Output): void {
+  const { stdout } = output;
+  if (!("columns" in stdout) || !("rows" in stdout)) return;
+  const { columns, rows } = stdout as { columns: unknown; rows: unknown };
+  if (typeof columns !== "number" || typeof rows !== "number") return;
+  if (columns > 0 && (columns < header.cols || rows < header.rows))
+    output.note(
+      `Recorded at ${header.cols}x${header.rows}, this terminal is ${columns}x${rows}: lines may break wrongly`,
+    );
+}
+
+function alternateAfter(text: string, before: boolean): boolean {
+  const on = text.lastIndexOf("\u001B[?1049h");
+  const off = text.lastIndexOf("\u001B[?1049l");
+  return on === off ? before : on > off;
+}

@@ -1,0 +1,274 @@
+import { realpathSync } from "node:fs";
+import { homedir } from "node:os";
+import { dirname } from "node:path";
+import { PlatformError } from "../kit/platform-error.ts";
+import type { Agent, Mode, Tool } from "../protocol/manifest.ts";
+import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
+import type { Bind, RunSpec, Zone } from "../protocol/run-spec.ts";
+import { ruleProblems, valueProblems } from "./credential-rules.ts";
+import { openDataDir } from "./data-dir.ts";
+import {
+  DEFAULT_MODEL_KEY,
+  loadManifests,
+  type LoadedManifests,
+  type Placed,
+} from "./manifests/load.ts";
+import { findProgram } from "./resolve-program.ts";
+import { runtimeTreeOf, type RuntimeTree } from "./runtime-tree.ts";
+import { runtimePrograms } from "./runtimes.ts";
+import { parseSecretWords, resolveSecrets, secretFilesOf, type SecretNeed } from "./secrets.ts";
+import { packageSourceOf } from "./store-tools.ts";
+import type { SupervisorRequest } from "./supervisor-request.ts";
+import {
+  mountBinds,
+  neverWhole,
+  readListeningSockets,
+  readOnlyCovers,
+  refuseOverlaps,
+  refuseSockets,
+  resolveWorkspace,
+} from "./zone-policy.ts";
+
+/** Bounds of zone A when the Agent names none. */
+const DEFAULT_LIMITS = { memory: "4Gi", processes: 512, scratch: "2Gi" } as const;
+/** How long a run goes on without a person, when nothing else is said. */
+const UNATTENDED_TIMEOUT = "30m";
+const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+export interface Outside {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** how to run this program: node and its arguments up to the verb */
+  readonly self: readonly string[];
+  readonly runtimeDir: string;
+}
+
+/** A run that was read and checked, before anything of it exists. */
+export interface PreparedRun {
+  readonly agent: Agent;
+  readonly tools: readonly Placed<Tool>[];
+  readonly agentPart: RunSpec["agent"];
+  readonly zone: Zone;
+  readonly shellPath: string;
+  /** secrets of tools by NAME/KEY */
+  readonly toolSecrets: ReadonlyMap<string, Buffer>;
+  readonly modelKey: Buffer | null;
+  readonly notes: readonly string[];
+}
+
+/** Reads everything a run is made of, once, and checks it. Throws what `run` shows: path, cause and fix. */
+export async function prepareRun(
+  request: SupervisorRequest,
+  outside: Outside,
+  signal: AbortSignal,
+): Promise<PreparedRun> {
+  const words = parseSecretWords(request.secrets);
+  const loaded = loadManifests(
+    { ...request, givenSecrets: words.map((word) => word.id) },
+    request.cwd,
+  );
+  const { agent, tools } = loaded;
+  refuseUnsupported(agent);
+  const packages = tools.map((tool) => packageSourceOf(tool));
+  invalidWhen(tools.flatMap((tool) => ruleProblems(tool.value)));
+
+  openDataDir(request.dataDir);
+  const workspace = resolveWorkspace(request.workspace, request.cwd);
+  const home = outside.env["HOME"] ?? homedir();
+  const program = resolveAgentProgram(agent, workspace, outside.env);
+  const mounts = mountBinds(agent.spec.mounts ?? [], home);
+  const candidates = [
+    { what: "workspace", path: workspace },
+    ...mounts.map((mount) => ({ what: "mount", path: mount.source })),
+    ...program.binds.map((bind) => ({ what: "program directory", path: bind.source })),
+  ];
+  refuseOverlaps(candidates, [
+    { what: "data directory", path: realpathSync(request.dataDir) },
+    { what: "runtime directory", path: realpathSync(outside.runtimeDir) },
+    ...secretFilesOf(words, request.cwd).map((path) => ({ what: "secret file", path })),
+    ...loaded.secretFiles.map((path) => ({ what: "secret manifest", path })),
+  ]);
+  refuseSockets(candidates, readListeningSockets());
+
+  const modelRef = modelSecretOf(
+    agent,
+    words.map((word) => word.id),
+  );
+  const secrets = await resolveSecrets(
+    [...needsOf(tools), ...modelRef],
+    words,
+    loaded.secrets,
+    { env: outside.env, cwd: request.cwd },
+    signal,
+  );
+  invalidWhen(tools.flatMap((tool) => valueProblems(tool.value, secrets.values)));
+
+  const writable = [
+    workspace,
+    ...mounts.filter((mount) => mount.mode === "rw").map((mount) => mount.source),
+  ];
+  const covers = readOnlyCovers(
+    [...loaded.files, ...packages.filter((dir) => dir !== null), ...ownInstallation(outside.self)],
+    writable,
+  );
+  const time = timeoutOf(agent, request.attended);
+  return {
+    agent,
+    tools,
+    agentPart: agentPartOf(loaded, program, request.attended, time.timeoutMs),
+    zone: zoneOf(agent, workspace, [...program.binds, ...mounts, ...covers]),
+    shellPath: [...program.path, SYSTEM_PATH].join(":"),
+    toolSecrets: toolSecretsOf(tools, secrets.values),
+    modelKey: secrets.values.get(modelRef[0]?.id ?? "") ?? null,
+    notes: [...loaded.warnings, ...secrets.warnings, ...time.notes],
+  };
+}
+
+function refuseUnsupported(agent: Agent): void {
+  if (agent.spec.agentToken?.delivery === "env")
+    throw new PlatformError(
+      "unsupported",
+      `Cannot run Agent "${agent.metadata.name}": agentToken.delivery env is not yet supported`,
+      { fix: "use delivery: brokered, which never shows the key to the agent" },
+    );
+}
+
+interface AgentProgram extends RuntimeTree {
+  readonly args: readonly string[];
+}
+
+/** Finds the agent's CLI on this machine. Throws `runtime_missing` with how to get it. */
+function resolveAgentProgram(
+  agent: Agent,
+  workspace: string,
+  env: Readonly<Record<string, string | undefined>>,
+): AgentProgram {
+  const { runtime, command = [] } = agent.spec;
+  const known = runtime === "Custom" ? null : runtimePrograms[runtime];
+  const name = known === null ? (command[0] ?? "") : known.program;
+  const args = known === null ? command.slice(1) : [];
+  // Our own parts exist inside the zone only.
+  if (name.startsWith("/opt/agentkube/"))
+    return { program: name, args, binds: [], path: [], missing: [] };
+  const path = env["PATH"] ?? SYSTEM_PATH;
+  const found = findProgram(name, path, workspace);
+  if (found === null)
+    throw new PlatformError(
+      "runtime_missing",
+      name.includes("/")
+        ? `Cannot find the executable "${name}" of Agent "${agent.metadata.name}"`
+        : `Cannot find "${name}" on PATH for Agent "${agent.metadata.name}"`,
+      {
+        path: name,
+        fix:
+          known === null
+            ? "correct spec.command, or install the program and make it executable"
+            : `install it: ${known.install}`,
+      },
+    );
+  const tree = runtimeTreeOf(found, {
+    path,
+    neverWhole: neverWhole(env, env["HOME"] ?? homedir()),
+  });
+  const [missing] = tree.missing;
+  if (missing !== undefined)
+    throw new PlatformError(
+      "runtime_missing",
+      `Cannot find the interpreter "${missing}" that "${found.real}" names`,
+      { path: found.real, fix: `install ${missing}, or put it on PATH` },
+    );
+  return { ...tree, args };
+}
+
+function agentPartOf(
+  loaded: LoadedManifests,
+  program: AgentProgram,
+  attended: boolean,
+  timeoutMs: number | null,
+): RunSpec["agent"] {
+  const { spec } = loaded.agent;
+  const mode: Mode = spec.mode ?? (attended ? "supervised" : "system");
+  return {
+    runtime: spec.runtime,
+    mode,
+    goal: loaded.goal,
+    model: spec.model,
+    argv: [program.program, ...program.args],
+    timeoutMs,
+    recordInput: spec.recording?.input ?? false,
+    recordingEnabled: spec.recording?.enabled ?? true,
+  };
+}
+
+function timeoutOf(agent: Agent, attended: boolean): { timeoutMs: number | null; notes: string[] } {
+  if (agent.spec.timeout !== undefined) {
+    const timeoutMs = millisecondsOf(agent.spec.timeout);
+    if (timeoutMs > 0) return { timeoutMs, notes: [] };
+    throw new PlatformError("invalid_manifest", "spec.timeout: expected more than 0", {
+      fix: "write for example timeout: 30m",
+    });
+  }
+  if (attended) return { timeoutMs: null, notes: [] };
+  return {
+    timeoutMs: millisecondsOf(UNATTENDED_TIMEOUT),
+    notes: [
+      `no terminal: the run ends after ${UNATTENDED_TIMEOUT} at the latest (spec.timeout changes that)`,
+    ],
+  };
+}
+
+function zoneOf(agent: Agent, workspace: string, binds: readonly Bind[]): Zone {
+  const limits = { ...DEFAULT_LIMITS, ...agent.spec.limits };
+  return {
+    kind: "sandbox",
+    network: agent.spec.network ?? "public",
+    workspace,
+    binds: [...binds],
+    memoryBytes: bytesOf(limits.memory ?? DEFAULT_LIMITS.memory),
+    processes: limits.processes ?? DEFAULT_LIMITS.processes,
+    scratchBytes: bytesOf(limits.scratch ?? DEFAULT_LIMITS.scratch),
+  };
+}
+
+/** This package and the Node that runs it: what is executed with secrets in hand must not be the agent's to change. */
+function ownInstallation(self: readonly string[]): string[] {
+  const [node = process.execPath, entry] = self;
+  const root = entry === undefined ? [] : [dirname(dirname(realpathSync(entry)))];
+  return [...root, realpathSync(node)];
+}
+
+/** The secret of the model key: the one that the Agent names, else the usual one when the command line gives it. */
+function modelSecretOf(agent: Agent, given: readonly string[]): SecretNeed[] {
+  const ref = agent.spec.agentToken?.secretRef;
+  const usual = `${DEFAULT_MODEL_KEY.name}/${DEFAULT_MODEL_KEY.key}`;
+  const neededBy = `the model of Agent "${agent.metadata.name}"`;
+  if (ref !== undefined) return [{ id: `${ref.name}/${ref.key}`, neededBy }];
+  return given.includes(usual) ? [{ id: usual, neededBy }] : [];
+}
+
+function needsOf(tools: readonly Placed<Tool>[]): SecretNeed[] {
+  return tools.flatMap(({ value }) =>
+    (value.spec.credentials ?? []).map((credential) => ({
+      id: `${credential.secretRef.name}/${credential.secretRef.key}`,
+      neededBy: `credential "${credential.name}" of Tool "${value.metadata.name}"`,
+    })),
+  );
+}
+
+function toolSecretsOf(
+  tools: readonly Placed<Tool>[],
+  values: ReadonlyMap<string, Buffer>,
+): Map<string, Buffer> {
+  const ids = new Set(needsOf(tools).map((need) => need.id));
+  return new Map([...values].filter(([id]) => ids.has(id)));
+}
+
+function invalidWhen(problems: readonly string[]): void {
+  if (problems.length === 0) return;
+  throw new PlatformError(
+    "invalid_manifest",
+    problems.length === 1
+      ? `Cannot use the manifest: ${problems[0] ?? ""}`
+      : `Cannot use the manifest: ${problems.length} problems\n${problems.map((problem) => `  ${problem}`).join("\n")}`,
+    { fix: "correct the rules named above; docs/tool-authors.md explains them" },
+  );
+}

@@ -1,0 +1,118 @@
+import { realpathSync } from "node:fs";
+import type { Tool } from "../protocol/manifest.ts";
+import type { ToolCallResult } from "../protocol/results.ts";
+import { callToolLocally, checkTool } from "../tool-runner/local-call.ts";
+import { ruleProblems, valueProblems } from "./credential-rules.ts";
+import { openDataDir } from "./data-dir.ts";
+import type { Placed } from "./manifests/load.ts";
+import { UsageError } from "./output.ts";
+import { parseSecretWords, resolveSecrets, secretFilesOf } from "./secrets.ts";
+import { storeTool } from "./store-tools.ts";
+import { refuseProblems, type ToolFiles } from "./tool-files.ts";
+import {
+  readListeningSockets,
+  refuseOverlaps,
+  refuseSockets,
+  resolveWorkspace,
+} from "./zone-policy.ts";
+
+/** A call of one operation as a person writes it. */
+export interface CallWords {
+  readonly operation: string;
+  /** one JSON object */
+  readonly args: string;
+  /** `--secret` words */
+  readonly secrets: readonly string[];
+  /** null: the current directory, for a tool that asks for a workspace */
+  readonly workspace: string | null;
+}
+export interface CallPlace {
+  readonly dataDir: string;
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+/** Calls one operation of a Tool: the same checks, sandbox and boundary as in a run. `warn` takes what is odd but harmless. */
+export async function callTool(
+  tool: Placed<Tool>,
+  files: ToolFiles,
+  words: CallWords,
+  place: CallPlace,
+  warn: (text: string) => void,
+  signal: AbortSignal,
+): Promise<ToolCallResult> {
+  const args = parseArguments(words.args);
+  refuseProblems(ruleProblems(tool.value));
+  const secretWords = parseSecretWords(words.secrets);
+  openDataDir(place.dataDir);
+  const workspace = workspaceOf(tool, words, files, place);
+  const { values, warnings } = await resolveSecrets(
+    (tool.value.spec.credentials ?? []).map(({ name, secretRef }) => ({
+      id: `${secretRef.name}/${secretRef.key}`,
+      neededBy: `credential "${name}" of Tool "${tool.value.metadata.name}"`,
+    })),
+    secretWords,
+    files.secrets,
+    place,
+    signal,
+  );
+  warnings.forEach(warn);
+  refuseProblems(valueProblems(tool.value, values));
+  const stored = await storeTool(tool, place.dataDir);
+  refuseProblems(
+    checkTool(stored).map(({ path, problem }) => `Tool "${stored.name}" ${path}: ${problem}`),
+  );
+  const { operation } = words;
+  return await callToolLocally({
+    tool: stored,
+    operation,
+    args,
+    secrets: values,
+    workspace,
+    signal,
+  });
+}
+
+function parseArguments(text: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new UsageError(
+      "Option --args expected one JSON object, got text that is not JSON",
+      `write for example --args '{"label": "bug"}'`,
+    );
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new UsageError("Option --args expected a JSON object");
+  return value as Record<string, unknown>;
+}
+
+/** What the tool sees as its workspace is refused for the same reasons as an agent's. */
+function workspaceOf(
+  tool: Placed<Tool>,
+  words: CallWords,
+  files: ToolFiles,
+  place: CallPlace,
+): string | null {
+  const wanted = tool.value.spec.sandbox?.workspace ?? "none";
+  if (wanted === "none") {
+    if (words.workspace === null) return null;
+    throw new UsageError(
+      `Tool "${tool.value.metadata.name}" has no workspace, and --workspace was given`,
+      "set spec.sandbox.workspace to ro or rw, or leave --workspace out",
+    );
+  }
+  const path = resolveWorkspace(words.workspace ?? ".", place.cwd);
+  const candidates = [{ what: "workspace", path }];
+  refuseOverlaps(candidates, [
+    { what: "data directory", path: realpathSync(place.dataDir) },
+    ...secretFilesOf(parseSecretWords(words.secrets), place.cwd).map((file) => ({
+      what: "secret file",
+      path: file,
+    })),
+    ...files.secretFiles.map((file) => ({ what: "secret manifest", path: file })),
+  ]);
+  refuseSockets(candidates, readListeningSockets());
+  return path;
+}

@@ -1,0 +1,100 @@
+import { readdirSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
+import type { Secret, Tool } from "../protocol/manifest.ts";
+import { readManifestFile } from "./manifests/documents.ts";
+import type { Placed } from "./manifests/load.ts";
+import { UsageError } from "./output.ts";
+import { nearest } from "./suggest.ts";
+
+/** Manifests that a person named, with the tools and secrets in them. */
+export interface ToolFiles {
+  readonly tools: readonly Placed<Tool>[];
+  readonly secrets: readonly Placed<Secret>[];
+  /** real paths of the files that hold a Secret */
+  readonly secretFiles: readonly string[];
+  /** one sentence for each thing in the files that is not right */
+  readonly problems: readonly string[];
+}
+
+const NAMES = ["tool.yaml", "tool.yml", "tool.json"];
+
+/** Reads the manifests of a file, or of a directory: its `tool.yaml`, else every YAML file in it. */
+export function readToolFiles(word: string, cwd: string): ToolFiles {
+  const tools: Placed<Tool>[] = [];
+  const secrets: Placed<Secret>[] = [];
+  const secretFiles: string[] = [];
+  const problems: string[] = [];
+  for (const file of manifestsOf(word, cwd)) {
+    const read = readManifestFile(file, cwd);
+    problems.push(...read.problems);
+    for (const { kind, value, place } of read.documents) {
+      if (kind === "Tool") tools.push({ value, place });
+      if (kind === "Secret") {
+        secrets.push({ value, place });
+        secretFiles.push(read.realPath);
+      }
+    }
+  }
+  return { tools, secrets, secretFiles, problems };
+}
+
+/** The one Tool of the files, or the one that is named. Throws when the manifests are wrong or leave it open. */
+export function chooseTool(files: ToolFiles, word: string, name: string | undefined): Placed<Tool> {
+  refuseProblems(files.problems);
+  const names = files.tools.map((tool) => tool.value.metadata.name);
+  if (name !== undefined) {
+    const found = files.tools.find((tool) => tool.value.metadata.name === name);
+    if (found !== undefined) return found;
+    const near = nearest(name, names);
+    throw new UsageError(
+      `No Tool "${name}" in "${word}"; there are ${names.join(", ") || "none"}`,
+      near === undefined ? undefined : `did you mean --tool ${near}?`,
+    );
+  }
+  const [only, second] = files.tools;
+  if (only === undefined)
+    throw new PlatformError("invalid_manifest", `Expected a Tool in "${word}", got none`, {
+      fix: "name a manifest with kind: Tool, or the directory of one",
+    });
+  if (second !== undefined)
+    throw new UsageError(
+      `"${word}" holds ${names.length} Tools: ${names.join(", ")}`,
+      "choose one with --tool NAME",
+    );
+  return only;
+}
+
+/** Throws `invalid_manifest` that lists every problem; nothing when there is none. */
+export function refuseProblems(problems: readonly string[]): void {
+  if (problems.length === 0) return;
+  const body =
+    problems.length === 1
+      ? `: ${problems[0] ?? ""}`
+      : `: ${problems.length} problems\n${problems.map((problem) => `  ${problem}`).join("\n")}`;
+  throw new PlatformError("invalid_manifest", `Cannot use the manifest${body}`, {
+    fix: "correct what is named above; agentkube schema Tool prints what is allowed",
+  });
+}
+
+function manifestsOf(word: string, cwd: string): string[] {
+  const path = resolve(cwd, word);
+  let names: string[];
+  try {
+    if (!statSync(path).isDirectory()) return [word];
+    names = readdirSync(path).sort();
+  } catch (error) {
+    throw new UsageError(
+      `Cannot read "${path}": ${errnoOf(error) ?? messageOf(error)}`,
+      "name a Tool manifest, or the directory of one",
+    );
+  }
+  const own = NAMES.filter((name) => names.includes(name));
+  const chosen = own.length > 0 ? own : names.filter((name) => /\.ya?ml$/.test(name));
+  if (chosen.length === 0)
+    throw new UsageError(
+      `No manifest in "${path}"`,
+      "a directory of a tool holds a tool.yaml with kind: Tool",
+    );
+  return chosen.map((name) => join(path, name));
+}

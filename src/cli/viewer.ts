@@ -1,0 +1,203 @@
+import type { WebSocket } from "ws";
+import { Backoff } from "../kit/backoff.ts";
+import { parseJson } from "../kit/json-lines.ts";
+import { PlatformError } from "../kit/platform-error.ts";
+import { AttachMessage } from "../protocol/agentlet-link.ts";
+import { CloseCode } from "../protocol/recording-link.ts";
+import type { ManagerClient } from "./client.ts";
+import type { TerminalOutput } from "./output.ts";
+import { PrefixKeys } from "./prefix-keys.ts";
+import { TerminalModes } from "./terminal-modes.ts";
+
+export interface ViewOptions {
+  readonly run: string;
+  readonly write: boolean;
+  readonly stdin: NodeJS.ReadStream;
+  readonly stdout: TerminalOutput;
+  /** stream from this byte of output on; null: the screen as it is now */
+  readonly from: number | null;
+  /** the manager as it is now; null while none answers */
+  findManager(): Promise<ManagerClient | null>;
+  /** the person asked to stop the run */
+  onStop(): void;
+}
+
+export type ViewResult =
+  | { readonly kind: "detached" }
+  /** the terminal of the run is closed, or the caller's signal was aborted */
+  | { readonly kind: "ended" };
+
+/** The keys of the viewer, for the line that is printed at start. */
+export const KEYS = "Ctrl-] d detaches, Ctrl-] k stops the run";
+
+/** Shows the terminal of a run in this one, across restarts of the manager. The terminal is as before when it returns. */
+export async function viewTerminal(options: ViewOptions, signal: AbortSignal): Promise<ViewResult> {
+  const { stdin, stdout } = options;
+  const modes = new TerminalModes();
+  const keys = new PrefixKeys();
+  const over = Promise.withResolvers<ViewResult>();
+  const done = new AbortController();
+  const until = AbortSignal.any([signal, done.signal]);
+  const view: View = { options, modes, socket: null, offset: options.from };
+  const onAbort = (): void => over.resolve({ kind: "ended" });
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) onAbort();
+
+  const onData = (bytes: Buffer): void => {
+    const { input, action } = keys.push(bytes);
+    if (options.write) send(view, input);
+    // Without --write nothing is typed into the program, so Ctrl-C is free to mean: enough.
+    const isEnough =
+      action === "detach" || (!options.write && (input.includes(3) || input.equals(Q)));
+    if (isEnough) over.resolve({ kind: "detached" });
+    if (action === "stop") options.onStop();
+  };
+  const onResize = (): void => sendSize(view);
+  // The other end of the terminal is gone: nobody looks any more.
+  const onGone = (): void => over.resolve({ kind: "detached" });
+  const wasRaw = stdin.isRaw;
+  if (stdin.isTTY) {
+    stdin.setRawMode(true);
+    stdin.on("data", onData);
+    stdin.once("end", onGone);
+    stdin.once("error", onGone);
+    stdin.resume();
+  }
+  stdout.on("resize", onResize);
+  try {
+    const kept = keepAttached(view, until).then(
+      () => over.resolve({ kind: "ended" }),
+      (error: unknown) => over.reject(error),
+    );
+    const result = await over.promise;
+    done.abort();
+    await kept;
+    return result;
+  } finally {
+    done.abort();
+    signal.removeEventListener("abort", onAbort);
+    stdout.off("resize", onResize);
+    if (stdin.isTTY) {
+      stdin.off("data", onData).off("end", onGone).off("error", onGone);
+      stdin.pause();
+      if (!stdin.destroyed) stdin.setRawMode(wasRaw);
+    }
+    if (stdout.isTTY === true && !stdout.destroyed) stdout.write(modes.restore());
+  }
+}
+
+interface View {
+  readonly options: ViewOptions;
+  readonly modes: TerminalModes;
+  socket: WebSocket | null;
+  /** the next byte of output this terminal needs; null before the first snapshot */
+  offset: number | null;
+}
+
+const Q = Buffer.from("q");
+
+/** Attaches again and again until the terminal of the run is closed. Rejects when the manager refuses for good. */
+async function keepAttached(view: View, signal: AbortSignal): Promise<void> {
+  const backoff = new Backoff({ minMs: 50, maxMs: 2000 });
+  while (!signal.aborted) {
+    const client = await view.options.findManager();
+    if (client !== null && !signal.aborted) {
+      const before = view.offset;
+      const isEnded = await attachOnce(view, client, signal);
+      if (isEnded) return;
+      if (view.offset !== before) backoff.startOver();
+    }
+    await backoff.wait(signal).catch(() => {});
+  }
+}
+
+/** One connection, from opening to closing. True when the run's terminal is closed. */
+async function attachOnce(
+  view: View,
+  client: ManagerClient,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { run, write } = view.options;
+  const socket = client.attach(run, { write, from: view.offset });
+  const closed = Promise.withResolvers<boolean>();
+  const onAbort = (): void => socket.terminate();
+  signal.addEventListener("abort", onAbort, { once: true });
+  let isEnded = false;
+  socket.on("open", () => {
+    view.socket = socket;
+    sendSize(view);
+  });
+  socket.on("message", (data: Buffer, isBinary) => {
+    if (isBinary) showOutput(view, data);
+    else isEnded = isEnded || showMessage(view, data.toString("utf8"), socket);
+  });
+  socket.on("error", () => {});
+  socket.on("unexpected-response", (_request, response) => {
+    response.resume();
+    if (response.statusCode === 401 || response.statusCode === 404) closed.reject(refusal(run));
+    socket.terminate();
+  });
+  socket.on("close", (code) => {
+    if (code === CloseCode.unauthorized || code === CloseCode.notFound) closed.reject(refusal(run));
+    else closed.resolve(isEnded);
+  });
+  try {
+    return await closed.promise;
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    view.socket = null;
+  }
+}
+
+function refusal(run: string): PlatformError {
+  return new PlatformError("attach_refused", `Manager refuses the terminal of run "${run}"`, {
+    fix: "see agentkube ps for the runs",
+  });
+}
+
+function showOutput(view: View, message: Buffer): void {
+  if (message.length < 8) return;
+  const offset = Number(message.readBigUInt64LE(0));
+  // After a reconnect the stream may begin a little before what is already shown.
+  const known = Math.max(0, (view.offset ?? offset) - offset);
+  const bytes = message.subarray(8 + known);
+  if (bytes.length === 0) return;
+  view.offset = offset + message.length - 8;
+  show(view, bytes);
+}
+
+/** True when the message says that the terminal is closed. */
+function showMessage(view: View, text: string, socket: WebSocket): boolean {
+  const message = parseJson("a message of the terminal", AttachMessage, text);
+  if (message.kind === "snapshot") {
+    view.offset = message.offset;
+    if (message.data !== "") show(view, Buffer.from(message.data));
+  }
+  // What was typed into the gap is lost; the bell says so without touching the screen.
+  if (message.kind === "waiting" && message.message.startsWith("Not delivered"))
+    show(view, Buffer.from("\u0007"));
+  if (message.kind !== "ended") return false;
+  socket.close(1000);
+  return true;
+}
+
+/** Writes to the terminal. For a terminal, a file and a pipe this returns when the bytes are taken. */
+function show(view: View, bytes: Buffer): void {
+  const { stdout } = view.options;
+  view.modes.push(bytes);
+  if (!stdout.destroyed) stdout.write(bytes);
+}
+
+function send(view: View, bytes: Buffer): void {
+  const { socket } = view;
+  if (bytes.length > 0 && socket !== null && socket.readyState === socket.OPEN) socket.send(bytes);
+}
+
+function sendSize(view: View): void {
+  const { socket } = view;
+  const { columns = 0, rows = 0 } = view.options.stdout;
+  const isKnown = columns > 0 && rows > 0 && columns <= 1000 && rows <= 1000;
+  if (!view.options.write || !isKnown || socket === null || socket.readyState !== socket.OPEN)
+    return;
+  socket.send(JSON.stringify({ kind: "resize", cols: columns, rows } satisfies AttachMessage));
+}

@@ -1,0 +1,226 @@
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
+import type { AgentSpec } from "../protocol/manifest.ts";
+import type { Bind } from "../protocol/run-spec.ts";
+
+/** A path of the host that zone A would see, and what for, in words for messages. */
+export interface Candidate {
+  readonly what: string;
+  readonly path: string;
+}
+/** A path that zone A must never see or change. */
+export type Guarded = Candidate;
+
+/** HOME inside zone A. */
+const ZONE_HOME = "/home/agent";
+
+/** Directories that a run must not make its own: the system's, and those that zone A has private ones of. */
+const SYSTEM_WHOLE = new Set(
+  "/ /bin /boot /dev /etc /home /lib /lib32 /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /usr/local /var /var/run /var/tmp"
+    .split(" ")
+    // Root's home and the homes of all are big, but a person may mean them; the data directory in them refuses.
+    .filter((dir) => dir !== "/root" && dir !== "/srv" && dir !== "/mnt" && dir !== "/media"),
+);
+const NEVER_BELOW = ["/proc", "/sys", "/dev", "/opt/agentkube"];
+
+/** Directories of a person that hold much more than one program: never bound whole as a runtime's tree. */
+export function neverWhole(
+  env: Readonly<Record<string, string | undefined>>,
+  home: string,
+): string[] {
+  const xdg = [
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "XDG_RUNTIME_DIR",
+  ]
+    .map((name) => env[name] ?? "")
+    .filter((dir) => dir.startsWith("/"));
+  const usual = [".config", ".cache", ".local", ".local/share", ".local/state", ".local/bin"];
+  return [
+    home,
+    ...xdg,
+    ...usual.map((dir) => join(home, dir)),
+    "/usr/local",
+    "/usr",
+    "/opt",
+    "/etc",
+  ];
+}
+
+/** The real path of the workspace. Throws a refusal when it is missing, no directory, or a directory of the system. */
+export function resolveWorkspace(given: string, cwd: string): string {
+  const path = resolve(cwd, given);
+  const real = realPathOf("workspace", path);
+  if (!statSync(real).isDirectory())
+    throw new PlatformError("usage", `Cannot use workspace "${path}": expected a directory`, {
+      path,
+    });
+  refuseSystem("workspace", real);
+  return real;
+}
+
+/** The binds of declared mounts: each at its own path, and below the agent's HOME as well when it lies in the user's. */
+export function mountBinds(mounts: NonNullable<AgentSpec["mounts"]>, home: string): Bind[] {
+  return mounts.flatMap((mount) => {
+    const path =
+      mount.path === "~" || mount.path.startsWith("~/")
+        ? join(home, mount.path.slice(1))
+        : mount.path;
+    if (!path.startsWith("/"))
+      throw new PlatformError(
+        "invalid_manifest",
+        `Cannot use mount "${mount.path}": expected a path that begins with / or ~/`,
+        { path: mount.path, fix: "write the whole path in spec.mounts" },
+      );
+    const target = resolve(path);
+    const source = realPathOf("mount", target);
+    refuseSystem("mount", source);
+    refuseSystem("mount", target);
+    const bind: Bind = { source, target, mode: mount.mode };
+    if (!isBelow(target, home)) return [bind];
+    const inHome = join(ZONE_HOME, target.slice(home.length));
+    return inHome === target ? [bind] : [bind, { ...bind, target: inHome }];
+  });
+}
+
+/** Throws a refusal, with both paths, when a candidate contains, equals or lies in a guarded path. */
+export function refuseOverlaps(
+  candidates: readonly Candidate[],
+  guarded: readonly Guarded[],
+): void {
+  for (const candidate of candidates) {
+    for (const guard of guarded) {
+      const relation =
+        candidate.path === guard.path
+          ? "is"
+          : isBelow(guard.path, candidate.path)
+            ? "contains"
+            : isBelow(candidate.path, guard.path)
+              ? "lies in"
+              : null;
+      if (relation === null) continue;
+      throw new PlatformError(
+        guard.what.startsWith("secret") ? "secret_exposed" : "policy",
+        `Cannot show ${candidate.what} "${candidate.path}" to the agent: it ${relation} the ${guard.what} "${guard.path}"`,
+        { path: guard.path, fix: fixFor(candidate, guard) },
+      );
+    }
+  }
+}
+
+function fixFor(candidate: Candidate, guard: Guarded): string {
+  const other =
+    candidate.what === "workspace"
+      ? "give another directory with --workspace DIR"
+      : `leave the ${candidate.what} out`;
+  if (guard.what.startsWith("secret"))
+    return `move the secret out of "${candidate.path}", or ${other}`;
+  if (guard.what === "data directory")
+    return `${other}, or move the data directory with --data DIR`;
+  return other;
+}
+
+/** Throws a refusal when a listening socket of the host lies in (or is) a candidate: reaching it would leave the zone. */
+export function refuseSockets(
+  candidates: readonly Candidate[],
+  listening: readonly string[],
+): void {
+  for (const candidate of candidates) {
+    const socket = listening.find(
+      (path) => path === candidate.path || isBelow(path, candidate.path),
+    );
+    if (socket === undefined) continue;
+    throw new PlatformError(
+      "policy",
+      `Cannot show ${candidate.what} "${candidate.path}" to the agent: a program of this machine listens on the socket "${socket}" in it`,
+      {
+        path: socket,
+        fix:
+          candidate.what === "workspace"
+            ? "end that program, or give another directory with --workspace DIR"
+            : `leave the ${candidate.what} out, or name a smaller path`,
+      },
+    );
+  }
+}
+
+/** The paths of listening unix sockets in the text of `/proc/net/unix`. Abstract and unnamed ones have no path. */
+export function listeningSockets(table: string): string[] {
+  return table.split("\n").flatMap((line) => {
+    const match =
+      /^[0-9a-f]+: [0-9A-F]+ [0-9A-F]+ ([0-9A-F]+) [0-9A-F]+ [0-9A-F]+ +[0-9]+ (\/.*)$/i.exec(line);
+    const [, flags = "0", path] = match ?? [];
+    // __SO_ACCEPTCON
+    return path !== undefined && (Number.parseInt(flags, 16) & 0x1_0000) !== 0 ? [path] : [];
+  });
+}
+
+/** The same from the running kernel, with links of the directories followed. Throws when it cannot be read. */
+export function readListeningSockets(): string[] {
+  let table: string;
+  try {
+    table = readFileSync("/proc/net/unix", "utf8");
+  } catch (error) {
+    throw new PlatformError(
+      "policy",
+      `Cannot list the sockets of this machine: ${errnoOf(error) ?? messageOf(error)}`,
+      { path: "/proc/net/unix", fix: "mount /proc", cause: error },
+    );
+  }
+  return listeningSockets(table).map((path) => {
+    try {
+      return join(realpathSync(dirname(path)), basename(path));
+    } catch {
+      return path;
+    }
+  });
+}
+
+/** Read-only binds over what of `protectedPaths` lies in a writable place: manifests, packages, our own installation. */
+export function readOnlyCovers(
+  protectedPaths: readonly string[],
+  writable: readonly string[],
+): Bind[] {
+  return [...new Set(protectedPaths)].flatMap((path) => {
+    if (writable.includes(path))
+      throw new PlatformError(
+        "policy",
+        `Cannot let the agent write to "${path}": the run itself is made from it`,
+        { path, fix: "give another directory with --workspace DIR" },
+      );
+    const isInside = writable.some((dir) => isBelow(path, dir));
+    return isInside && existsSync(path)
+      ? [{ source: path, target: path, mode: "ro" } as const]
+      : [];
+  });
+}
+
+/** True when `path` lies in `dir`; a path does not lie in itself. */
+export function isBelow(path: string, dir: string): boolean {
+  return path !== dir && path.startsWith(dir === "/" ? "/" : `${dir}/`);
+}
+
+function realPathOf(what: string, path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    throw new PlatformError(
+      "usage",
+      `Cannot use ${what} "${path}": ${errnoOf(error) ?? messageOf(error)}`,
+      { path, fix: `give a ${what} that exists`, cause: error },
+    );
+  }
+}
+
+function refuseSystem(what: string, path: string): void {
+  const below = NEVER_BELOW.find((dir) => path === dir || isBelow(path, dir));
+  if (!SYSTEM_WHOLE.has(path) && below === undefined) return;
+  throw new PlatformError(
+    "policy",
+    `Cannot use ${what} "${path}": it is a directory of the system`,
+    { path, fix: `give a directory of your own as ${what}` },
+  );
+}

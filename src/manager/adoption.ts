@@ -1,0 +1,111 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { Log } from "../kit/log.ts";
+import type { RunEnd } from "../protocol/outcome.ts";
+import { completeRecording } from "./complete-recording.ts";
+import type { Run } from "./run.ts";
+import type { Runs } from "./runs.ts";
+import { isGone } from "./supervisor-watch.ts";
+
+/** How long a run without a supervisor may be without an agentlet, and how long its recorder may go on shipping after that. */
+export interface AdoptionTimes {
+  checkMs: number;
+  agentletMs: number;
+  recorderMs: number;
+}
+export const ADOPTION_TIMES: AdoptionTimes = {
+  checkMs: 1000,
+  agentletMs: 10_000,
+  recorderMs: 30_000,
+};
+
+const MARKER = "The recording ends here: supervisor, agentlet and recorder are gone";
+
+/** Closes the runs that nobody is left to close. Looks at them until it is disposed. */
+export class Adoption implements AsyncDisposable {
+  readonly #runs: Runs;
+  readonly #times: AdoptionTimes;
+  readonly #log: Log;
+  readonly #timer: NodeJS.Timeout;
+  #looking: Promise<void> = Promise.resolve();
+  #busy = false;
+
+  constructor(runs: Runs, times: AdoptionTimes, log: Log) {
+    this.#runs = runs;
+    this.#times = times;
+    this.#log = log;
+    this.#timer = setInterval(() => {
+      if (!this.#busy) this.#looking = this.#look();
+    }, times.checkMs);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#looking;
+  }
+
+  async #look(): Promise<void> {
+    this.#busy = true;
+    for (const run of this.#runs.live) {
+      if (!this.#isOrphan(run)) continue;
+      try {
+        await this.#close(run);
+      } catch (error) {
+        // A full disk, for one; the next look tries again.
+        this.#log.error({ run: run.id, err: error }, "orphaned run could not be closed");
+      }
+    }
+    this.#busy = false;
+  }
+
+  #isOrphan(run: Run): boolean {
+    const { supervisorPid } = run.info;
+    const absent = (role: "agentlet" | "recorder"): number =>
+      performance.now() - (run.absentSince[role] ?? performance.now());
+    if (absent("agentlet") < this.#times.agentletMs) return false;
+    if (!isGone(supervisorPid, run.record.supervisorStart)) return false;
+    // A recorder that is still connected ships and verifies by itself, for a bounded time.
+    const ships = run.links.recorder !== null && run.info.recording?.verified !== true;
+    return !ships || absent("agentlet") > this.#times.agentletMs + this.#times.recorderMs;
+  }
+
+  async #close(run: Run): Promise<void> {
+    for (const link of Object.values(run.links)) link?.close(1000, "The run is closed");
+    await run.settled();
+    const conflict = await this.#completeRecording(run);
+    await run.end(run.reportedEnd ?? lostEnd(run, conflict));
+    if (!conflict) await rm(run.record.spoolDir, { recursive: true, force: true });
+    await rm(run.record.runtimeDir, { recursive: true, force: true });
+    this.#log.warn({ run: run.id, conflict }, "orphaned run closed");
+  }
+
+  async #completeRecording(run: Run): Promise<boolean> {
+    if (run.info.recording?.verified === true) return false;
+    await run.closeFiles();
+    const spool = join(run.record.spoolDir, "recording.cast");
+    const done = await completeRecording(run.file("recording.cast"), spool, MARKER);
+    run.setCommittedBytes(done.bytes);
+    if (done.bytes > 0)
+      await run.setRecording({
+        bytes: done.bytes,
+        sha256: done.sha256,
+        verified: done.sameAsSpool,
+      });
+    return done.conflict;
+  }
+}
+
+function lostEnd(run: Run, conflict: boolean): RunEnd {
+  const { supervisorPid } = run.info;
+  return {
+    outcome: "failed",
+    reason: "agentlet_fault",
+    exitCode: null,
+    signal: null,
+    detail: {
+      cause: `The supervisor (pid ${supervisorPid}) and the agentlet ended without a word${conflict ? "; the recorder's spool differs from the recording and was kept" : ""}`,
+      ...(conflict ? { path: run.record.spoolDir } : {}),
+      fix: "see the logs in the run's directory, and start the run again",
+    },
+  };
+}

@@ -1,0 +1,161 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { open } from "node:fs/promises";
+import { pipeline } from "node:stream/promises";
+import { PlatformError } from "../kit/platform-error.ts";
+import { FinishRun, RegisterRun, type Health, type RunList } from "../protocol/manager-api.ts";
+import { PROTOCOL } from "../protocol/version.ts";
+import type { Counters } from "./counters.ts";
+import { endOfWholeLines } from "./durable-file.ts";
+import type { Guard, OperatorProof } from "./guard.ts";
+import { readJournal } from "./journal.ts";
+import { DATA_HEADERS, readBody, replyJson } from "./reply.ts";
+import type { Run } from "./run.ts";
+import type { Runs } from "./runs.ts";
+
+/** What the routes need of the manager. */
+export interface ApiContext {
+  readonly runs: Runs;
+  readonly guard: Guard;
+  readonly counters: Counters;
+  readonly version: string;
+  /** Ends the manager when nothing is live and nobody watches; says whether it will. */
+  shutdownIfIdle(): boolean;
+}
+
+interface Call {
+  request: IncomingMessage;
+  response: ServerResponse;
+  url: URL;
+  proof: OperatorProof;
+}
+
+/** Answers a request of the operator, whose Host, Origin and token were checked. Throws `PlatformError` for refusals. */
+export async function handleApi(context: ApiContext, call: Call): Promise<void> {
+  const { request, response, url } = call;
+  const route = `${request.method === "HEAD" ? "GET" : (request.method ?? "")} ${url.pathname}`;
+  switch (route) {
+    case "GET /v1/health":
+      return replyJson(response, 200, healthOf(context));
+    case "GET /v1/stats":
+      return replyJson(response, 200, context.counters);
+    case "GET /v1/runs":
+      return replyJson(response, 200, {
+        runs: context.runs.list().map((run) => run.info),
+      } satisfies RunList);
+    case "POST /v1/login":
+      response.setHeader("set-cookie", context.guard.loginCookie());
+      return replyJson(response, 200, { ok: true });
+    case "POST /v1/runs": {
+      requireBearer(call);
+      const run = await context.runs.register(
+        await readBody(request, "the registration of a run", RegisterRun),
+      );
+      return replyJson(response, 201, run.info);
+    }
+    case "POST /v1/shutdown-if-idle":
+      requireBearer(call);
+      return replyJson(response, 202, { exits: context.shutdownIfIdle() });
+    default:
+      return await handleRun(context, call);
+  }
+}
+
+async function handleRun(context: ApiContext, call: Call): Promise<void> {
+  const { request, response, url } = call;
+  const match = /^\/v1\/runs\/([a-z0-9-]{1,63})(\/[a-z.]+)?$/.exec(url.pathname);
+  if (match === null) throw noRoute(call);
+  const run = context.runs.get(match[1] ?? "");
+  if (run === undefined)
+    throw new PlatformError("unknown_run", `No run "${match[1] ?? ""}" in this data directory`, {
+      fix: "see agentkube ps for the runs",
+    });
+  switch (`${request.method === "HEAD" ? "GET" : (request.method ?? "")} ${match[2] ?? ""}`) {
+    case "GET ":
+      return replyJson(response, 200, run.info);
+    case "DELETE ":
+      requireBearer(call);
+      await context.runs.remove(run);
+      return replyJson(response, 200, { removed: run.id });
+    case "GET /events":
+      return await sendJournal(call, run.file("events.jsonl"));
+    case "GET /audit":
+      return await sendJournal(call, run.file("audit.jsonl"));
+    case "GET /recording.cast":
+      return await sendRecording(call, run);
+    case "POST /stop":
+      if (run.isLive) await run.askStop(call.proof === "cookie" ? "the page" : "the operator");
+      return replyJson(response, run.isLive ? 202 : 200, run.info);
+    case "POST /end":
+      requireBearer(call);
+      await context.runs.finish(run, await readBody(request, "the end of a run", FinishRun));
+      return replyJson(response, 200, run.info);
+    default:
+      throw noRoute(call);
+  }
+}
+
+/** The lines of a journal as a JSON array, sent as they are read. */
+async function sendJournal({ response, url }: Call, path: string): Promise<void> {
+  const from = fromOf(url);
+  response.writeHead(200, { ...DATA_HEADERS, "content-type": "application/json; charset=utf-8" });
+  await pipeline(async function* () {
+    let separator = "[";
+    for await (const line of readJournal(path, from)) {
+      yield separator + line;
+      separator = ",\n";
+    }
+    yield separator === "[" ? "[]\n" : "]\n";
+  }, response);
+}
+
+/** The committed bytes up to the last whole line: a player stops with an error at a torn one. */
+async function sendRecording({ request, response }: Call, run: Run): Promise<void> {
+  const handle = await open(run.file("recording.cast"), "r").catch(() => null);
+  if (handle === null)
+    throw new PlatformError("not_found", `Run "${run.id}" has no recording yet`, {
+      fix: "look again once it is running; runs with recording.enabled false have none",
+    });
+  try {
+    const whole = await endOfWholeLines(handle, run.committedBytes);
+    response.writeHead(200, {
+      ...DATA_HEADERS,
+      "content-type": "application/x-asciicast",
+      "content-length": whole,
+      "content-disposition": `attachment; filename="${run.id}.cast"`,
+    });
+    if (request.method === "HEAD" || whole === 0) response.end();
+    else
+      await pipeline(
+        handle.createReadStream({ autoClose: false, start: 0, end: whole - 1 }),
+        response,
+      );
+  } finally {
+    await handle.close();
+  }
+}
+
+/** `?from=SEQ`: the first sequence number wanted, 1 unless given. Throws `PlatformError` `bad_request`. */
+export function fromOf(url: URL): number {
+  const text = url.searchParams.get("from") ?? "1";
+  if (/^[0-9]{1,15}$/.test(text)) return Number(text);
+  throw new PlatformError("bad_request", `Expected from as a number, got "${text.slice(0, 32)}"`);
+}
+
+function healthOf({ runs, version }: ApiContext): Health {
+  return { protocol: PROTOCOL, pid: process.pid, version, liveRuns: runs.live.length };
+}
+
+/** Some acts are of the supervisor alone, never of a page. */
+function requireBearer({ proof, url }: Call): void {
+  if (proof === "bearer") return;
+  throw new PlatformError(
+    "unauthorized",
+    `Expected the operator token as Bearer for ${url.pathname}, got a cookie`,
+  );
+}
+
+function noRoute({ request, url }: Call): PlatformError {
+  return new PlatformError("not_found", `No route ${request.method ?? ""} ${url.pathname}`, {
+    fix: "see docs/architecture.md for the routes",
+  });
+}

@@ -1,0 +1,207 @@
+import { randomBytes } from "node:crypto";
+import type { WebSocket } from "ws";
+import type { AgentletCommand, AgentletMessage, AttachMessage } from "../protocol/agentlet-link.ts";
+import { CloseCode } from "../protocol/recording-link.ts";
+import { closeSocket, sendJson } from "./socket.ts";
+
+/** A person whose window takes less than it gets has at most this much waiting; then it gets a new snapshot instead. */
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+/** Below this a lagging window is asked for a snapshot again. */
+const RESUME_BYTES = 64 * 1024;
+const LAG_DEADLINE_MS = 30_000;
+const LAG_POLL_MS = 50;
+/** Bytes typed that wait for the agentlet. */
+const MAX_INPUT_WAITING_BYTES = 4 * 1024 * 1024;
+
+interface Person {
+  readonly socket: WebSocket;
+  readonly write: boolean;
+  /** The id the agentlet knows this window by; null while it is not open there. */
+  attach: string | null;
+  /** The offset of the next byte this window needs; null before the first snapshot. */
+  offset: number | null;
+  size: { cols: number; rows: number } | null;
+  lag: NodeJS.Timeout | null;
+  snapshots: number;
+}
+
+/** Joins the windows of people with the agentlet of one run, across its reconnects. */
+export class AttachRelay {
+  readonly #people = new Set<Person>();
+  #agentlet: WebSocket | null = null;
+  #stopBy: string | null = null;
+
+  /** People attached now. */
+  get people(): number {
+    return this.#people.size;
+  }
+
+  /** A new connection of the agentlet: every window is opened there again, from the byte it needs. */
+  connect(agentlet: WebSocket): void {
+    this.#agentlet = agentlet;
+    if (this.#stopBy !== null) this.#command({ kind: "stop", by: this.#stopBy });
+    for (const person of this.#people) if (person.lag === null) this.#open(person);
+  }
+
+  disconnect(agentlet: WebSocket): void {
+    if (this.#agentlet !== agentlet) return;
+    this.#agentlet = null;
+    for (const person of this.#people) {
+      person.attach = null;
+      this.#wait(person);
+    }
+  }
+
+  /** Passes the wish to stop, now or as soon as an agentlet is there. */
+  stop(by: string): void {
+    this.#stopBy = by;
+    this.#command({ kind: "stop", by });
+  }
+
+  /** A person's window. `from`: it already shows everything before this offset. */
+  join(socket: WebSocket, options: { write: boolean; from: number | null }): void {
+    const person: Person = {
+      socket,
+      write: options.write,
+      attach: null,
+      offset: options.from,
+      size: null,
+      lag: null,
+      snapshots: 0,
+    };
+    this.#people.add(person);
+    socket.once("close", () => this.#leave(person));
+    if (this.#agentlet === null) this.#wait(person);
+    else this.#open(person);
+  }
+
+  /** What the person typed. */
+  input(socket: WebSocket, bytes: Buffer): void {
+    const person = this.#personAt(socket);
+    // A read-only window may still send the answers of its terminal to queries; they go nowhere.
+    if (person === undefined || !person.write) return;
+    if (person.attach === null || this.#agentlet === null) {
+      return sendJson(socket, {
+        kind: "waiting",
+        message: "Not delivered: the agentlet is not connected",
+      } satisfies AttachMessage);
+    }
+    if (this.#agentlet.bufferedAmount > MAX_INPUT_WAITING_BYTES)
+      return closeSocket(socket, CloseCode.tooLarge, "Too much input waits for the agentlet");
+    this.#command({ kind: "attach_input", attach: person.attach, data: bytes.toString("base64") });
+  }
+
+  resize(socket: WebSocket, size: { cols: number; rows: number }): void {
+    const person = this.#personAt(socket);
+    if (person === undefined) return;
+    person.size = size;
+    // A window that only looks must not change the terminal of the one who works in it.
+    if (person.write && person.attach !== null)
+      this.#command({ kind: "attach_resize", attach: person.attach, ...size });
+  }
+
+  /** A snapshot or a close from the agentlet. */
+  fromAgentlet(
+    message: Extract<AgentletMessage, { kind: "attach_snapshot" | "attach_close" }>,
+  ): void {
+    const person = this.#personWith(message.attach);
+    if (person === undefined) return;
+    if (message.kind === "attach_close") {
+      person.attach = null;
+      return this.#end(person, message.reason);
+    }
+    const { offset, cols, rows, data } = message;
+    person.offset = offset;
+    person.snapshots += 1;
+    // An empty one only says that the stream goes on; after a reconnect the window has nothing to repaint.
+    if (data !== "" || person.snapshots === 1)
+      sendJson(person.socket, {
+        kind: "snapshot",
+        offset,
+        cols,
+        rows,
+        data,
+      } satisfies AttachMessage);
+  }
+
+  /** Terminal bytes from the agentlet: 8 bytes attach id, u64 offset, the bytes. False when it is none of that. */
+  output(message: Buffer): boolean {
+    if (message.length < 16) return false;
+    const person = this.#personWith(message.subarray(0, 8).toString("hex"));
+    if (person === undefined || person.lag !== null) return true;
+    if (person.socket.bufferedAmount > MAX_WAITING_BYTES) {
+      this.#lag(person);
+      return true;
+    }
+    person.offset = Number(message.readBigUInt64LE(8)) + message.length - 16;
+    if (person.socket.readyState === person.socket.OPEN) person.socket.send(message.subarray(8));
+    return true;
+  }
+
+  /** The run is over: every window is told and closed. */
+  end(reason: string): void {
+    for (const person of this.#people) this.#end(person, reason);
+  }
+
+  #open(person: Person): void {
+    if (this.#agentlet === null) return;
+    const attach = randomBytes(8).toString("hex");
+    person.attach = attach;
+    this.#command({ kind: "attach_open", attach, write: person.write, fromOffset: person.offset });
+    if (person.write && person.size !== null)
+      this.#command({ kind: "attach_resize", attach, ...person.size });
+  }
+
+  /** Drops the output a slow window cannot take, and repaints it once it has taken what waits. */
+  #lag(person: Person): void {
+    this.#close(person, "the window is too slow; it gets a new snapshot");
+    const deadline = performance.now() + LAG_DEADLINE_MS;
+    person.lag = setInterval(() => {
+      if (performance.now() > deadline) {
+        return closeSocket(person.socket, CloseCode.unavailable, "The window is too slow");
+      }
+      if (person.socket.bufferedAmount > RESUME_BYTES) return;
+      if (person.lag !== null) clearInterval(person.lag);
+      person.lag = null;
+      person.offset = null;
+      this.#open(person);
+    }, LAG_POLL_MS);
+  }
+
+  #leave(person: Person): void {
+    this.#people.delete(person);
+    if (person.lag !== null) clearInterval(person.lag);
+    person.lag = null;
+    this.#close(person, "the person left");
+  }
+
+  #close(person: Person, reason: string): void {
+    if (person.attach !== null)
+      this.#command({ kind: "attach_close", attach: person.attach, reason });
+    person.attach = null;
+  }
+
+  #end(person: Person, reason: string): void {
+    sendJson(person.socket, { kind: "ended", reason } satisfies AttachMessage);
+    closeSocket(person.socket, 1000, reason);
+  }
+
+  #wait(person: Person): void {
+    sendJson(person.socket, {
+      kind: "waiting",
+      message: "The agentlet is not connected; waiting for it",
+    } satisfies AttachMessage);
+  }
+
+  #command(command: AgentletCommand): void {
+    if (this.#agentlet !== null) sendJson(this.#agentlet, command);
+  }
+
+  #personAt(socket: WebSocket): Person | undefined {
+    return [...this.#people].find((person) => person.socket === socket);
+  }
+
+  #personWith(attach: string): Person | undefined {
+    return [...this.#people].find((person) => person.attach === attach);
+  }
+}

@@ -1,0 +1,69 @@
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import * as z from "zod";
+import { messageOf, PlatformError } from "../kit/platform-error.ts";
+import { bytesOf, Quantity } from "../protocol/quantities.ts";
+
+const DEFAULT_CAP = "20Gi";
+
+const Words = z.object({
+  data: z.string().min(1).optional(),
+  port: z.coerce.number().int().min(0).max(65_535).default(0),
+  ephemeral: z.boolean().default(false),
+  "cap-bytes": Quantity.default(DEFAULT_CAP),
+});
+
+/** What the words after `agentkube manager` and the environment say. */
+export interface ManagerConfig {
+  dataDir: string;
+  port: number;
+  ephemeral: boolean;
+  capBytes: number;
+}
+
+/** Throws `PlatformError` `usage` that names the word. */
+export function readConfig(argv: string[], env: NodeJS.ProcessEnv): ManagerConfig {
+  const words = Words.safeParse(parseWords(argv));
+  if (!words.success) throw usage(z.prettifyError(words.error));
+  const { data, port, ephemeral, "cap-bytes": cap } = words.data;
+  return {
+    dataDir: resolve(data ?? defaultDataDir(env)),
+    port,
+    ephemeral,
+    capBytes: bytesOf(cap),
+  };
+}
+
+function parseWords(argv: string[]): Record<string, unknown> {
+  try {
+    const { values } = parseArgs({
+      args: argv,
+      options: {
+        data: { type: "string" },
+        port: { type: "string" },
+        ephemeral: { type: "boolean" },
+        "cap-bytes": { type: "string" },
+        json: { type: "boolean" },
+      },
+    });
+    return { ...values };
+  } catch (error) {
+    throw usage(messageOf(error));
+  }
+}
+
+function defaultDataDir(env: NodeJS.ProcessEnv): string {
+  const named = env["AGENTKUBE_DATA"];
+  if (named !== undefined && named !== "") return named;
+  const state = env["XDG_STATE_HOME"];
+  // The XDG rules: a relative path there is ignored.
+  const base = state?.startsWith("/") === true ? state : join(homedir(), ".local", "state");
+  return join(base, "agentkube");
+}
+
+function usage(message: string): PlatformError {
+  return new PlatformError("usage", message, {
+    fix: "agentkube manager --data DIR [--port N] [--ephemeral] [--cap-bytes 20Gi]",
+  });
+}

@@ -1,0 +1,60 @@
+import { open, rename, rm, type FileHandle } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { randomBytes } from "node:crypto";
+
+/** Writes a whole file so that a reader, or a crash, sees the old content or the new one. Mode 0600. */
+export async function writeAtomically(path: string, text: string): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}.tmp`);
+  try {
+    const handle = await open(temporary, "wx", 0o600);
+    try {
+      await handle.writeFile(text);
+      await handle.datasync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncDirectory(dirname(path));
+}
+
+/** Makes the names in a directory durable: a new file is lost after a power cut without it. */
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Writes all the bytes at `position`; one write(2) may take only some of them. */
+export async function writeFully(
+  handle: FileHandle,
+  bytes: Buffer,
+  position: number,
+): Promise<void> {
+  let done = 0;
+  while (done < bytes.length) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
+    done += bytesWritten;
+  }
+}
+
+/** The offset after the last line feed before `end`; 0 when there is none. */
+export async function endOfWholeLines(handle: FileHandle, end: number): Promise<number> {
+  const block = Buffer.alloc(64 * 1024);
+  let upper = end;
+  while (upper > 0) {
+    const lower = Math.max(0, upper - block.length);
+    const { bytesRead } = await handle.read(block, 0, upper - lower, lower);
+    const at = block.subarray(0, bytesRead).lastIndexOf(0x0a);
+    if (at >= 0) return lower + at + 1;
+    if (bytesRead === 0) return 0;
+    upper = lower;
+  }
+  return 0;
+}

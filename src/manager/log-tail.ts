@@ -1,0 +1,83 @@
+import { open, type FileHandle } from "node:fs/promises";
+import type { Run } from "./run.ts";
+
+const BLOCK_BYTES = 64 * 1024;
+/** A line of a recording is far shorter; a file that has none is not a recording. */
+const MAX_LINE_BYTES = 16 * 1024 * 1024;
+/** How often a run without an open recording is looked at again. */
+const LOOK_MS = 200;
+
+/** Some whole lines of a recording. `history`: they were committed before the reader came. */
+export interface LineBatch {
+  lines: string[];
+  history: boolean;
+}
+
+/**
+ * The committed lines of a run's recording from the first one, and then as they are committed, until the run has ended and all were
+ * given; without `follow` only to the first `history` bytes. Reads at the pace of its consumer, from the file: a slow viewer holds up nobody.
+ */
+export async function* tailOf(
+  run: Run,
+  { history, follow }: { history: number; follow: boolean },
+  signal: AbortSignal,
+): AsyncGenerator<LineBatch> {
+  let handle: FileHandle | null = null;
+  let at = 0;
+  let held: Buffer = Buffer.alloc(0);
+  const block = Buffer.alloc(BLOCK_BYTES);
+  try {
+    while (!signal.aborted) {
+      // Looked at before the size: an end seen here means that the size is final.
+      const isLast = !run.isLive;
+      const committed = run.committedBytes;
+      if (!follow && at >= history) return;
+      if (at >= committed) {
+        if (isLast || !follow) return;
+        await growth(run, at, signal);
+        continue;
+      }
+      handle ??= await open(run.file("recording.cast"), "r");
+      const limit = at < history ? Math.min(history, committed) : committed;
+      const { bytesRead } = await handle.read(block, 0, Math.min(block.length, limit - at), at);
+      if (bytesRead === 0) return;
+      const past = at < history;
+      at += bytesRead;
+      const bytes = Buffer.concat([held, block.subarray(0, bytesRead)]);
+      const whole = bytes.lastIndexOf(0x0a) + 1;
+      held = bytes.subarray(whole);
+      if (held.length > MAX_LINE_BYTES) return;
+      if (whole > 0)
+        yield {
+          lines: bytes
+            .subarray(0, whole - 1)
+            .toString("utf8")
+            .split("\n"),
+          history: past,
+        };
+    }
+  } finally {
+    await handle?.close();
+  }
+}
+
+/** Resolves when more than `known` bytes are committed, the run has ended, or the reader is gone. */
+async function growth(run: Run, known: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const stops: (() => void)[] = [];
+  const onAbort = (): void => resolve();
+  signal.addEventListener("abort", onAbort, { once: true });
+  stops.push(
+    run.watch((message) => {
+      if ("kind" in message && message.info.phase === "ended") resolve();
+    }),
+  );
+  stops.push(run.onCommitted(() => resolve()));
+  // For a recording that opens or closes meanwhile.
+  const timer = setTimeout(resolve, LOOK_MS);
+  if (run.committedBytes > known || signal.aborted) resolve();
+  await promise;
+  clearTimeout(timer);
+  signal.removeEventListener("abort", onAbort);
+  for (const stop of stops) stop();
+}

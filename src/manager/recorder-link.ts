@@ -1,0 +1,93 @@
+import type { WebSocket } from "ws";
+import { messageOf } from "../kit/platform-error.ts";
+import {
+  CloseCode,
+  decodeAppend,
+  MAX_APPEND_BYTES,
+  RecorderMessage,
+  type RecordingReply,
+} from "../protocol/recording-link.ts";
+import type { RecordingFile } from "./recording-file.ts";
+import { LinkRefusal, type LinkHandler } from "./role-link.ts";
+import type { Run } from "./run.ts";
+import { closeSocket, sendJson } from "./socket.ts";
+
+const IDLE_ACK_MS = 5000;
+
+/** The recorder's side of a run: appends by offset, durable acknowledgements, and the proof at the end. */
+export function recorderLink(
+  socket: WebSocket,
+  run: Run,
+): LinkHandler<Exclude<RecorderMessage, { kind: "hello" }>> {
+  let recording: RecordingFile | null = null;
+  let unsubscribe: (() => void) | null = null;
+  let idle: NodeJS.Timeout | null = null;
+  let closed = false;
+
+  function reply(message: RecordingReply): void {
+    sendJson(socket, message);
+    // Silence means death to the recorder, so an idle link says again what it has.
+    idle?.refresh();
+  }
+
+  function acknowledge(): void {
+    if (recording === null) return;
+    const failure = recording.takeFailure();
+    if (failure !== null)
+      return closeSocket(
+        socket,
+        CloseCode.unavailable,
+        `The manager cannot write: ${messageOf(failure)}`,
+      );
+    reply({ kind: "committed", bytes: recording.committed });
+  }
+
+  return {
+    role: "recorder",
+    schema: RecorderMessage,
+    async welcome() {
+      recording = await run.recording();
+      await recording.flushed();
+      if (closed) return;
+      unsubscribe?.();
+      unsubscribe = recording.onCommitted(acknowledge);
+      idle ??= setInterval(acknowledge, IDLE_ACK_MS);
+      idle.unref();
+      acknowledge();
+    },
+    async binary(bytes) {
+      const append = decodeAppend(bytes);
+      if (append === null || recording === null)
+        throw new LinkRefusal(CloseCode.badMessage, "Expected an append: u64 offset and bytes");
+      if (append.bytes.length > MAX_APPEND_BYTES)
+        throw new LinkRefusal(
+          CloseCode.tooLarge,
+          `Expected at most ${MAX_APPEND_BYTES} bytes in one append, got ${append.bytes.length}`,
+        );
+      if (!Number.isSafeInteger(append.offset))
+        throw new LinkRefusal(CloseCode.badMessage, "The offset of an append is out of range");
+      const sealed = run.info.recording?.verified === true ? run.info.recording.bytes : null;
+      if (sealed !== null && append.offset + append.bytes.length > sealed)
+        throw new LinkRefusal(CloseCode.fenced, `The recording is verified at ${sealed} bytes`);
+      const result = await recording.append(append.offset, append.bytes);
+      if (result === "conflict")
+        throw new LinkRefusal(
+          CloseCode.fenced,
+          `The bytes at offset ${append.offset} differ from those the manager has`,
+        );
+      if (result !== "taken") acknowledge();
+    },
+    async message(message) {
+      if (recording === null) throw new LinkRefusal(CloseCode.badMessage, "Expected a hello first");
+      const ours = await recording.digest();
+      const verified = ours.bytes === message.bytes && ours.sha256 === message.sha256;
+      await run.setRecording({ ...ours, verified });
+      reply({ kind: verified ? "verified" : "mismatch", ...ours });
+    },
+    closed() {
+      closed = true;
+      unsubscribe?.();
+      if (idle !== null) clearInterval(idle);
+    },
+  };
+}

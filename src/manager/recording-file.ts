@@ -1,0 +1,171 @@
+import { createHash, type Hash } from "node:crypto";
+import { constants } from "node:fs";
+import { open, type FileHandle } from "node:fs/promises";
+import { writeFully } from "./durable-file.ts";
+
+/** What became of an append. `conflict`: its bytes differ from those that are here; `ahead`: bytes before it are missing. */
+export type AppendResult = "taken" | "known" | "ahead" | "conflict";
+
+/** Bytes taken that are not durable yet; above it `append` waits. */
+const MAX_UNSYNCED_BYTES = 4 * 1024 * 1024;
+const BLOCK_BYTES = 256 * 1024;
+
+/**
+ * A recording on disk: append-only, by offset. What arrives during one fdatasync shares the next. `committed` grows only after
+ * the sync, and nothing below it ever changes.
+ */
+export class RecordingFile implements AsyncDisposable {
+  readonly path: string;
+  readonly #handle: FileHandle;
+  readonly #hash: Hash;
+  readonly #listeners = new Set<() => void>();
+  #received: number;
+  #committed: number;
+  #pending: Buffer[] = [];
+  #syncing: Promise<void> | null = null;
+  #order: Promise<unknown> = Promise.resolve();
+  #failure: unknown = null;
+
+  private constructor(path: string, handle: FileHandle, size: number, hash: Hash) {
+    this.path = path;
+    this.#handle = handle;
+    this.#received = size;
+    this.#committed = size;
+    this.#hash = hash;
+  }
+
+  /** Opens or makes the file. All that is in it counts as committed: it is synced first. */
+  static async open(path: string): Promise<RecordingFile> {
+    const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+    try {
+      await handle.datasync();
+      const hash = createHash("sha256");
+      let size = 0;
+      for await (const block of blocksOf(handle, 0, Number.POSITIVE_INFINITY)) {
+        hash.update(block);
+        size += block.length;
+      }
+      return new RecordingFile(path, handle, size, hash);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  /** Bytes that are durable. */
+  get committed(): number {
+    return this.#committed;
+  }
+
+  /** Calls the listener after each change of `committed` and after a failed write; returns what removes it. */
+  onCommitted(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Takes bytes at an offset, in the order of the calls. Bytes that are here already are compared and dropped. */
+  append(offset: number, bytes: Buffer): Promise<AppendResult> {
+    return this.#inOrder(async () => await this.#append(offset, bytes));
+  }
+
+  /** Waits until all that was taken is durable. Throws what a failed write threw; the bytes then have to be sent again. */
+  async flushed(): Promise<void> {
+    while (this.#syncing !== null) await this.#syncing;
+    const failure = this.takeFailure();
+    if (failure !== null) throw failure;
+  }
+
+  /** What a write threw since the last look, or null. The bytes it concerned are not here and have to be sent again. */
+  takeFailure(): unknown {
+    const failure = this.#failure;
+    this.#failure = null;
+    return failure;
+  }
+
+  /** Size and SHA-256 of all that was taken, once it is durable. */
+  async digest(): Promise<{ bytes: number; sha256: string }> {
+    return await this.#inOrder(async () => {
+      await this.flushed();
+      return { bytes: this.#committed, sha256: this.#hash.copy().digest("hex") };
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#order.catch(() => undefined);
+    await this.flushed().catch(() => undefined);
+    await this.#handle.close();
+  }
+
+  #inOrder<T>(step: () => Promise<T>): Promise<T> {
+    const turn = this.#order.then(step, step);
+    this.#order = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #append(offset: number, bytes: Buffer): Promise<AppendResult> {
+    if (offset > this.#received) return "ahead";
+    const known = Math.min(bytes.length, this.#received - offset);
+    if (known > 0) {
+      await this.flushed();
+      if (!(await this.#isSame(offset, bytes.subarray(0, known)))) return "conflict";
+    }
+    const fresh = bytes.subarray(known);
+    if (fresh.length === 0) return "known";
+    while (this.#received - this.#committed > MAX_UNSYNCED_BYTES) await this.#syncing;
+    if (offset + known !== this.#received) return "ahead";
+    this.#pending.push(fresh);
+    this.#received += fresh.length;
+    this.#syncing ??= this.#sync();
+    return "taken";
+  }
+
+  async #isSame(offset: number, bytes: Buffer): Promise<boolean> {
+    let at = 0;
+    for await (const block of blocksOf(this.#handle, offset, offset + bytes.length)) {
+      if (!block.equals(bytes.subarray(at, at + block.length))) return false;
+      at += block.length;
+    }
+    return at === bytes.length;
+  }
+
+  async #sync(): Promise<void> {
+    await Promise.resolve();
+    while (this.#pending.length > 0) {
+      const group = this.#pending;
+      this.#pending = [];
+      const bytes = group.length === 1 && group[0] !== undefined ? group[0] : Buffer.concat(group);
+      try {
+        await writeFully(this.#handle, bytes, this.#committed);
+        await this.#handle.datasync();
+      } catch (error) {
+        // What was not acknowledged is taken back, so that the recorder's resend meets a file of exactly the committed bytes.
+        this.#pending = [];
+        this.#received = this.#committed;
+        this.#failure = error;
+        await this.#handle.truncate(this.#committed).catch(() => undefined);
+        break;
+      }
+      this.#hash.update(bytes);
+      this.#committed += bytes.length;
+      for (const listener of this.#listeners) listener();
+    }
+    this.#syncing = null;
+    if (this.#failure !== null) for (const listener of this.#listeners) listener();
+  }
+}
+
+/** The bytes of a file from `start` to `end` or its end. Each block is valid only until the next one is asked for. */
+export async function* blocksOf(
+  handle: FileHandle,
+  start: number,
+  end: number,
+): AsyncGenerator<Buffer> {
+  const block = Buffer.allocUnsafe(BLOCK_BYTES);
+  let at = start;
+  while (at < end) {
+    const { bytesRead } = await handle.read(block, 0, Math.min(block.length, end - at), at);
+    if (bytesRead === 0) return;
+    yield block.subarray(0, bytesRead);
+    at += bytesRead;
+  }
+}

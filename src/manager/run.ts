@@ -1,0 +1,241 @@
+import { mkdir } from "node:fs/promises";
+import type { AgentletEvent } from "../protocol/agentlet-link.ts";
+import type { AuditRecord } from "../protocol/audit.ts";
+import type { SealedRecording } from "../protocol/child-status.ts";
+import type { FollowMessage, RunInfo } from "../protocol/manager-api.ts";
+import type { RunEnd } from "../protocol/outcome.ts";
+import { AttachRelay } from "./attach-relay.ts";
+import { Journal } from "./journal.ts";
+import { RecordingFile } from "./recording-file.ts";
+import type { RunRecord, RunStore } from "./run-store.ts";
+
+/** The newest calls that `RunInfo` names; all of them are in the audit. */
+const MAX_CALLS = 1000;
+
+const GROWTH_MS = 1000;
+
+/** The roles that connect with a token of their own. */
+export type Role = "agentlet" | "recorder" | "runner";
+
+/** A role's connection, for those who have to end it. */
+export interface RoleLink {
+  close(code: number, reason: string): void;
+  /** Resolves when what arrived before has been handled. */
+  idle(): Promise<void>;
+}
+
+/** A run as this manager holds it: its facts, its files while they are open, and those who watch it. */
+export class Run {
+  readonly relay: AttachRelay;
+  /** The connection of each role; the newest one wins. */
+  readonly links: Record<Role, RoleLink | null> = { agentlet: null, recorder: null, runner: null };
+  /** Since when a role has no connection, in `performance.now()` time; null while it has one. */
+  readonly absentSince: Record<Role, number | null>;
+  readonly #record: RunRecord;
+  readonly #store: RunStore;
+  readonly #watchers = new Set<(message: FollowMessage) => void>();
+  #events: Promise<Journal> | null = null;
+  #audit: Promise<Journal> | null = null;
+  #recording: Promise<RecordingFile> | null = null;
+  #open: RecordingFile | null = null;
+  #growth: NodeJS.Timeout | null = null;
+  #saving: Promise<void> = Promise.resolve();
+  /** The end the agentlet reported, which an adopted run keeps. */
+  #reportedEnd: RunEnd | null = null;
+
+  constructor(record: RunRecord, store: RunStore) {
+    this.#record = record;
+    this.#store = store;
+    const now = performance.now();
+    this.absentSince = { agentlet: now, recorder: now, runner: now };
+    this.relay = new AttachRelay();
+  }
+
+  get id(): string {
+    return this.#record.info.run;
+  }
+
+  get record(): Readonly<RunRecord> {
+    return this.#record;
+  }
+
+  get info(): RunInfo {
+    return { ...this.#record.info, committedBytes: this.committedBytes };
+  }
+
+  /** Bytes of the recording that are durable. */
+  get committedBytes(): number {
+    return this.#open?.committed ?? this.#record.info.committedBytes;
+  }
+
+  get isLive(): boolean {
+    return this.#record.info.phase !== "ended";
+  }
+
+  get reportedEnd(): RunEnd | null {
+    return this.#reportedEnd;
+  }
+
+  /** Opened on first use and closed with the run. */
+  events(): Promise<Journal> {
+    this.#events ??= Journal.open(this.file("events.jsonl")).catch((error: unknown) => {
+      // The next one tries again: a full disk may have room by then.
+      this.#events = null;
+      throw error;
+    });
+    return this.#events;
+  }
+
+  audit(): Promise<Journal> {
+    this.#audit ??= Journal.open(this.file("audit.jsonl")).catch((error: unknown) => {
+      this.#audit = null;
+      throw error;
+    });
+    return this.#audit;
+  }
+
+  recording(): Promise<RecordingFile> {
+    this.#recording ??= RecordingFile.open(this.file("recording.cast")).then(
+      (file) => {
+        this.#open = file;
+        file.onCommitted(() => this.#announceSoon());
+        return file;
+      },
+      (error: unknown) => {
+        this.#recording = null;
+        throw error;
+      },
+    );
+    return this.#recording;
+  }
+
+  file(name: "events.jsonl" | "audit.jsonl" | "recording.cast"): string {
+    return this.#store.file(this.#record.info.run, name);
+  }
+
+  /** Applies an event that is on disk. */
+  noteEvent(seq: number, event: AgentletEvent): void {
+    const { info } = this.#record;
+    let changed = false;
+    if (event.type === "state") {
+      changed = info.state !== event.state;
+      info.state = event.state;
+    } else if (event.type === "ended") {
+      this.#reportedEnd = event.end;
+      info.state = "exited";
+      changed = true;
+    }
+    if (event.type === "ended") this.setPhase("ending");
+    else if (event.type === "state" && info.phase === "starting" && event.state !== "starting")
+      this.setPhase("running");
+    for (const watcher of this.#watchers) watcher({ seq, event });
+    if (changed) this.announce();
+  }
+
+  /** Applies an audit record that is on disk. */
+  noteAudit(record: AuditRecord): void {
+    if (record.type !== "call") return;
+    const { tool, operation, outcome, durationMs } = record;
+    this.#record.info.calls.push({ tool, operation, outcome, durationMs });
+    if (this.#record.info.calls.length > MAX_CALLS) this.#record.info.calls.shift();
+    this.announce();
+  }
+
+  setPhase(phase: "running" | "ending"): void {
+    const rank = { starting: 0, running: 1, ending: 2, ended: 3 };
+    if (rank[phase] <= rank[this.#record.info.phase]) return;
+    this.#record.info.phase = phase;
+    this.announce();
+  }
+
+  async setRecording(recording: SealedRecording): Promise<void> {
+    this.#record.info.recording = { ...recording, path: this.file("recording.cast") };
+    await this.save();
+    this.announce();
+  }
+
+  async setEpoch(role: Role, epoch: number): Promise<void> {
+    if (this.#record.epochs[role] === epoch) return;
+    this.#record.epochs[role] = epoch;
+    await this.save();
+  }
+
+  async askStop(by: string): Promise<void> {
+    this.#record.stopAskedBy ??= by;
+    await this.save();
+    this.relay.stop(by);
+  }
+
+  /** Waits until everything that the roles sent so far is handled. */
+  async settled(): Promise<void> {
+    await Promise.all(Object.values(this.links).map(async (link) => await link?.idle()));
+  }
+
+  /** The last act: writes the end, tells everyone, closes the files. */
+  async end(end: RunEnd): Promise<void> {
+    if (this.#open !== null) this.#record.info.committedBytes = this.#open.committed;
+    this.#record.info.end = end;
+    this.#record.info.endedAt = new Date().toISOString();
+    this.#record.info.phase = "ended";
+    this.#record.info.state = "exited";
+    await this.save();
+    this.announce();
+    this.relay.end(`Run ${end.outcome}: ${end.reason}`);
+    for (const link of Object.values(this.links)) link?.close(1000, "Run ended");
+    await this.closeFiles();
+  }
+
+  setCommittedBytes(bytes: number): void {
+    this.#record.info.committedBytes = bytes;
+  }
+
+  /** Calls the watcher for every later event and change; returns what removes it. */
+  watch(watcher: (message: FollowMessage) => void): () => void {
+    this.#watchers.add(watcher);
+    return () => this.#watchers.delete(watcher);
+  }
+
+  /** Calls the listener when more is committed, while the recording is open; returns what removes it. */
+  onCommitted(listener: () => void): () => void {
+    return this.#open?.onCommitted(listener) ?? ((): void => undefined);
+  }
+
+  announce(): void {
+    const info = this.info;
+    for (const watcher of this.#watchers) watcher({ kind: "run", info });
+  }
+
+  /** Writes run.json; writes of one run never overlap, and the last state wins. */
+  save(): Promise<void> {
+    const turn = this.#saving.then(async () => {
+      await mkdir(this.#store.directory(this.#record.info.run), { recursive: true, mode: 0o700 });
+      await this.#store.save({ ...this.#record, info: this.info });
+    });
+    this.#saving = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async closeFiles(): Promise<void> {
+    clearTimeout(this.#growth ?? undefined);
+    this.#growth = null;
+    const open = [this.#events, this.#audit, this.#recording];
+    if (this.#open !== null) this.#record.info.committedBytes = this.#open.committed;
+    this.#events = null;
+    this.#audit = null;
+    this.#recording = null;
+    this.#open = null;
+    for (const file of open) {
+      const opened = await file?.catch(() => null);
+      await opened?.[Symbol.asyncDispose]();
+    }
+    await this.#saving;
+  }
+
+  /** The growth of the recording is told at most once a second. */
+  #announceSoon(): void {
+    this.#growth ??= setTimeout(() => {
+      this.#growth = null;
+      this.announce();
+    }, GROWTH_MS).unref();
+  }
+}

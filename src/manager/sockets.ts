@@ -1,0 +1,248 @@
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { WebSocketServer, type WebSocket } from "ws";
+import { parseJson } from "../kit/json-lines.ts";
+import type { Log } from "../kit/log.ts";
+import { PlatformError } from "../kit/platform-error.ts";
+import { AttachMessage } from "../protocol/agentlet-link.ts";
+import { CloseCode, MAX_APPEND_BYTES } from "../protocol/recording-link.ts";
+import { agentletLink } from "./agentlet-link.ts";
+import { fromOf } from "./api.ts";
+import type { Counters } from "./counters.ts";
+import { serveFollow } from "./follow-socket.ts";
+import type { Guard } from "./guard.ts";
+import { LIVE_PROTOCOLS, serveLive } from "./live-socket.ts";
+import { recorderLink } from "./recorder-link.ts";
+import { errorReply } from "./reply.ts";
+import { asBuffer, serveLink } from "./role-link.ts";
+import type { Role, Run } from "./run.ts";
+import type { Runs } from "./runs.ts";
+import { runnerLink } from "./runner-link.ts";
+import { closeSocket, Heartbeat } from "./socket.ts";
+
+/** The largest message of each kind of sender; a larger one closes its connection with 1009. */
+const MAX_PAYLOAD = {
+  agentlet: 16 * 1024 * 1024,
+  recorder: 2 * MAX_APPEND_BYTES,
+  runner: 256 * 1024,
+  person: 1024 * 1024,
+};
+
+/** Every WebSocket of the manager: who may open it, and what serves it. */
+export class Sockets implements AsyncDisposable {
+  readonly #runs: Runs;
+  readonly #guard: Guard;
+  readonly #counters: Counters;
+  readonly #log: Log;
+  readonly #heartbeat = new Heartbeat();
+  readonly #servers: Record<Role | "person", WebSocketServer>;
+  readonly #live: WebSocketServer;
+  readonly #viewers = new Set<WebSocket>();
+  #closing = false;
+
+  constructor(options: { runs: Runs; guard: Guard; counters: Counters; log: Log }) {
+    this.#runs = options.runs;
+    this.#guard = options.guard;
+    this.#counters = options.counters;
+    this.#log = options.log;
+    // Compression costs more memory and time than the loopback would gain.
+    const open = (maxPayload: number): WebSocketServer =>
+      new WebSocketServer({
+        noServer: true,
+        perMessageDeflate: false,
+        clientTracking: false,
+        maxPayload,
+      });
+    this.#servers = {
+      agentlet: open(MAX_PAYLOAD.agentlet),
+      recorder: open(MAX_PAYLOAD.recorder),
+      runner: open(MAX_PAYLOAD.runner),
+      person: open(MAX_PAYLOAD.person),
+    };
+    this.#live = new WebSocketServer({
+      noServer: true,
+      perMessageDeflate: false,
+      clientTracking: false,
+      maxPayload: MAX_PAYLOAD.person,
+      handleProtocols: (offered) => LIVE_PROTOCOLS.find((name) => offered.has(name)) ?? false,
+    });
+  }
+
+  /** People's sockets that are open now. */
+  get viewers(): number {
+    return this.#viewers.size;
+  }
+
+  /** Answers an upgrade request: serves it, or refuses it. */
+  upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void {
+    // Between here and ws taking over, nobody else listens.
+    const onError = (): void => {
+      stream.destroy();
+    };
+    stream.on("error", onError);
+    try {
+      this.#route(request, stream, head);
+    } catch (error) {
+      const { status, body } = errorReply(error);
+      refuseUpgrade(stream, status, `${JSON.stringify(body)}\n`);
+    }
+    stream.off("error", onError);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing = true;
+    const open = [...this.#heartbeat.sockets];
+    const closed = open.map(
+      async (socket) =>
+        await new Promise<void>((resolve) => {
+          if (socket.readyState === socket.CLOSED) resolve();
+          else socket.once("close", () => resolve());
+        }),
+    );
+    for (const socket of open)
+      closeSocket(
+        socket,
+        this.#viewers.has(socket) ? 1001 : CloseCode.unavailable,
+        "The manager is stopping",
+      );
+    await Promise.all(closed);
+    this.#heartbeat[Symbol.dispose]();
+  }
+
+  #route(request: IncomingMessage, stream: Duplex, head: Buffer): void {
+    if (this.#closing) throw new PlatformError("unavailable", "The manager is stopping");
+    if (!this.#guard.isOwnOrigin(request))
+      throw new PlatformError("foreign_origin", "Expected the manager's own Host and Origin");
+    const url = new URL(request.url ?? "/", "http://127.0.0.1");
+    const recording = /^\/v1\/recordings\/([a-z0-9-]{1,63})$/.exec(url.pathname);
+    if (recording !== null)
+      return this.#role(request, stream, head, "recorder", recording[1] ?? "");
+    const match = /^\/v1\/runs\/([a-z0-9-]{1,63})\/([a-z]+)$/.exec(url.pathname);
+    const [, id = "", face = ""] = match ?? [];
+    if (face === "agentlet") return this.#role(request, stream, head, "agentlet", id);
+    if (face === "audit") return this.#role(request, stream, head, "runner", id);
+    if (this.#guard.operator(request) === null)
+      throw new PlatformError("unauthorized", "Expected the operator token");
+    const run = this.#runs.get(id);
+    if (run === undefined)
+      throw new PlatformError("unknown_run", `No WebSocket at ${url.pathname}`);
+    this.#person(request, stream, head, { run, face, url });
+  }
+
+  /** A role without its token is told so by a close code, which its program can read. */
+  #role(request: IncomingMessage, stream: Duplex, head: Buffer, role: Role, id: string): void {
+    const run = this.#runs.get(id);
+    const allowed = this.#guard.isRole(request, run, role);
+    this.#servers[role].handleUpgrade(request, stream, head, (socket) => {
+      this.#heartbeat.watch(socket);
+      if (!allowed || run === undefined) {
+        socket.on("error", () => socket.terminate());
+        return closeSocket(
+          socket,
+          CloseCode.unauthorized,
+          `Expected the ${role} token of this run`,
+        );
+      }
+      this.#serveRole(socket, run, role);
+    });
+  }
+
+  #serveRole(socket: WebSocket, run: Run, role: Role): void {
+    const tools = { log: this.#log, counters: this.#counters };
+    // The recorder may come late and still prove what it has; its file is closed again after it.
+    if (!run.isLive && role !== "recorder") return closeSocket(socket, 1000, "Run ended");
+    socket.once("close", () => {
+      if (!run.isLive)
+        run.closeFiles().catch((error: unknown) => this.#log.error({ err: error }, "not closed"));
+    });
+    const refuse = (error: unknown): void => {
+      this.#log.error({ run: run.id, role, err: error }, "journal could not be written");
+      closeSocket(socket, CloseCode.unavailable, "The manager cannot write; send again later");
+    };
+    if (role === "recorder") serveLink(socket, run, recorderLink(socket, run), tools);
+    else if (role === "agentlet") serveLink(socket, run, agentletLink(socket, run, refuse), tools);
+    else serveLink(socket, run, runnerLink(socket, run, refuse), tools);
+  }
+
+  #person(
+    request: IncomingMessage,
+    stream: Duplex,
+    head: Buffer,
+    { run, face, url }: { run: Run; face: string; url: URL },
+  ): void {
+    if (face === "follow") {
+      const from = fromOf(url);
+      return this.#viewer(this.#servers.person, request, stream, head, (socket) => {
+        serveFollow(socket, run, from).catch((error: unknown) => this.#failed(socket, run, error));
+      });
+    }
+    if (face === "live") {
+      const offered = (request.headers["sec-websocket-protocol"] ?? "").split(/\s*,\s*/);
+      if (!LIVE_PROTOCOLS.some((name) => offered.includes(name)))
+        throw new PlatformError(
+          "bad_request",
+          `Expected one of the WebSocket protocols ${LIVE_PROTOCOLS.join(", ")}`,
+        );
+      return this.#viewer(this.#live, request, stream, head, (socket) => {
+        serveLive(socket, run).catch((error: unknown) => this.#failed(socket, run, error));
+      });
+    }
+    if (face === "attach") {
+      const write = url.searchParams.get("write") === "1";
+      if (write && !run.info.interactive)
+        throw new PlatformError("read_only", `Run "${run.id}" takes no input from people`, {
+          fix: "attach without --write",
+        });
+      const from = url.searchParams.has("from") ? fromOf(url) : null;
+      return this.#viewer(this.#servers.person, request, stream, head, (socket) => {
+        this.#attach(socket, run, { write, from });
+      });
+    }
+    throw new PlatformError("not_found", `No WebSocket at ${url.pathname}`);
+  }
+
+  #attach(socket: WebSocket, run: Run, options: { write: boolean; from: number | null }): void {
+    run.relay.join(socket, options);
+    if (!run.isLive) return run.relay.end("Run ended");
+    socket.on("message", (data, binary) => {
+      const bytes = asBuffer(data);
+      if (binary) return run.relay.input(socket, bytes);
+      try {
+        const message = parseJson("an attach message", AttachMessage, bytes.toString("utf8"));
+        if (message.kind !== "resize")
+          throw new PlatformError("bad_message", `Expected resize, got ${message.kind}`);
+        run.relay.resize(socket, { cols: message.cols, rows: message.rows });
+      } catch (error) {
+        this.#counters.badMessages += 1;
+        closeSocket(socket, CloseCode.badMessage, error instanceof Error ? error.message : "");
+      }
+    });
+  }
+
+  #viewer(
+    server: WebSocketServer,
+    request: IncomingMessage,
+    stream: Duplex,
+    head: Buffer,
+    serve: (socket: WebSocket) => void,
+  ): void {
+    server.handleUpgrade(request, stream, head, (socket) => {
+      this.#heartbeat.watch(socket);
+      this.#viewers.add(socket);
+      socket.once("close", () => this.#viewers.delete(socket));
+      socket.on("error", () => socket.terminate());
+      serve(socket);
+    });
+  }
+
+  #failed(socket: WebSocket, run: Run, error: unknown): void {
+    this.#log.error({ run: run.id, err: error }, "viewer could not be served");
+    closeSocket(socket, 1011, "The manager failed; see its log");
+  }
+}
+
+function refuseUpgrade(stream: Duplex, status: number, body: string): void {
+  stream.end(
+    `HTTP/1.1 ${status} Refused\r\nconnection: close\r\ncache-control: no-store\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+}

@@ -1,0 +1,24 @@
+import { readFileSync } from "node:fs";
+
+/**
+ * The start time of a process, in clock ticks since boot, as text; null when it is gone or a zombie. Together with the pid it names one
+ * process: pids are used again.
+ */
+export function processStart(pid: number): string | null {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  } catch {
+    return null;
+  }
+  // The name of the program, in parentheses, may hold spaces; the state is the field after it.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const state = fields[0];
+  return state === "Z" || state === "X" ? null : (fields[19] ?? null);
+}
+
+/** True when the process that was registered is gone. */
+export function isGone(pid: number, start: string | null): boolean {
+  const now = processStart(pid);
+  return now === null || (start !== null && now !== start);
+}

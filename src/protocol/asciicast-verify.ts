@@ -1,0 +1,67 @@
+import { createHash } from "node:crypto";
+import type { Hash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { parseJson } from "../kit/json-lines.ts";
+import { messageOf } from "../kit/platform-error.ts";
+import { CastPosition, POSITION_PREFIX, bytesOfEvent, readAsciicast } from "./asciicast.ts";
+import type { CastLine, CastSource } from "./asciicast.ts";
+import type { VerifyResult } from "./results.ts";
+
+/** More problems than this are not listed; `ok` is false all the same. */
+export const MAX_PROBLEMS = 100;
+
+/**
+ * Checks a whole recording: header, every event, every `#raw` and every `#pos` against what is really there.
+ * `bytes` and `sha256` are of the file. Rejects only when the source cannot be read.
+ */
+export async function verifyAsciicast(source: CastSource): Promise<VerifyResult> {
+  const hash = createHash("sha256");
+  const size = { bytes: 0 };
+  const sums = { out: 0, in: 0, ms: 0 };
+  const result: VerifyResult = { ok: true, events: 0, bytes: 0, sha256: "", problems: [] };
+  for await (const item of readAsciicast(hashed(source, hash, size))) {
+    if (item.kind === "event") {
+      result.events += 1;
+      const { code, timeUs } = item.event;
+      if (code === "o") sums.out += bytesOfEvent(item.event).length;
+      if (code === "i") sums.in += bytesOfEvent(item.event).length;
+      sums.ms = Math.round(timeUs / 1000);
+    }
+    const problem = item.kind === "problem" ? item.problem : problemOfPosition(item, sums);
+    if (problem === null) continue;
+    result.ok = false;
+    if (result.problems.length < MAX_PROBLEMS) result.problems.push({ line: item.line, problem });
+  }
+  return { ...result, bytes: size.bytes, sha256: hash.digest("hex") };
+}
+
+/** A `#pos` that disagrees with the events before it shows lines that were lost, added or changed. */
+function problemOfPosition(
+  item: CastLine,
+  sums: { out: number; in: number; ms: number },
+): string | null {
+  if (item.kind !== "comment" || !item.text.startsWith(POSITION_PREFIX)) return null;
+  try {
+    const text = item.text.slice(POSITION_PREFIX.length);
+    const position = parseJson("a position", CastPosition, text);
+    const wrong = (["out", "in", "ms"] as const).find((key) => position[key] !== sums[key]);
+    if (wrong === undefined) return null;
+    return `Position says ${wrong} ${position[wrong]}, the events before it make ${sums[wrong]}`;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+async function* hashed(
+  source: CastSource,
+  hash: Hash,
+  size: { bytes: number },
+): AsyncGenerator<Buffer> {
+  const chunks: AsyncIterable<Buffer> =
+    typeof source === "string" ? createReadStream(source, { highWaterMark: 256 * 1024 }) : source;
+  for await (const chunk of chunks) {
+    hash.update(chunk);
+    size.bytes += chunk.length;
+    yield chunk;
+  }
+}

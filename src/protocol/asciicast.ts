@@ -1,0 +1,313 @@
+import { isUtf8 } from "node:buffer";
+import { createReadStream } from "node:fs";
+import * as z from "zod";
+import { PlatformError } from "../kit/platform-error.ts";
+
+/**
+ * Reading asciicast v3 (ours, and anybody's) and v2. docs/recording-format.md describes what ours adds in comment lines:
+ * `#raw BASE64` before an event whose bytes were not UTF-8, and `#pos JSON` at the end of each durable batch.
+ */
+export interface CastHeader {
+  version: 2 | 3;
+  cols: number;
+  rows: number;
+  /** the header line as it was parsed, for the fields that only some readers want */
+  fields: Record<string, unknown>;
+}
+
+export interface CastEvent {
+  /** microseconds since the start of the recording, for both versions */
+  timeUs: number;
+  /** `o` output, `i` input, `r` resize, `m` marker, `x` exit; other letters are allowed and mean nothing to us */
+  code: string;
+  data: string;
+  /** the exact bytes when they were not UTF-8; null: `data` encoded as UTF-8 is exact */
+  raw: Buffer | null;
+}
+
+/** One line of a recording; `line` counts from 1. A `problem` never ends the reading: the lines after it follow. */
+export type CastLine =
+  | { kind: "header"; line: number; header: CastHeader }
+  | { kind: "event"; line: number; event: CastEvent }
+  | { kind: "comment"; line: number; text: string }
+  | { kind: "problem"; line: number; problem: string };
+
+/** A path, or the bytes of a recording in order. */
+export type CastSource = string | AsyncIterable<Buffer>;
+
+/** What a `#pos` line holds: how far the recording is wholly written at that point. */
+export const CastPosition = z.strictObject({
+  seq: z.int().nonnegative().describe("last frame that is wholly in the file"),
+  fact: z.int().nonnegative().describe("last frame without bytes (resize, marker, exit) written"),
+  out: z.int().nonnegative().describe("bytes of output in the file"),
+  in: z.int().nonnegative().describe("bytes of input in the file"),
+  ms: z.int().nonnegative().describe("sum of the intervals so far, in `ms`"),
+  end: z.boolean().describe("nothing follows: the exit or the interruption is written"),
+});
+export type CastPosition = z.infer<typeof CastPosition>;
+
+/** Longer lines are a problem and are skipped, so that a reader's memory is bounded. */
+export const MAX_LINE_BYTES = 16 * 1024 * 1024;
+export const RAW_PREFIX = "#raw ";
+export const POSITION_PREFIX = "#pos ";
+
+const Cells = z.int().min(1, "expected a size of at least 1");
+const Color = z.string().regex(/^#[0-9a-fA-F]{6}$/, "expected a colour such as #1a2b3c");
+const Palette = z
+  .string()
+  .regex(/^#[0-9a-fA-F]{6}(?::#[0-9a-fA-F]{6})*$/, "expected colours joined by colons")
+  .refine((text) => [8, 16].includes(text.split(":").length), "expected 8 or 16 colours");
+const Theme = z.union([
+  z.strictObject({}),
+  z.looseObject({ fg: Color, bg: Color, palette: Palette }),
+]);
+const Facts = {
+  timestamp: z.number().nonnegative().nullish(),
+  title: z.string().nullish(),
+  command: z.string().nullish(),
+  env: z.record(z.string(), z.string().nullable()).nullish(),
+  idle_time_limit: z.number().nonnegative().nullish(),
+};
+const HeaderV2 = z.looseObject({
+  version: z.literal(2),
+  width: Cells,
+  height: Cells,
+  theme: Theme.nullish(),
+  ...Facts,
+});
+const HeaderV3 = z.looseObject({
+  version: z.literal(3),
+  term: z.looseObject({ cols: Cells, rows: Cells, theme: Theme.nullish() }),
+  ...Facts,
+});
+const HeaderLine = z.discriminatedUnion("version", [HeaderV2, HeaderV3]);
+
+/** Reads a recording line by line in constant memory. Rejects only when the source itself cannot be read. */
+export async function* readAsciicast(source: CastSource): AsyncGenerator<CastLine> {
+  const state = new ReadState();
+  let line = 0;
+  for await (const piece of linesOf(source)) {
+    line += 1;
+    yield* state.take(line, piece);
+  }
+  yield* state.end(line);
+}
+
+/** The exact bytes that the PTY gave, in order. Throws `recording_damaged` at the first line that is not right. */
+export async function* rawBytesOf(source: CastSource): AsyncGenerator<Buffer> {
+  for await (const item of readAsciicast(source)) {
+    if (item.kind === "problem") throw damaged(item.line, item.problem);
+    if (item.kind === "event" && item.event.code === "o") yield bytesOfEvent(item.event);
+  }
+}
+
+/** The bytes of an output or input event. */
+export function bytesOfEvent(event: CastEvent): Buffer {
+  return event.raw ?? Buffer.from(event.data);
+}
+
+/** The lines of an asciicast v2 file with the same events, each with its newline. Throws as `rawBytesOf` does. */
+export async function* toV2(source: CastSource): AsyncGenerator<string> {
+  for await (const item of readAsciicast(source)) {
+    if (item.kind === "problem") throw damaged(item.line, item.problem);
+    if (item.kind === "header") yield `${JSON.stringify(headerV2(item.header))}\n`;
+    if (item.kind === "event") {
+      const { timeUs, code, data } = item.event;
+      yield `[${timeUs / 1e6}, ${JSON.stringify(code)}, ${JSON.stringify(data)}]\n`;
+    }
+  }
+}
+
+/** The line when a live v3 reader may have it; null for comments and empty lines, which some players choke on. */
+export function stripComments(line: string): string | null {
+  return line.startsWith("#") || line.trim() === "" ? null : line;
+}
+
+/** Parses one event line: its time field as it stands (v2 absolute, v3 interval), code and data; or what is wrong. */
+export function parseEvent(
+  text: string,
+): { time: number; code: string; data: string } | { problem: string } {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { problem: "Expected an event as a JSON array, got text that is not JSON" };
+  }
+  if (!Array.isArray(value) || value.length !== 3)
+    return { problem: "Expected an event of three fields: [seconds, code, data]" };
+  const [time, code, data] = value as unknown[];
+  if (typeof time !== "number" || !Number.isFinite(time))
+    return { problem: "Expected the time of an event to be a number of seconds" };
+  if (time < 0) return { problem: `Expected a time of at least 0, got ${time}` };
+  if (typeof code !== "string" || !/^\p{L}$/u.test(code))
+    return { problem: "Expected the code of an event to be one letter" };
+  if (typeof data !== "string") return { problem: "Expected the data of an event to be text" };
+  if (!data.isWellFormed()) return { problem: "Data holds half of a surrogate pair" };
+  if (code === "r" && !/^[1-9][0-9]{0,5}x[1-9][0-9]{0,5}$/.test(data))
+    return { problem: "Expected the data of a resize to be COLSxROWS" };
+  if (code === "x" && !/^[0-9]{1,10}$/.test(data))
+    return { problem: "Expected the data of an exit to be a number" };
+  return { time, code, data };
+}
+
+/** What was read so far of one recording: its version, its clock, and a `#raw` that waits for its event. */
+class ReadState {
+  #version: 2 | 3 | null = null;
+  #timeUs = 0;
+  #raw: { line: number; bytes: Buffer } | null = null;
+  /** our own files end every line; a missing newline there is a cut, even when the rest parses */
+  #ours = false;
+
+  *take(line: number, piece: LinePiece): Generator<CastLine> {
+    if (piece.bytes === null) {
+      yield { kind: "problem", line, problem: `Line is longer than ${MAX_LINE_BYTES} bytes` };
+      return;
+    }
+    const problem = this.#problemOfBytes(line, piece.bytes);
+    if (problem !== null) {
+      yield { kind: "problem", line, problem };
+      if (line === 1) this.#version = 3;
+      return;
+    }
+    const text = piece.bytes.toString("utf8");
+    if (line === 1) yield this.#header(text, piece);
+    else if (text.startsWith("#") && this.#version !== 2) yield* this.#comment(line, text, piece);
+    else if (text.trim() !== "") yield* this.#event(line, text, piece);
+  }
+
+  *end(lines: number): Generator<CastLine> {
+    if (lines === 0) yield { kind: "problem", line: 1, problem: "Expected a header, got nothing" };
+    yield* this.#unusedRaw();
+  }
+
+  #problemOfBytes(line: number, bytes: Buffer): string | null {
+    if (line === 1 && bytes.subarray(0, 3).equals(Buffer.from([0xef, 0xbb, 0xbf])))
+      return "File begins with a byte order mark";
+    return isUtf8(bytes) ? null : "Line is not UTF-8";
+  }
+
+  #header(text: string, piece: LinePiece): CastLine {
+    // After a bad header the events are still read, as the version that most files have.
+    this.#version = 3;
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      return { kind: "problem", line: 1, problem: "Expected a header as a JSON object" };
+    }
+    const parsed = HeaderLine.safeParse(value);
+    if (!parsed.success) {
+      const { path, message } = parsed.error.issues[0] ?? { path: [], message: "not valid" };
+      const problem = `Header is not of asciicast v3 or v2: ${path.join(".") || "document"}: ${message}`;
+      return { kind: "problem", line: 1, problem };
+    }
+    const fields = parsed.data;
+    this.#version = fields.version;
+    if (fields.version === 3 && !piece.ended)
+      return { kind: "problem", line: 1, problem: "Header is cut off" };
+    const [cols, rows] =
+      fields.version === 3 ? [fields.term.cols, fields.term.rows] : [fields.width, fields.height];
+    return { kind: "header", line: 1, header: { version: fields.version, cols, rows, fields } };
+  }
+
+  *#comment(line: number, text: string, piece: LinePiece): Generator<CastLine> {
+    yield* this.#unusedRaw();
+    if (text.startsWith(POSITION_PREFIX)) this.#ours = true;
+    if (!piece.ended) yield { kind: "problem", line, problem: "Last line is cut off" };
+    else yield { kind: "comment", line, text };
+    if (!text.startsWith(RAW_PREFIX)) return;
+    this.#ours = true;
+    const bytes = Buffer.from(text.slice(RAW_PREFIX.length), "base64");
+    if (bytes.toString("base64") === text.slice(RAW_PREFIX.length)) this.#raw = { line, bytes };
+    else yield { kind: "problem", line, problem: "Expected base64 after #raw" };
+  }
+
+  *#event(line: number, text: string, piece: LinePiece): Generator<CastLine> {
+    const raw = this.#raw;
+    this.#raw = null;
+    const parsed = parseEvent(text);
+    if (!piece.ended && ("problem" in parsed || this.#ours)) {
+      yield { kind: "problem", line, problem: "Last line is cut off" };
+      return;
+    }
+    if ("problem" in parsed) {
+      yield { kind: "problem", line, problem: parsed.problem };
+      return;
+    }
+    const timeUs = Math.round(parsed.time * 1e6) + (this.#version === 3 ? this.#timeUs : 0);
+    if (timeUs < this.#timeUs) {
+      yield { kind: "problem", line, problem: "Time goes backwards" };
+      return;
+    }
+    this.#timeUs = timeUs;
+    const { code, data } = parsed;
+    if (raw !== null && raw.bytes.toString("utf8") !== data) {
+      yield { kind: "problem", line, problem: "Event does not match the #raw line before it" };
+      yield { kind: "event", line, event: { timeUs, code, data, raw: null } };
+      return;
+    }
+    yield { kind: "event", line, event: { timeUs, code, data, raw: raw?.bytes ?? null } };
+  }
+
+  *#unusedRaw(): Generator<CastLine> {
+    if (this.#raw === null) return;
+    yield { kind: "problem", line: this.#raw.line, problem: "No event follows the #raw line" };
+    this.#raw = null;
+  }
+}
+
+/** `bytes` null: the line was too long. `ended`: a newline followed. */
+interface LinePiece {
+  bytes: Buffer | null;
+  ended: boolean;
+}
+
+async function* linesOf(source: CastSource): AsyncGenerator<LinePiece> {
+  const chunks: AsyncIterable<Buffer> =
+    typeof source === "string" ? createReadStream(source, { highWaterMark: 256 * 1024 }) : source;
+  let held: Buffer[] = [];
+  let heldBytes = 0;
+  const take = (last: Buffer, ended: boolean): LinePiece => {
+    const bytes = heldBytes + last.length;
+    const line = bytes > MAX_LINE_BYTES ? null : held.length === 0 ? last : Buffer.concat([...held, last]);
+    held = [];
+    heldBytes = 0;
+    return { bytes: line, ended };
+  };
+  for await (const chunk of chunks) {
+    let from = 0;
+    for (let at = chunk.indexOf(10); at !== -1; at = chunk.indexOf(10, from)) {
+      yield take(chunk.subarray(from, at), true);
+      from = at + 1;
+    }
+    const rest = chunk.subarray(from);
+    heldBytes += rest.length;
+    if (rest.length > 0 && heldBytes <= MAX_LINE_BYTES) held.push(rest);
+    else if (heldBytes > MAX_LINE_BYTES) held = [];
+  }
+  if (heldBytes > 0) yield take(Buffer.alloc(0), false);
+}
+
+function headerV2(header: CastHeader): Record<string, unknown> {
+  if (header.version === 2) return header.fields;
+  const { timestamp, idle_time_limit, command, title } = header.fields;
+  const term = header.fields["term"] as { type?: string; theme?: unknown };
+  const env = { ...(header.fields["env"] as object | undefined) };
+  return {
+    version: 2,
+    width: header.cols,
+    height: header.rows,
+    timestamp,
+    idle_time_limit,
+    command,
+    title,
+    env: term.type === undefined ? env : { TERM: term.type, ...env },
+    theme: term.theme,
+  };
+}
+
+function damaged(line: number, problem: string): PlatformError {
+  return new PlatformError("recording_damaged", `Recording is damaged at line ${line}: ${problem}`, {
+    fix: "agentkube recording verify lists all problems",
+  });
+}

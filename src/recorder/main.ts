@@ -1,0 +1,55 @@
+import { openLog } from "../kit/log.ts";
+import { native } from "../kit/native.ts";
+import { PlatformError, messageOf } from "../kit/platform-error.ts";
+import { readBoot, say } from "../protocol/boot.ts";
+import { readRunSpec } from "../protocol/read-run-spec.ts";
+import { RecorderBoot } from "../protocol/run-spec.ts";
+import { record } from "./record.ts";
+
+/**
+ * The session-recorder: `AGENTKUBE_RUN_SPEC` in the environment, `RecorderBoot` and commands on standard input, status on
+ * standard output. Exit code 0: the manager has verified the recording; 1: it has not, or the recorder could not work.
+ */
+export async function main(): Promise<number> {
+  const log = openLog("session-recorder");
+  const producerLost = new AbortController();
+  const supervisorGone = new AbortController();
+  // A supervisor that is gone reads nothing; its loss comes by standard input.
+  process.stdout.on("error", () => undefined);
+  const onSignal = (signal: NodeJS.Signals): void => supervisorGone.abort(`recorder got ${signal}`);
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+  try {
+    native().hideProcess();
+    const spec = readRunSpec(process.env);
+    const boot = await readBoot(
+      RecorderBoot,
+      {
+        onCommand: (command) => {
+          // `stop` is for the agentlet; what it makes of it arrives as frames.
+          if (command.kind === "producer_lost") producerLost.abort(command.cause);
+        },
+        onParentGone: () => supervisorGone.abort("supervisor lost"),
+      },
+      process.stdin,
+    );
+    const recording = await record({
+      spec,
+      boot,
+      log: log.child({ run: spec.run }),
+      say: (status) => say(process.stdout, status),
+      producerLost: producerLost.signal,
+      supervisorGone: supervisorGone.signal,
+    });
+    return recording.verified ? 0 : 1;
+  } catch (error) {
+    log.error({ err: error }, "recorder failed");
+    const code = error instanceof PlatformError ? error.code : "recorder_failed";
+    say(process.stdout, { kind: "fault", code, message: messageOf(error) });
+    return 1;
+  } finally {
+    process.off("SIGTERM", onSignal);
+    process.off("SIGINT", onSignal);
+    process.stdin.destroy();
+  }
+}

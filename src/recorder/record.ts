@@ -1,0 +1,201 @@
+import { join } from "node:path";
+import type { Log } from "../kit/log.ts";
+import { PlatformError } from "../kit/platform-error.ts";
+import type { ChildStatus, SealedRecording } from "../protocol/child-status.ts";
+import type { RecorderBoot, RunSpec } from "../protocol/run-spec.ts";
+import { FrameSocket } from "./frame-socket.ts";
+import { listenForMarkers } from "./marker-socket.ts";
+import { Recording } from "./recording.ts";
+import { shipSpool } from "./ship.ts";
+import { openSpool } from "./spool.ts";
+import type { Spool } from "./spool.ts";
+
+/** How long a finished recording waits for the manager: with a supervisor, and without one. */
+const SHIP_MS = 10 * 60_000;
+const SHIP_ALONE_MS = 10_000;
+
+/** After a loss: how long a producer may take to come back, and how long one that is here may take to end by itself. */
+const PRODUCER_LOST = { returnMs: 0, endMs: 2000 };
+const SUPERVISOR_GONE = { returnMs: 1000, endMs: 5000 };
+
+export interface RecordOptions {
+  spec: RunSpec;
+  boot: RecorderBoot;
+  log: Log;
+  say(status: ChildStatus): void;
+  /** Aborted with the cause, as text, when the agentlet is dead. */
+  producerLost: AbortSignal;
+  /** Aborted with the cause, as text, when nobody is left to wait for us. */
+  supervisorGone: AbortSignal;
+}
+
+/**
+ * Records one session: takes what the producer sends, keeps it, ships it, and says `ready` and `sealed`. The spool is
+ * removed once the manager has verified the whole. Throws `PlatformError` when it cannot start or cannot write.
+ */
+export async function record(options: RecordOptions): Promise<SealedRecording> {
+  const { spec, boot, log, say } = options;
+  await using spool = await openSpool({ path: join(spec.spoolDir, "recording.cast"), log });
+  using budget = new ShipBudget(options.supervisorGone, spool);
+  using recording = new Recording(spool, {
+    header: {
+      ...spec.terminal,
+      timestamp: Math.floor(Date.now() / 1000),
+      title: spec.agentName,
+      term: "xterm-256color",
+    },
+    recordInput: spec.agent.recordInput,
+    log,
+  });
+  await spool.flush(budget.signal);
+  const sockets = { recording, log };
+  const { recorder: framePath, markers: markerPath } = spec.sockets;
+  await using frames = await FrameSocket.listen({ ...sockets, path: framePath, token: boot.agentletToken });
+  await using _markers = await listenForMarkers({ ...sockets, path: markerPath, token: boot.runnerToken });
+  const sealed = { done: false };
+  const shipped = ship(options, spool, sealed, budget.signal);
+  say({ kind: "ready" });
+
+  let verified = false;
+  try {
+    await untilEnded(options, spool, recording, frames, budget.signal);
+    await spool.flush(budget.signal);
+    budget.begin();
+    sealed.done = true;
+    spool.grown.ring();
+    verified = await shipped;
+  } catch (error) {
+    if (!budget.signal.aborted) throw error;
+    log.error({ err: error }, "recording not finished in time");
+  } finally {
+    budget.giveUp();
+    await shipped;
+  }
+  const result = { bytes: spool.durableBytes, sha256: spool.sha256(), verified };
+  log.info({ ...result, unproven: frames.unproven }, "recording sealed");
+  // Said before the spool goes: killed in between, the supervisor does not start a recorder without a spool.
+  say({ kind: "sealed", recording: result });
+  if (verified) await spool.remove();
+  return result;
+}
+
+/** Never rejects: a recording that was not shipped is kept, and reported as not verified. */
+async function ship(
+  options: RecordOptions,
+  spool: Spool,
+  sealed: { readonly done: boolean },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { spec, boot, log } = options;
+  const url = new URL(`/v1/recordings/${spec.run}`, spec.manager.url);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  const target = { url: url.href, token: boot.recorderToken, epoch: spec.epoch };
+  try {
+    await shipSpool({ ...target, spool, sealed, log }, signal);
+    return true;
+  } catch (error) {
+    log.error({ err: error, spool: spec.spoolDir }, "recording is not shipped, the spool is kept");
+    return false;
+  }
+}
+
+/** Resolves when the end is durable: the exit that the producer sent, or the interruption that we write for it. */
+async function untilEnded(
+  options: RecordOptions,
+  spool: Spool,
+  recording: Recording,
+  frames: FrameSocket,
+  signal: AbortSignal,
+): Promise<void> {
+  using producer = new Loss(options.producerLost, PRODUCER_LOST, spool);
+  using supervisor = new Loss(options.supervisorGone, SUPERVISOR_GONE, spool);
+  for (;;) {
+    const { next } = spool.grown;
+    if (recording.durable.ended) return;
+    if (spool.failure !== null) throw spool.failure;
+    signal.throwIfAborted();
+    for (const loss of [producer, supervisor])
+      if (loss.isFinal(frames.hasProducer)) recording.interrupt(loss.cause);
+    await next;
+  }
+}
+
+/** Somebody of the run was lost. What the producer has sent is still taken; then the recording ends without an exit. */
+class Loss implements Disposable {
+  readonly #signal: AbortSignal;
+  readonly #grace: { returnMs: number; endMs: number };
+  readonly #spool: Spool;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #since: number | null = null;
+
+  constructor(signal: AbortSignal, grace: { returnMs: number; endMs: number }, spool: Spool) {
+    this.#signal = signal;
+    this.#grace = grace;
+    this.#spool = spool;
+    if (signal.aborted) this.#begin();
+    else signal.addEventListener("abort", this.#begin, { once: true });
+  }
+
+  get cause(): string {
+    return String(this.#signal.reason);
+  }
+
+  isFinal(hasProducer: boolean): boolean {
+    if (this.#since === null) return false;
+    const passed = performance.now() - this.#since;
+    return passed >= (hasProducer ? this.#grace.endMs : this.#grace.returnMs);
+  }
+
+  [Symbol.dispose](): void {
+    this.#signal.removeEventListener("abort", this.#begin);
+    for (const timer of this.#timers) clearTimeout(timer);
+  }
+
+  readonly #begin = (): void => {
+    this.#since = performance.now();
+    const ring = (): void => this.#spool.grown.ring();
+    ring();
+    // A millisecond more, because a timer may be early against the clock.
+    for (const ms of [this.#grace.returnMs, this.#grace.endMs])
+      this.#timers.push(setTimeout(ring, ms + 1));
+  };
+}
+
+/** The time that is left to write and ship: from the end on, or from the loss of the supervisor on. */
+class ShipBudget implements Disposable {
+  readonly #over = new AbortController();
+  readonly #supervisorGone: AbortSignal;
+  readonly #spool: Spool;
+  readonly #timers: NodeJS.Timeout[] = [];
+
+  constructor(supervisorGone: AbortSignal, spool: Spool) {
+    this.#supervisorGone = supervisorGone;
+    this.#spool = spool;
+    if (supervisorGone.aborted) this.#alone();
+    else supervisorGone.addEventListener("abort", this.#alone, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#over.signal;
+  }
+
+  begin(): void {
+    this.#limit(SHIP_MS);
+  }
+
+  giveUp(): void {
+    this.#over.abort(new PlatformError("ship_deadline", "Recording was not verified in time"));
+    this.#spool.grown.ring();
+  }
+
+  [Symbol.dispose](): void {
+    this.#supervisorGone.removeEventListener("abort", this.#alone);
+    for (const timer of this.#timers) clearTimeout(timer);
+  }
+
+  readonly #alone = (): void => this.#limit(SHIP_ALONE_MS);
+
+  #limit(ms: number): void {
+    this.#timers.push(setTimeout(() => this.giveUp(), ms));
+  }
+}

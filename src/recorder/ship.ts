@@ -1,0 +1,134 @@
+import { Backoff } from "../kit/backoff.ts";
+import type { Log } from "../kit/log.ts";
+import { APPEND_WINDOW_BYTES, MAX_APPEND_BYTES } from "../protocol/recording-link.ts";
+import { PROTOCOL } from "../protocol/version.ts";
+import { FinalRefusalError, ManagerConnection } from "./manager-connection.ts";
+import type { Spool } from "./spool.ts";
+
+/** Bytes in flight that the manager does not commit this long: the connection is made anew. */
+const STALL_MS = 30_000;
+
+export interface ShipOptions {
+  /** `ws://…/v1/recordings/RUN` */
+  url: string;
+  token: string;
+  epoch: number;
+  spool: Spool;
+  /** Settles when the spool is whole: nothing will be added. */
+  sealed: { readonly done: boolean };
+  log: Log;
+}
+
+/**
+ * Ships the spool to the manager until it has verified the whole, across any number of lost connections: always from the
+ * offset that the manager has committed, only durable bytes, at most a window ahead. Throws `FinalRefusalError` when the
+ * manager will never take it, and the signal's reason when it is aborted.
+ */
+export async function shipSpool(options: ShipOptions, signal: AbortSignal): Promise<void> {
+  const { spool, log } = options;
+  const backoff = new Backoff({ minMs: 100, maxMs: 5000 });
+  const wake = spool.grown;
+  const onAbort = (): void => wake.ring();
+  signal.addEventListener("abort", onAbort);
+  let lost = false;
+  let known = -1;
+  try {
+    for (;;) {
+      try {
+        using connection = await connect(options, signal);
+        if (lost) log.info({ committed: connection.committed }, "manager is back");
+        lost = false;
+        await shipOver(connection, options, (committed) => {
+          if (committed > known) backoff.startOver();
+          known = committed;
+        }, signal);
+        return;
+      } catch (error) {
+        if (signal.aborted) throw signal.reason;
+        if (error instanceof FinalRefusalError) throw error;
+        if (!lost) log.warn({ err: error, committed: known }, "manager is away, spooling");
+        lost = true;
+      }
+      await backoff.wait(signal);
+    }
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+function connect(options: ShipOptions, signal: AbortSignal): Promise<ManagerConnection> {
+  const { url, token, epoch, spool } = options;
+  const bytes = spool.durableBytes;
+  return ManagerConnection.open(
+    { url, token, hello: { kind: "hello", protocol: PROTOCOL, epoch, bytes }, changed: spool.grown },
+    signal,
+  );
+}
+
+/** Ships over one connection. Returns when the manager has verified; throws when the connection ended before. */
+async function shipOver(
+  connection: ManagerConnection,
+  options: ShipOptions,
+  onCommitted: (bytes: number) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const { spool, sealed, log } = options;
+  let sent = connection.committed ?? 0;
+  let committed = sent;
+  let endSent = false;
+  let progressAt = performance.now();
+  onCommitted(committed);
+  for (;;) {
+    // The bell first: what rings while a piece is read must not be missed.
+    const { next } = spool.grown;
+    signal.throwIfAborted();
+    if (connection.failure !== null) throw connection.failure;
+    if (connection.verdict !== null) {
+      checkVerdict(connection.verdict, spool);
+      return;
+    }
+    if ((connection.committed ?? 0) > committed) {
+      committed = connection.committed ?? 0;
+      progressAt = performance.now();
+      onCommitted(committed);
+    }
+    if (committed > spool.durableBytes) {
+      throw new FinalRefusalError(
+        "recording_refused",
+        `Manager has ${committed} bytes of the recording, the spool only ${spool.durableBytes}`,
+        { fix: "the spool was lost or changed; keep both files and compare them" },
+      );
+    }
+    const length = Math.min(
+      MAX_APPEND_BYTES,
+      spool.durableBytes - sent,
+      committed + APPEND_WINDOW_BYTES - sent,
+    );
+    if (length > 0) {
+      if (sent === committed) progressAt = performance.now();
+      const piece = Buffer.allocUnsafe(length);
+      await spool.read(piece, 0, sent);
+      connection.append(sent, piece);
+      sent += length;
+      continue;
+    }
+    if (sealed.done && !endSent && sent === spool.durableBytes) {
+      connection.say({ kind: "end", bytes: sent, sha256: spool.sha256() });
+      endSent = true;
+      log.debug({ bytes: sent }, "recording sent, waiting for the verdict");
+    }
+    if (sent > committed && performance.now() - progressAt > STALL_MS)
+      throw new Error(`Manager committed nothing of ${sent - committed} bytes for ${STALL_MS / 1000} s`);
+    await next;
+  }
+}
+
+function checkVerdict(verdict: NonNullable<ManagerConnection["verdict"]>, spool: Spool): void {
+  const { kind, bytes, sha256 } = verdict;
+  if (kind === "verified" && bytes === spool.durableBytes && sha256 === spool.sha256()) return;
+  throw new FinalRefusalError(
+    "recording_mismatch",
+    `Manager holds other bytes than the spool: ${bytes} bytes with SHA-256 ${sha256}, expected ${spool.durableBytes} with ${spool.sha256()}`,
+    { fix: "the spool is kept; compare both files" },
+  );
+}

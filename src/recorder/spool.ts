@@ -1,0 +1,254 @@
+import { createHash } from "node:crypto";
+import type { Hash } from "node:crypto";
+import { constants } from "node:fs";
+import { mkdir, open, rmdir, unlink } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
+import { dirname } from "node:path";
+import timers from "node:timers/promises";
+import type { Log } from "../kit/log.ts";
+import { PlatformError, errnoOf, messageOf } from "../kit/platform-error.ts";
+import type { CastPosition } from "../protocol/asciicast.ts";
+import { readInto, recoverSpool } from "./spool-recovery.ts";
+import { Wake } from "./wake.ts";
+
+/** Lines that wait for the disk; beyond it, `room` waits and the producer with it. */
+const PENDING_BYTES = 4 * 1024 * 1024;
+/** A batch is gathered this long unless it is large or somebody waits: at most 200 syncs a second. */
+const GATHER_MS = 5;
+const LARGE_BATCH_BYTES = 512 * 1024;
+const RETRY_MS = 500;
+/** The disk has no room: somebody may make some. Everything else does not heal by waiting. */
+const FULL = new Set(["ENOSPC", "EDQUOT"]);
+
+export interface SpoolOptions {
+  path: string;
+  log: Log;
+}
+
+/** Called when a batch is closed: the line that ends it, and what to call once it is durable. */
+export type EndBatch = () => { line: Buffer; durable(): void };
+
+/** What an earlier recorder of this session left. */
+export interface Resume {
+  position: CastPosition;
+  /** how long ago the file was last written */
+  idleMs: number;
+}
+
+/**
+ * The recording on the recorder's own disk: one append-only file. Lines are written in batches, each followed by a position
+ * and fdatasync, then counted as `durable`. Only durable bytes are read by others.
+ */
+export class Spool implements AsyncDisposable {
+  readonly resumed: Resume | null;
+  /** The one bell of a recorder: rings when `durableBytes` grew or `failure` was set; others ring it for what they know. */
+  readonly grown = new Wake();
+  readonly #options: SpoolOptions;
+  readonly #file: FileHandle;
+  readonly #hash: Hash;
+  readonly #closing = new AbortController();
+  #durable: number;
+  #pending: Buffer[] = [];
+  #pendingBytes = 0;
+  #running: Promise<void> | null = null;
+  #hurry = new AbortController();
+  #failure: PlatformError | null = null;
+  #full = false;
+  #endBatch: EndBatch | null = null;
+
+  constructor(
+    options: SpoolOptions,
+    file: FileHandle,
+    start: { bytes: number; hash: Hash; resumed: Resume | null },
+  ) {
+    this.#options = options;
+    this.#file = file;
+    this.#durable = start.bytes;
+    this.#hash = start.hash;
+    this.resumed = start.resumed;
+  }
+
+  get durableBytes(): number {
+    return this.#durable;
+  }
+
+  /** Set when the file cannot be written any more; the recorder must end. */
+  get failure(): PlatformError | null {
+    return this.#failure;
+  }
+
+  /** Whether the disk has no room at the moment. */
+  get isFull(): boolean {
+    return this.#full;
+  }
+
+  /** SHA-256 of the durable bytes, hex. */
+  sha256(): string {
+    return this.#hash.copy().digest("hex");
+  }
+
+  /** To be called once, before the first `append`. */
+  begin(endBatch: EndBatch): void {
+    this.#endBatch = endBatch;
+  }
+
+  /** Adds whole lines; an empty buffer still makes a batch, for a position that changed without one. */
+  append(lines: Buffer): void {
+    if (this.#failure !== null || this.#closing.signal.aborted) return;
+    this.#pending.push(lines);
+    this.#pendingBytes += lines.length;
+    if (this.#pendingBytes >= LARGE_BATCH_BYTES) this.#hurry.abort();
+    this.#running ??= this.#run();
+  }
+
+  /** Resolves while less than the bound waits for the disk. Throws when the spool has failed or was closed. */
+  async room(): Promise<void> {
+    while (this.#pendingBytes >= PENDING_BYTES) {
+      this.#throwIfOver();
+      await this.grown.next;
+    }
+    this.#throwIfOver();
+  }
+
+  /** Resolves once everything appended before is durable. Throws when the spool has failed, or the signal's reason. */
+  async flush(signal: AbortSignal): Promise<void> {
+    while (this.#running !== null) {
+      this.#hurry.abort();
+      this.#throwIfOver();
+      signal.throwIfAborted();
+      await this.grown.next;
+    }
+    this.#throwIfOver();
+  }
+
+  /** Fills `buffer` from `offset` on with durable bytes that begin at `at` in the file. */
+  async read(buffer: Buffer, offset: number, at: number): Promise<void> {
+    await readInto(this.#file, buffer, offset, at);
+  }
+
+  /** Removes the file and its directory: the manager has it all. */
+  async remove(): Promise<void> {
+    await unlink(this.#options.path);
+    await rmdir(dirname(this.#options.path)).catch((error: unknown) => {
+      this.#options.log.warn({ err: error }, "spool directory not removed");
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closing.signal.aborted) return;
+    this.#closing.abort();
+    this.#hurry.abort();
+    this.grown.ring();
+    await this.#running?.catch(() => undefined);
+    await this.#file.close().catch((error: unknown) => {
+      this.#options.log.warn({ err: error }, "spool not closed");
+    });
+  }
+
+  #throwIfOver(): void {
+    if (this.#failure !== null) throw this.#failure;
+    if (this.#closing.signal.aborted)
+      throw new PlatformError("spool_closed", "Spool was closed before everything was written");
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (this.#pending.length > 0) {
+        await this.#gather();
+        if (this.#endBatch === null) throw new TypeError("Spool is written before it was begun");
+        const { line, durable } = this.#endBatch();
+        const batch = Buffer.concat([...this.#pending, line]);
+        const waiting = this.#pendingBytes;
+        this.#pending = [];
+        await this.#commit(batch);
+        this.#hash.update(batch);
+        this.#durable += batch.length;
+        this.#pendingBytes -= waiting;
+        durable();
+        this.grown.ring();
+      }
+    } catch (error) {
+      if (!this.#closing.signal.aborted) {
+        this.#failure = new PlatformError(
+          "spool_failed",
+          `Cannot write the spool: ${messageOf(error)}`,
+          { path: this.#options.path, cause: error },
+        );
+      }
+    }
+    this.#running = null;
+    this.grown.ring();
+  }
+
+  async #gather(): Promise<void> {
+    // A new controller for each batch: `flush` and a large batch end the wait at once.
+    if (this.#pendingBytes < LARGE_BATCH_BYTES && !this.#hurry.signal.aborted)
+      await timers.setTimeout(GATHER_MS, undefined, { signal: this.#hurry.signal }).catch(() => undefined);
+    if (this.#hurry.signal.aborted) this.#hurry = new AbortController();
+  }
+
+  /** Writes and syncs one batch at the end of what is good; after a failure the file is cut back before the next try. */
+  async #commit(batch: Buffer): Promise<void> {
+    for (;;) {
+      try {
+        await this.#write(batch);
+        await this.#file.datasync();
+        if (this.#full) this.#options.log.info("spool has room again");
+        this.#full = false;
+        return;
+      } catch (error) {
+        await this.#file.truncate(this.#durable);
+        // Before the first byte nothing can be lost: better no session than one that waits from the start.
+        if (!FULL.has(errnoOf(error) ?? "") || this.#durable === 0) throw error;
+        if (!this.#full) this.#options.log.error({ err: error }, "spool is full, the session waits");
+        this.#full = true;
+        await timers.setTimeout(RETRY_MS, undefined, { signal: this.#closing.signal });
+      }
+    }
+  }
+
+  async #write(batch: Buffer): Promise<void> {
+    for (let done = 0; done < batch.length; ) {
+      const at = this.#durable + done;
+      const { bytesWritten } = await this.#file.write(batch, done, batch.length - done, at);
+      done += bytesWritten;
+    }
+  }
+}
+
+/**
+ * Opens the spool and repairs what an earlier recorder left. When it returns, all that the file holds is durable. Throws
+ * `PlatformError` `spool_failed` with the path.
+ */
+export async function openSpool(options: SpoolOptions): Promise<Spool> {
+  const { path, log } = options;
+  let file: FileHandle | null = null;
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    const before = await file.stat();
+    const recovered = await recoverSpool(file);
+    await file.truncate(recovered?.bytes ?? 0);
+    await file.datasync();
+    await syncDirectory(dirname(path));
+    if (recovered === null)
+      return new Spool(options, file, { bytes: 0, hash: createHash("sha256"), resumed: null });
+    const { bytes, position, hash } = recovered;
+    log.info({ bytes, cut: before.size - bytes, seq: position.seq }, "spool recovered");
+    const idleMs = Math.max(0, Date.now() - before.mtimeMs);
+    return new Spool(options, file, { bytes, hash, resumed: { position, idleMs } });
+  } catch (error) {
+    await file?.close().catch(() => undefined);
+    throw new PlatformError("spool_failed", `Cannot open the spool: ${messageOf(error)}`, {
+      path,
+      cause: error,
+      fix: "check that the directory is writable and has room",
+    });
+  }
+}
+
+/** A new file is only found again after a power cut when its directory was synced. */
+async function syncDirectory(path: string): Promise<void> {
+  await using directory = await open(path, constants.O_RDONLY);
+  await directory.sync();
+}

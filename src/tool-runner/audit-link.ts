@@ -1,0 +1,163 @@
+import { WebSocket } from "ws";
+import { Backoff } from "../kit/backoff.ts";
+import { parseJson } from "../kit/json-lines.ts";
+import type { Log } from "../kit/log.ts";
+import { AuditAck, type AuditMessage } from "../protocol/audit.ts";
+import { CloseCode } from "../protocol/recording-link.ts";
+import { PROTOCOL } from "../protocol/version.ts";
+import type { AuditJournal } from "./audit-journal.ts";
+
+const HANDSHAKE_MS = 10_000;
+/** Records that may be on their way at once. */
+const WINDOW = 256;
+const SILENCE_MS = 15_000;
+const FINAL_CODES: ReadonlySet<number> = new Set([
+  CloseCode.unauthorized,
+  CloseCode.notFound,
+  CloseCode.fenced,
+  CloseCode.protocolMismatch,
+]);
+
+export interface AuditLinkOptions {
+  managerUrl: string;
+  run: string;
+  epoch: number;
+  token: string;
+  journal: AuditJournal;
+  log: Log;
+}
+
+/** Sends the journal to the manager across any number of lost connections; only what the manager acknowledged counts. */
+export class AuditLink implements AsyncDisposable {
+  readonly #options: AuditLinkOptions;
+  readonly #stop = new AbortController();
+  readonly #running: Promise<void>;
+  #acked = 0;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(options: AuditLinkOptions) {
+    this.#options = options;
+    this.#running = this.#run();
+  }
+
+  /** Waits until the manager has every record so far, or the time is over. True when it has. */
+  async flush(timeoutMs: number): Promise<boolean> {
+    const signal = AbortSignal.timeout(timeoutMs);
+    const { promise: over, resolve } = Promise.withResolvers<void>();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+    while (
+      this.#acked < this.#options.journal.lastSeq &&
+      !signal.aborted &&
+      !this.#stop.signal.aborted
+    )
+      await Promise.race([this.#changed.promise, over]);
+    return this.#acked >= this.#options.journal.lastSeq;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    this.#wake();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { log } = this.#options;
+    const backoff = new Backoff({ minMs: 50, maxMs: 5000 });
+    while (!this.#stop.signal.aborted) {
+      const code = await this.#session(() => backoff.startOver());
+      if (this.#stop.signal.aborted) return;
+      if (FINAL_CODES.has(code)) {
+        log.error({ code }, "manager refused the audit; it stays in the journal only");
+        this.#stop.abort();
+        this.#wake();
+        return;
+      }
+      log.warn({ code, acked: this.#acked }, "audit link lost, will resume");
+      await backoff.wait(this.#stop.signal).catch(() => {});
+    }
+  }
+
+  /** One connection, until it ends; returns its close code. */
+  async #session(onProgress: () => void): Promise<number> {
+    const { managerUrl, run, token, epoch } = this.#options;
+    const url = new URL(`/v1/runs/${run}/audit`, managerUrl);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(url, {
+      headers: { authorization: `Bearer ${token}` },
+      handshakeTimeout: HANDSHAKE_MS,
+      perMessageDeflate: false,
+      maxPayload: 64 * 1024,
+    });
+    const { promise: closed, resolve } = Promise.withResolvers<number>();
+    const over = new AbortController();
+    const end = (code: number): void => {
+      over.abort();
+      this.#wake();
+      resolve(code);
+    };
+    let refused: number | null = null;
+    const abort = (): void => socket.terminate();
+    this.#stop.signal.addEventListener("abort", abort, { once: true });
+    socket.on("error", () => {});
+    socket.on("unexpected-response", (_request, response) => {
+      refused = closeCodeOf(response.statusCode ?? 0);
+      response.resume();
+      socket.terminate();
+    });
+    socket.on("close", (code) => end(refused ?? code));
+    socket.on("open", () => send(socket, { kind: "hello", protocol: PROTOCOL, epoch }));
+    let sending = false;
+    socket.on("message", (data: Buffer) => {
+      try {
+        const { seq } = parseJson(
+          "an acknowledgement of the manager",
+          AuditAck,
+          data.toString("utf8"),
+        );
+        if (seq > this.#acked || !sending) onProgress();
+        // The first one may be lower than what we know: a manager that lost a tail gets it again.
+        this.#acked = Math.min(seq, this.#options.journal.lastSeq);
+        this.#wake();
+        if (!sending) void this.#send(socket, over.signal).catch(() => socket.terminate());
+        sending = true;
+      } catch {
+        socket.close(CloseCode.badMessage, "expected an ack");
+      }
+    });
+    const code = await closed;
+    this.#stop.signal.removeEventListener("abort", abort);
+    return code;
+  }
+
+  async #send(socket: WebSocket, over: AbortSignal): Promise<void> {
+    for await (const { seq, record } of this.#options.journal.follow(this.#acked, over)) {
+      while (seq - this.#acked > WINDOW && !over.aborted) await this.#waitForAck(socket);
+      if (over.aborted) return;
+      send(socket, { kind: "audit", seq, record });
+    }
+  }
+
+  /** A full window that does not move means a connection that only looks alive. */
+  async #waitForAck(socket: WebSocket): Promise<void> {
+    const timer = setTimeout(() => socket.terminate(), SILENCE_MS);
+    await this.#changed.promise;
+    clearTimeout(timer);
+  }
+
+  #wake(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers<void>();
+  }
+}
+
+function send(socket: WebSocket, message: AuditMessage): void {
+  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+}
+
+/** An upgrade that is answered with a plain status is the same refusal in other words. */
+function closeCodeOf(status: number): number {
+  if (status === 401 || status === 403) return CloseCode.unauthorized;
+  if (status === 404) return CloseCode.notFound;
+  if (status === 409) return CloseCode.fenced;
+  return status === 426 ? CloseCode.protocolMismatch : CloseCode.unavailable;
+}

@@ -1,0 +1,137 @@
+import { createHash } from "node:crypto";
+import tls from "node:tls";
+import type { Log } from "../../kit/log.ts";
+import { compileRedaction, type RedactionTable } from "../../kit/redactor.ts";
+import type { RunId } from "../../protocol/ids.ts";
+import { CallBoundary } from "./call-boundary.ts";
+import type { CallGrant } from "./call-grant.ts";
+import { CertificateAuthority } from "./certificate-authority.ts";
+import { CALL_LIMITS, type CallLimits } from "./limits.ts";
+import type { OnRequest } from "./request-record.ts";
+import { systemBundle } from "./trust.ts";
+
+export type { CallGrant } from "./call-grant.ts";
+export type { BoundaryRequest } from "./request-record.ts";
+
+export interface BoundaryOptions {
+  run: RunId;
+  log: Log;
+  onRequest: OnRequest;
+  /** every host of the run's tools: the certificate authority can then speak for no other name */
+  hosts?: string[];
+  limits?: Partial<CallLimits>;
+}
+
+/** Where the sandbox's init listens for the tool. */
+const PROXY_URL = "http://127.0.0.1:3128";
+const BUNDLE_PATH = "/etc/ssl/certs/ca-certificates.crt";
+const OWN_CA_PATH = "/etc/ssl/certs/agentkube-run-ca.pem";
+/** Certificates and tables that are kept for later calls. */
+const MAX_CACHED = 128;
+/** A leaf certificate is minted anew after this; it is valid for a week. */
+const LEAF_MS = 24 * 3_600_000;
+
+/** The credential boundary of one run: the certificate authority its sandboxes trust, and a proxy for each live call. */
+export class Boundary {
+  readonly caPem: string;
+  readonly #authority: CertificateAuthority;
+  readonly #bundle: string;
+  readonly #options: BoundaryOptions;
+  readonly #contexts = new Map<string, { context: tls.SecureContext; at: number }>();
+  readonly #tables = new Map<string, RedactionTable>();
+
+  private constructor(authority: CertificateAuthority, bundle: string, options: BoundaryOptions) {
+    this.#authority = authority;
+    this.#bundle = bundle;
+    this.#options = options;
+    this.caPem = authority.certPem;
+  }
+
+  /** Makes the run's certificate authority. Its key never leaves this object. */
+  static async create(options: BoundaryOptions): Promise<Boundary> {
+    const { run, hosts } = options;
+    const authority = new CertificateAuthority({
+      name: `agentkube ${run.slice(0, 40)}`,
+      ...(hosts === undefined ? {} : { hosts }),
+    });
+    return new Boundary(authority, await systemBundle(), options);
+  }
+
+  /**
+   * Serves HTTP and HTTPS proxying for one call on a listening descriptor of its network namespace, which it then owns.
+   * Disposing it is the revocation: listener and connections are gone, and every request was reported.
+   */
+  async openCall(grant: CallGrant, listener: number | { port: number }): Promise<CallBoundary> {
+    const call = new CallBoundary(grant, {
+      log: this.#options.log.child({ call: grant.call, tool: grant.tool }),
+      onRequest: this.#options.onRequest,
+      limits: { ...CALL_LIMITS, ...this.#options.limits },
+      contextFor: (host) => this.#contextFor(host),
+      tableFor: (secrets, extraForms) => this.#tableFor(secrets, extraForms),
+    });
+    await call.listen(listener);
+    return call;
+  }
+
+  /** The variables by which ordinary programs find the proxy and trust its certificates. They carry no authority. */
+  sandboxEnv(): Record<string, string> {
+    return {
+      HTTP_PROXY: PROXY_URL,
+      HTTPS_PROXY: PROXY_URL,
+      ALL_PROXY: PROXY_URL,
+      http_proxy: PROXY_URL,
+      https_proxy: PROXY_URL,
+      all_proxy: PROXY_URL,
+      NO_PROXY: "",
+      no_proxy: "",
+      NODE_USE_ENV_PROXY: "1",
+      SSL_CERT_FILE: BUNDLE_PATH,
+      CURL_CA_BUNDLE: BUNDLE_PATH,
+      GIT_SSL_CAINFO: BUNDLE_PATH,
+      REQUESTS_CA_BUNDLE: BUNDLE_PATH,
+      PIP_CERT: BUNDLE_PATH,
+      AWS_CA_BUNDLE: BUNDLE_PATH,
+      CARGO_HTTP_CAINFO: BUNDLE_PATH,
+      CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE: BUNDLE_PATH,
+      NIX_SSL_CERT_FILE: BUNDLE_PATH,
+      // These two are added to what the program trusts already, so the one certificate is enough.
+      NODE_EXTRA_CA_CERTS: OWN_CA_PATH,
+      DENO_CERT: OWN_CA_PATH,
+    };
+  }
+
+  /** The files those variables name. */
+  sandboxFiles(): { path: string; data: Buffer; mode: number }[] {
+    return [
+      { path: BUNDLE_PATH, data: Buffer.from(this.#bundle + this.caPem), mode: 0o444 },
+      { path: OWN_CA_PATH, data: Buffer.from(this.caPem), mode: 0o444 },
+    ];
+  }
+
+  #contextFor(host: string): tls.SecureContext {
+    const known = this.#contexts.get(host);
+    if (known !== undefined && Date.now() - known.at < LEAF_MS) return known.context;
+    const { certPem, keyPem } = this.#authority.issue(host);
+    const context = tls.createSecureContext({ cert: certPem, key: keyPem, minVersion: "TLSv1.2" });
+    keepBounded(this.#contexts, host, { context, at: Date.now() });
+    return context;
+  }
+
+  #tableFor(secrets: Buffer[], extraForms: Buffer[]): RedactionTable {
+    const hash = createHash("sha256");
+    for (const part of [...secrets, Buffer.alloc(0), ...extraForms]) {
+      hash.update(`${part.length}:`).update(part);
+    }
+    const key = hash.digest("hex");
+    const table = this.#tables.get(key) ?? compileRedaction(secrets, { extraForms });
+    keepBounded(this.#tables, key, table);
+    return table;
+  }
+}
+
+function keepBounded<T>(map: Map<string, T>, key: string, value: T): void {
+  map.delete(key);
+  const oldest = map.keys().next();
+  if (map.size >= MAX_CACHED && oldest.done !== true) map.delete(oldest.value);
+  map.set(key, value);
+}

@@ -1,0 +1,270 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Log } from "../../kit/log.ts";
+import { compileRedaction } from "../../kit/redactor.ts";
+import type { RunSpec } from "../../protocol/run-spec.ts";
+import type { Authority } from "./authority.ts";
+import { forward } from "./forward.ts";
+import { requestHeaders } from "./header-rules.ts";
+import {
+  isOauthToken,
+  isPrivateEndpoint,
+  OAUTH_BETA,
+  type Provider,
+  type ProviderName,
+  providerOfRun,
+  providers,
+  upstreamPath,
+} from "./model-providers.ts";
+import { splitOnce } from "./plan-request.ts";
+import { Refusal, replyRefused } from "./refusal.ts";
+import { type OnRequest, RequestMeter } from "./request-record.ts";
+import { upstreamContext } from "./trust.ts";
+import { UpstreamPool } from "./upstream-pool.ts";
+
+/** A model may think for minutes before its first byte. */
+const LIMITS = { bytesUp: 64 * 1024 ** 2, bytesDown: 1024 ** 3, silenceMs: 10 * 60_000 };
+const MAX_OPEN = 64;
+/** The name under which the audit knows the key. */
+const KEY_NAME = "model-key";
+/** Whatever the client proved itself with: it was for us, and stays here. */
+const CLIENT_PROOF = new Set([
+  "authorization",
+  "x-api-key",
+  "api-key",
+  "x-goog-api-key",
+  "cookie",
+  "proxy-authorization",
+]);
+
+export interface ModelGatewayOptions {
+  spec: RunSpec;
+  key: Buffer | null;
+  log: Log;
+  onRequest: OnRequest;
+}
+
+interface Upstream {
+  provider: Provider;
+  base: URL;
+  authority: Authority;
+  pool: UpstreamPool;
+}
+
+/**
+ * The model API as zone A sees it: `/model/PROVIDER/…` with the agent's token becomes the provider's declared paths with the run's
+ * key. The caller has checked the token. The key goes to the run's provider or endpoint only, and is masked in every answer.
+ */
+export function createModelGateway(
+  options: ModelGatewayOptions,
+): (req: IncomingMessage, res: ServerResponse) => void {
+  const { spec, log } = options;
+  const key = options.key === null ? null : options.key.toString("latin1").replace(/[\r\n]+$/, "");
+  const table = key === null ? null : compileRedaction([Buffer.from(key, "latin1")]);
+  const upstreams = new Map<ProviderName, Upstream>();
+  let open = 0;
+
+  const upstreamOf = (provider: Provider): Upstream => {
+    const known = upstreams.get(provider.name);
+    if (known !== undefined) return known;
+    const made = openUpstream(provider, spec);
+    upstreams.set(provider.name, made);
+    return made;
+  };
+
+  const serve = async (req: IncomingMessage, res: ServerResponse): Promise<void> => {
+    const [path, query] = splitOnce(req.url ?? "", "?");
+    const [, , name = "", ...rest] = path.split("/");
+    const inner = `/${rest.join("/")}`;
+    const meter = new RequestMeter(
+      {
+        call: null,
+        source: "model",
+        method: req.method ?? "",
+        host: hostOf(spec, name),
+        path: inner,
+      },
+      options.onRequest,
+    );
+    open += 1;
+    try {
+      if (open > MAX_OPEN) throw busy();
+      const provider = routeOf(req.method ?? "", name, inner);
+      if (provider === null) {
+        answerHello(res);
+        meter.status = 200;
+        meter.finish("allowed_without_credential");
+        return;
+      }
+      if (key === null || table === null) throw noKey();
+      requireProviderOfRun(spec, key, provider);
+      const upstream = upstreamOf(provider);
+      const target = upstreamPath(upstream.base, inner) + forwardedQuery(query);
+      const headers = modelHeaders(req, upstream, key);
+      meter.credential = KEY_NAME;
+      await forward({
+        req,
+        res,
+        pool: upstream.pool,
+        target,
+        headers,
+        table,
+        dropCookies: true,
+        meter,
+        limits: LIMITS,
+      });
+      meter.finish("allowed");
+    } catch (error) {
+      const refusal = error instanceof Refusal ? error : fault();
+      if (refusal !== error) log.error({ err: error }, "model request failed");
+      meter.status ??= refusal.status;
+      meter.finish(refusal.verdict);
+      replyRefused(refusal, req, res);
+    } finally {
+      open -= 1;
+    }
+  };
+
+  return (req, res) => {
+    res.on("error", () => res.destroy());
+    serve(req, res).catch((err: unknown) => log.error({ err }, "model request failed"));
+  };
+}
+
+/** The provider whose declared path this is; null for the greeting that is answered here. Throws a `Refusal` for all else. */
+function routeOf(method: string, name: string, path: string): Provider | null {
+  if (name === "anthropic" && path === "/api/hello" && ["GET", "HEAD"].includes(method))
+    return null;
+  const provider = Object.hasOwn(providers, name) ? providers[name as ProviderName] : undefined;
+  if (provider?.routes.some((route) => route.method === method && route.path.test(path)) === true) {
+    return provider;
+  }
+  throw new Refusal(
+    404,
+    "refused_rule",
+    "not_a_model_path",
+    provider === undefined
+      ? `Expected /model/anthropic, /model/openai or /model/google`
+      : `The model gateway does not forward ${method.slice(0, 16)} to this path of ${name}`,
+  );
+}
+
+/** The host that the audit names: where such a request goes, whether or not it is let go. */
+function hostOf(spec: RunSpec, name: string): string {
+  const provider = Object.hasOwn(providers, name) ? providers[name as ProviderName] : undefined;
+  if (provider === undefined) return "-";
+  const url = new URL(spec.modelEndpoint?.url ?? provider.baseUrl);
+  return url.port === "" ? `${url.host}:${url.protocol === "https:" ? 443 : 80}` : url.host;
+}
+
+function requireProviderOfRun(spec: RunSpec, key: string, provider: Provider): void {
+  const own = providerOfRun(spec, key);
+  if (own === null || own === provider.name) return;
+  throw new Refusal(
+    403,
+    "refused_host",
+    "other_provider",
+    `The model key of this run is for ${own}; it is not sent to ${provider.name}`,
+    "set spec.model.provider of the Agent",
+  );
+}
+
+function openUpstream(provider: Provider, spec: RunSpec): Upstream {
+  const endpoint = spec.modelEndpoint ?? { url: provider.baseUrl };
+  const base = new URL(endpoint.url);
+  const isTls = base.protocol === "https:";
+  const isPrivate = isPrivateEndpoint(endpoint);
+  if (!isTls && !isPrivate) {
+    throw new Refusal(
+      502,
+      "refused_rule",
+      "endpoint_needs_tls",
+      "The model key is not sent over plain HTTP to a public endpoint",
+      "use https in the model endpoint's url, or private: true for a host of your own",
+    );
+  }
+  const authority = {
+    host: base.hostname.replace(/^\[|\]$/g, ""),
+    port: base.port === "" ? (isTls ? 443 : 80) : Number(base.port),
+  };
+  const pool = new UpstreamPool({
+    ...authority,
+    private: isPrivate,
+    secureContext: isTls ? upstreamContext(endpoint.ca?.inline) : null,
+  });
+  return { provider, base, authority, pool };
+}
+
+function modelHeaders(req: IncomingMessage, { provider, base }: Upstream, key: string): string[] {
+  const presented = presentedToken(req);
+  const isOauth = provider.name === "anthropic" && isOauthToken(key);
+  const betas = String(req.headers["anthropic-beta"] ?? "");
+  const remove = new Set([...CLIENT_PROOF, ...(isOauth ? ["anthropic-beta"] : [])]);
+  const headers = requestHeaders(req, {
+    authority: base.host,
+    hasCredential: true,
+    inject: provider.authorize(key),
+    isInjected: true,
+    scanned: true,
+    remove,
+    removeValue: (value) => presented !== null && value.includes(presented),
+  });
+  if (isOauth) {
+    const all = new Set([...betas.split(",").map((beta) => beta.trim()), OAUTH_BETA]);
+    headers.push("anthropic-beta", [...all].filter((beta) => beta !== "").join(","));
+  }
+  return headers;
+}
+
+/** The agent token as this request showed it, to take it out wherever else it stands. */
+function presentedToken(req: IncomingMessage): string | null {
+  const bearer = /^Bearer +(\S+)$/i.exec(req.headers.authorization ?? "")?.[1];
+  const token = bearer ?? req.headers["x-api-key"] ?? req.headers["x-goog-api-key"];
+  return typeof token === "string" && token.length >= 16 ? token : null;
+}
+
+/** Google's clients put their key, which is our token, into the query. */
+function forwardedQuery(query: string): string {
+  const kept = query.split("&").filter((field) => field !== "" && !/^key(?:=|$)/i.test(field));
+  const text = kept.join("&");
+  if (/[^\x21-\x7e]|#/.test(text)) {
+    throw new Refusal(
+      400,
+      "refused_ambiguous",
+      "ambiguous_request",
+      "Expected a query of printable ASCII",
+    );
+  }
+  return text === "" ? "" : `?${text}`;
+}
+
+function answerHello(res: ServerResponse): void {
+  res.writeHead(200, { "content-type": "application/json", "content-length": 2 }).end("{}");
+}
+
+function noKey(): Refusal {
+  return new Refusal(
+    503,
+    "refused_rule",
+    "no_model_key",
+    "This run has no model key",
+    "give it one: agentkube run --secret agent-token/token=env:VARIABLE, or spec.agentToken in the Agent",
+  );
+}
+
+function busy(): Refusal {
+  return new Refusal(
+    429,
+    "refused_rule",
+    "too_many_requests",
+    `${MAX_OPEN} model requests are open already`,
+  );
+}
+
+function fault(): Refusal {
+  return new Refusal(
+    502,
+    "upstream_failed",
+    "gateway_fault",
+    "The request failed in the model gateway; see its log",
+  );
+}

@@ -1,0 +1,50 @@
+import { processTree } from "../kit/process-tree.ts";
+import { CallStopped } from "./call-end.ts";
+import type { ToolSandbox } from "./tools.ts";
+
+const LOOK_EVERY_MS = 50;
+
+/** Stops a call when its memory or CPU time is used up. Dispose it with the call. */
+export function watchLimits(
+  pid: number,
+  limits: ToolSandbox,
+  stop: (reason: CallStopped) => void,
+): Disposable {
+  let looking = false;
+  const look = async (): Promise<void> => {
+    if (looking) return;
+    looking = true;
+    try {
+      const usage = await processTree(pid);
+      if (usage.memoryBytes > limits.memoryBytes)
+        stop(overLimit("memory", `${limits.memoryBytes} bytes of memory`));
+      else if (usage.cpuMs > limits.cpuMs) stop(overLimit("cpu", `${limits.cpuMs} ms of CPU time`));
+    } finally {
+      looking = false;
+    }
+  };
+  const timer = setInterval(() => void look().catch(() => {}), LOOK_EVERY_MS);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** Stops a call at its wall-clock limit. Dispose it with the call. */
+export function watchClock(timeoutMs: number, stop: (reason: CallStopped) => void): Disposable {
+  const timer = setTimeout(() => {
+    stop(
+      new CallStopped(
+        "timed_out",
+        `The tool did not end within ${timeoutMs} ms`,
+        "raise spec.sandbox.timeout of the tool, or ask it for less",
+      ),
+    );
+  }, timeoutMs);
+  return { [Symbol.dispose]: () => clearTimeout(timer) };
+}
+
+function overLimit(field: string, what: string): CallStopped {
+  return new CallStopped(
+    "killed_by_limit",
+    `The tool used more than ${what} and was killed`,
+    `raise spec.sandbox.limits.${field} of the tool, or ask it for less`,
+  );
+}

@@ -1,0 +1,99 @@
+import { join } from "node:path";
+import { PlatformError } from "../kit/platform-error.ts";
+import type { CallEnd } from "./call-end.ts";
+import type { CallWorkspace } from "./call-sandbox.ts";
+import { PrivateWorkspace, type MergeResult } from "./private-workspace.ts";
+import type { AdmittedCall, ToolRunner } from "./tool-runner.ts";
+import type { LoadedTool } from "./tools.ts";
+
+/** A tool with credentials gets its own copy: the agent cannot change files under its hands. */
+export async function copyWorkspace(
+  runner: ToolRunner,
+  { id, tool }: AdmittedCall,
+  signal: AbortSignal,
+): Promise<PrivateWorkspace | null> {
+  if (tool.sandbox.workspace === "none" || tool.credentials.length === 0) return null;
+  return PrivateWorkspace.open(
+    requireWorkspace(runner, tool).path,
+    join(runner.callsDir, id),
+    signal,
+  );
+}
+
+/** What of the workspace a call sees. */
+export function workspaceOf(
+  runner: ToolRunner,
+  tool: LoadedTool,
+  copy: PrivateWorkspace | null,
+): CallWorkspace | null {
+  const { workspace: mode } = tool.sandbox;
+  if (mode === "none") return null;
+  if (copy !== null) return { source: copy.path, mode, covers: [] };
+  const { path, covers } = requireWorkspace(runner, tool);
+  return { source: path, mode, covers };
+}
+
+function requireWorkspace(
+  runner: ToolRunner,
+  tool: LoadedTool,
+): NonNullable<ToolRunner["workspace"]> {
+  if (runner.workspace !== null) return runner.workspace;
+  throw new PlatformError(
+    "workspace_missing",
+    `Tool "${tool.name}" works in a workspace, and there is none`,
+    {
+      fix: "name one with --workspace DIR",
+    },
+  );
+}
+
+/** Brings a copy's changes home; what could not be is said in the detail of the call's end. */
+export async function mergeWorkspace(
+  runner: ToolRunner,
+  call: AdmittedCall,
+  copy: PrivateWorkspace,
+  ended: CallEnd,
+): Promise<Pick<CallEnd, "detail">> {
+  const { path, covers } = requireWorkspace(runner, call.tool);
+  const protectedPaths = new Set(
+    covers.map(({ target }) => Buffer.from(target.slice(path.length + 1)).toString("latin1")),
+  );
+  const options = {
+    protectedPaths,
+    secrets: runner.secrets.redaction,
+    keepDir: join(runner.keepDir, call.id),
+  };
+  // Not cancellable: a merge that has begun is finished.
+  const result = await copy.merge(options, new AbortController().signal);
+  const cause = unmergedCause(result);
+  if (cause === null) return {};
+  runner.log.warn(
+    {
+      call: call.id,
+      tool: call.tool.name,
+      conflicts: result.conflicts.length,
+      leaks: result.leaks.length,
+    },
+    "workspace changes not merged",
+  );
+  const before = ended.detail === undefined ? "" : `${ended.detail.cause}. `;
+  return {
+    detail: {
+      cause: `${before}${cause}`.slice(0, 4096),
+      fix: "look at the files named, then call the tool again",
+    },
+  };
+}
+
+function unmergedCause({ conflicts, leaks, keptAt }: MergeResult): string | null {
+  const names = (paths: string[]): string =>
+    paths
+      .slice(0, 10)
+      .map((path) => JSON.stringify(Buffer.from(path, "latin1").toString("utf8")))
+      .join(", ");
+  if (leaks.length > 0)
+    return `The tool's changes were not brought into the workspace: ${names(leaks)} would hold a credential`;
+  if (conflicts.length > 0)
+    return `The tool's changes were not brought into the workspace: ${names(conflicts)} changed meanwhile; its version is kept in ${keptAt}`;
+  return null;
+}

@@ -1,0 +1,56 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { PlatformError } from "../kit/platform-error.ts";
+
+/** Arguments are small; a larger body is refused before it is parsed. */
+export const MAX_BODY_BYTES = 4 * 1024 * 1024;
+
+/** Reads a JSON body. Throws `PlatformError`: `body_too_large`, `bad_content_type` or `bad_json`. */
+export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
+  const type = request.headers["content-type"] ?? "";
+  if (!/^application\/json *(?:;|$)/i.test(type))
+    throw new PlatformError("bad_content_type", "Expected a body of type application/json");
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MAX_BODY_BYTES)
+      throw new PlatformError(
+        "body_too_large",
+        `Expected a body of at most ${MAX_BODY_BYTES} bytes`,
+      );
+    chunks.push(chunk);
+  }
+  const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  try {
+    return JSON.parse(text.decode(Buffer.concat(chunks))) as unknown;
+  } catch {
+    throw new PlatformError("bad_json", `Expected JSON in UTF-8, got ${bytes} bytes that are not`);
+  }
+}
+
+/** Answers with JSON and ends the response. */
+export function sendJson(response: ServerResponse, status: number, value: unknown): void {
+  const body = Buffer.from(JSON.stringify(value));
+  response.writeHead(status, {
+    "content-type": "application/json",
+    "content-length": body.length,
+    "cache-control": "no-store",
+  });
+  response.end(body);
+}
+
+/** Answers with `ApiError`. The connection is closed, since the rest of the request may be unread. */
+export function sendError(
+  response: ServerResponse,
+  status: number,
+  code: string,
+  message: string,
+  fix?: string,
+): void {
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  response.setHeader("connection", "close");
+  sendJson(response, status, { error: { code, message, ...(fix === undefined ? {} : { fix }) } });
+}

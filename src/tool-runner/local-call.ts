@@ -1,0 +1,107 @@
+import { randomBytes } from "node:crypto";
+import { mkdir, mkdtemp, rm, rmdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Log, silentLog } from "../kit/log.ts";
+import { errnoOf } from "../kit/platform-error.ts";
+import type { ToolCallResult } from "../protocol/results.ts";
+import type { RunTool } from "../protocol/run-spec.ts";
+import { Boundary } from "./boundary/boundary.ts";
+import { CallRequests } from "./call-requests.ts";
+import { CallSecrets } from "./call-secrets.ts";
+import type { ToolProblem } from "./operations.ts";
+import { CallQueue } from "./queue.ts";
+import { runToolCall } from "./run-tool-call.ts";
+import type { CallResult } from "./tool-runner.ts";
+import { loadTool, loadTools } from "./tools.ts";
+
+export interface LocalCall {
+  tool: RunTool;
+  operation: string;
+  args: unknown;
+  /** NAME/KEY to value; the buffers are overwritten when the call is over */
+  secrets: ReadonlyMap<string, Buffer>;
+  /** real path of the directory that the tool sees as its workspace; null when there is none */
+  workspace: string | null;
+  signal: AbortSignal;
+  log?: Log;
+}
+
+/** What keeps a tool from running; empty when it may. `tool.packageDir` may be the package itself or its copy in the store. */
+export function checkTool(tool: RunTool): ToolProblem[] {
+  return loadTool(tool).problems;
+}
+
+/**
+ * Runs one operation without a run: same sandbox, same boundary, no audit. Rejects with `PlatformError` when the tool itself
+ * is not good (`tool_invalid`, `secret_missing`); whatever comes of the call is its outcome.
+ */
+export async function callToolLocally(options: LocalCall): Promise<ToolCallResult> {
+  const { tool, log = silentLog } = options;
+  const tools = loadTools([tool]);
+  const secrets = new CallSecrets(options.secrets, tools.values());
+  const directory = await mkdtemp(join(tmpdir(), "agentkube-call-"));
+  try {
+    secrets.require(tools.values());
+    await mkdir(join(directory, "calls"), { mode: 0o700 });
+    const requests = new CallRequests();
+    const boundary = await Boundary.create({
+      run: "local",
+      log,
+      onRequest: (record) => requests.take(record),
+    });
+    const result = await runToolCall(
+      {
+        run: "local",
+        tools,
+        secrets,
+        boundary,
+        requests,
+        queue: new CallQueue({ running: 1, waiting: 0 }),
+        workspace: options.workspace === null ? null : { path: options.workspace, covers: [] },
+        callsDir: join(directory, "calls"),
+        keepDir: join(directory, "unmerged"),
+        auditKey: randomBytes(32),
+        record: () => undefined,
+        mark: () => undefined,
+        ended: new AbortController().signal,
+        log,
+      },
+      { tool: tool.name, operation: options.operation, arguments: options.args, face: "cli" },
+      options.signal,
+    );
+    return resultOf(result);
+  } finally {
+    secrets.wipe();
+    await removeDirectory(directory);
+  }
+}
+
+function resultOf(result: CallResult): ToolCallResult {
+  const { outcome, exitCode, stdout, stderr, tier, durationMs, detail, requests } = result;
+  return {
+    outcome,
+    exitCode,
+    stdout,
+    stderr,
+    tier,
+    durationMs,
+    ...(detail === undefined ? {} : { detail }),
+    requests: requests.map(({ credential, method, host, path, status, verdict }) => ({
+      credential,
+      method,
+      host,
+      path,
+      status,
+      verdict,
+    })),
+  };
+}
+
+/** All but a version of the workspace that was kept for a person, which its result names. */
+async function removeDirectory(directory: string): Promise<void> {
+  await rm(join(directory, "calls"), { recursive: true, force: true });
+  await rmdir(directory).catch((error: unknown) => {
+    if (errnoOf(error) !== "ENOTEMPTY") throw error;
+  });
+}

@@ -1,0 +1,59 @@
+import { openLog } from "../kit/log.ts";
+import { native } from "../kit/native.ts";
+import { PlatformError, messageOf } from "../kit/platform-error.ts";
+import { setSandboxSearchPath } from "../kit/sandbox.ts";
+import { readBoot, say } from "../protocol/boot.ts";
+import { readRunSpec } from "../protocol/read-run-spec.ts";
+import { RunnerBoot } from "../protocol/run-spec.ts";
+import { serveRun } from "./serve-run.ts";
+
+/**
+ * The tool-runner: `AGENTKUBE_RUN_SPEC` in the environment, `RunnerBoot` and commands on standard input, status on standard
+ * output. It ends with its input, with `stop`, or on SIGTERM; exit code 1 means that it could not serve.
+ */
+export async function main(): Promise<number> {
+  const log = openLog("tool-runner");
+  const stop = new AbortController();
+  const onSignal = (): void => stop.abort();
+  // A supervisor that is gone reads nothing; its loss comes by standard input.
+  process.stdout.on("error", () => undefined);
+  process.on("SIGTERM", onSignal);
+  process.on("SIGINT", onSignal);
+  try {
+    native().hideProcess();
+    setSandboxSearchPath(process.env["PATH"] ?? "/usr/bin:/bin");
+    const spec = readRunSpec(process.env);
+    const boot = await readBoot(
+      RunnerBoot,
+      {
+        onCommand: (command) => {
+          if (command.kind === "stop") stop.abort();
+        },
+        onParentGone: () => stop.abort(),
+      },
+      process.stdin,
+    );
+    const onReady = (): void => say(process.stdout, { kind: "ready" });
+    await serveRun({ spec, boot, log: log.child({ run: spec.run }), onReady }, stop.signal);
+    return 0;
+  } catch (error) {
+    log.error({ err: error }, "tool-runner failed");
+    say(process.stdout, faultOf(error));
+    return 1;
+  } finally {
+    process.off("SIGTERM", onSignal);
+    process.off("SIGINT", onSignal);
+    process.stdin.destroy();
+  }
+}
+
+function faultOf(error: unknown): Parameters<typeof say>[1] {
+  const known = error instanceof PlatformError ? error : null;
+  return {
+    kind: "fault",
+    code: known?.code ?? "tool_runner_failed",
+    message: messageOf(error),
+    ...(known?.path === undefined ? {} : { path: known.path }),
+    ...(known?.fix === undefined ? {} : { fix: known.fix }),
+  };
+}

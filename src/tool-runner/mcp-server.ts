@@ -1,0 +1,180 @@
+import { randomUUID } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { Server } from "@modelcontextprotocol/sdk/server/index.js";
+import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
+import type { RequestHandlerExtra } from "@modelcontextprotocol/sdk/shared/protocol.js";
+import {
+  CallToolRequestSchema,
+  type CallToolResult,
+  CancelledNotificationSchema,
+  ListToolsRequestSchema,
+  type ListToolsResult,
+  type ServerNotification,
+  type ServerRequest,
+} from "@modelcontextprotocol/sdk/types.js";
+import { AjvJsonSchemaValidator } from "@modelcontextprotocol/sdk/validation/ajv";
+import { PlatformError } from "../kit/platform-error.ts";
+import { textOfCall } from "./call-text.ts";
+import { readJsonBody, sendError } from "./json-body.ts";
+import { runToolCall } from "./run-tool-call.ts";
+import { abortOnClose } from "./tool-face.ts";
+import type { CallRequest, ToolRunner } from "./tool-runner.ts";
+
+const PROGRESS_EVERY_MS = 5000;
+const SESSION_HEADER = "mcp-session-id";
+const SESSION = /^[\x21-\x7e]{1,128}$/;
+// Made once: each instance compiles a schema validator of its own.
+const jsonSchemaValidator = new AjvJsonSchemaValidator();
+
+/** What a tool is called in MCP; neither half can hold the first underscore, so the name can be split again. */
+export function mcpName(tool: string, operation: string): string {
+  return `${tool}_${operation}`;
+}
+
+/**
+ * The MCP face. Every request stands alone (no session state), so that clients survive a restart of the tool-runner; the
+ * session id that is given out serves only to find the call that a later request cancels.
+ */
+export class McpFace {
+  readonly #runner: ToolRunner;
+  readonly #calls = new Map<string, AbortController>();
+
+  constructor(runner: ToolRunner) {
+    this.#runner = runner;
+  }
+
+  /** Answers `/mcp`. The token was checked. */
+  async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.method !== "POST") {
+      response.setHeader("allow", "POST");
+      return sendError(
+        response,
+        405,
+        "method_not_allowed",
+        "Expected POST: this server sends nothing on its own",
+      );
+    }
+    let body: unknown;
+    try {
+      body = await readJsonBody(request);
+      // The SDK's schemas would drop such a key before anyone looks at the arguments.
+      if (hasPrototypeKey(body))
+        throw new PlatformError("arguments_invalid", 'Expected no key "__proto__" in a request');
+    } catch (error) {
+      if (!(error instanceof PlatformError)) throw error;
+      return sendError(
+        response,
+        error.code === "body_too_large" ? 413 : 400,
+        error.code,
+        error.message,
+      );
+    }
+    const session = sessionOf(request) ?? (isInitialize(body) ? randomUUID() : null);
+    if (isInitialize(body) && session !== null) response.setHeader(SESSION_HEADER, session);
+    const server = this.#serverFor(session, abortOnClose(response));
+    const transport = new StreamableHTTPServerTransport({});
+    response.once("close", () => void server.close().catch(() => {}));
+    await server.connect(transport);
+    await transport.handleRequest(request, response, body);
+  }
+
+  #serverFor(session: string | null, gone: AbortSignal): Server {
+    const server = new Server(
+      { name: "agentkube", version: "0.1.0" },
+      { capabilities: { tools: {} }, jsonSchemaValidator },
+    );
+    server.setRequestHandler(ListToolsRequestSchema, () => this.#list());
+    server.setRequestHandler(CallToolRequestSchema, (request, extra) => {
+      const { name, arguments: given } = request.params;
+      return this.#call(
+        { ...splitName(name), arguments: given ?? {}, face: "mcp" },
+        session,
+        gone,
+        extra,
+      );
+    });
+    server.setNotificationHandler(CancelledNotificationSchema, (notification) => {
+      // Without a session, ids of several clients cannot be told apart; closing the request cancels then.
+      if (session !== null) this.#calls.get(`${session} ${notification.params.requestId}`)?.abort();
+    });
+    return server;
+  }
+
+  #list(): ListToolsResult {
+    const tools = [...this.#runner.tools.values()].flatMap((tool) =>
+      [...tool.operations.values()].map((operation) => ({
+        name: mcpName(tool.name, operation.name),
+        description: [operation.description, tool.description]
+          .filter((text) => text !== "")
+          .join("\n\n"),
+        inputSchema: operation.inputSchema as { type: "object" },
+        ...(operation.outputSchema === null
+          ? {}
+          : { outputSchema: operation.outputSchema as { type: "object" } }),
+      })),
+    );
+    return { tools };
+  }
+
+  async #call(
+    request: CallRequest,
+    session: string | null,
+    gone: AbortSignal,
+    extra: RequestHandlerExtra<ServerRequest, ServerNotification>,
+  ): Promise<CallToolResult> {
+    const cancelled = new AbortController();
+    const key = `${session} ${extra.requestId}`;
+    this.#calls.set(key, cancelled);
+    using _progress = reportProgress(extra);
+    try {
+      const caller = AbortSignal.any([gone, extra.signal, cancelled.signal]);
+      const result = await runToolCall(this.#runner, request, caller);
+      const operation = this.#runner.tools.get(request.tool)?.operations.get(request.operation);
+      return { ...textOfCall(request.tool, operation, result) };
+    } finally {
+      if (this.#calls.get(key) === cancelled) this.#calls.delete(key);
+    }
+  }
+}
+
+/** Says that a call is still running, to a client that asked to hear it. */
+function reportProgress(extra: RequestHandlerExtra<ServerRequest, ServerNotification>): Disposable {
+  const progressToken = extra._meta?.progressToken;
+  if (progressToken === undefined) return { [Symbol.dispose]: () => undefined };
+  const startedAt = performance.now();
+  const timer = setInterval(() => {
+    const progress = Math.round((performance.now() - startedAt) / 1000);
+    const params = { progressToken, progress, message: `running for ${progress} s` };
+    void extra.sendNotification({ method: "notifications/progress", params }).catch(() => {});
+  }, PROGRESS_EVERY_MS);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+function splitName(name: string): { tool: string; operation: string } {
+  const at = name.indexOf("_");
+  return at === -1
+    ? { tool: name, operation: "" }
+    : { tool: name.slice(0, at), operation: name.slice(at + 1) };
+}
+
+function sessionOf(request: IncomingMessage): string | null {
+  const header = request.headers[SESSION_HEADER];
+  return typeof header === "string" && SESSION.test(header) ? header : null;
+}
+
+function isInitialize(body: unknown): boolean {
+  return (
+    typeof body === "object" && body !== null && "method" in body && body.method === "initialize"
+  );
+}
+
+function hasPrototypeKey(body: unknown): boolean {
+  const pending = [body];
+  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+    if (typeof value !== "object" || value === null) continue;
+    if (Object.hasOwn(value, "__proto__")) return true;
+    for (const child of Object.values(value) as unknown[])
+      if (child !== undefined) pending.push(child);
+  }
+  return false;
+}

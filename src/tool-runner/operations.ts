@@ -1,0 +1,175 @@
+import { accessSync, constants, lstatSync, realpathSync, statSync } from "node:fs";
+import { posix } from "node:path";
+import { messageOf } from "../kit/platform-error.ts";
+import type { Operation } from "../protocol/manifest.ts";
+import type { RunTool } from "../protocol/run-spec.ts";
+import { compileSchema, type SchemaCheck } from "./argument-schema.ts";
+import { parseWord, type ArgumentPlan, type Piece } from "./arguments.ts";
+
+/** Something in a Tool that keeps it from running: where, what, and what to do. */
+export interface ToolProblem {
+  path: string;
+  problem: string;
+  fix?: string;
+}
+
+/** An operation, compiled: its arguments can be checked and rendered without looking at the manifest again. */
+export interface LoadedOperation extends ArgumentPlan {
+  readonly name: string;
+  readonly description: string;
+  readonly inputSchema: Record<string, unknown>;
+  readonly outputSchema: Record<string, unknown> | null;
+  readonly checkOutput: SchemaCheck | null;
+}
+
+/** Where a package lies in the sandbox. */
+export const PACKAGE_DIR = "/opt/tool";
+/** Compiles one operation; what is wrong with it goes to `problems`. */
+export function loadOperation(
+  operation: Operation,
+  path: string,
+  tool: RunTool,
+  problems: ToolProblem[],
+): LoadedOperation {
+  const inputSchema = objectSchema(operation.inputSchema, `${path}.inputSchema`, problems);
+  const known = Object.keys(inputSchema["properties"] ?? {});
+  const words = operation.command.map((word, index) => {
+    try {
+      return loadWord(word, index, known);
+    } catch (error) {
+      problems.push({ path: `${path}.command[${index}]`, problem: messageOf(error) });
+      return [];
+    }
+  });
+  const program = programOf(operation.command[0] ?? "", `${path}.command[0]`, tool, problems);
+  words[0] = [{ literal: program }];
+  for (const name of operation.allowDash ?? []) {
+    if (!known.includes(name))
+      problems.push({ path: `${path}.allowDash`, problem: unknownArgument(name, known) });
+  }
+  const outputSchema =
+    operation.outputSchema === undefined
+      ? null
+      : objectSchema(operation.outputSchema, `${path}.outputSchema`, problems);
+  return {
+    name: operation.name,
+    description: operation.description ?? "",
+    inputSchema,
+    outputSchema,
+    check: compileOrReport(inputSchema, `${path}.inputSchema`, problems),
+    checkOutput:
+      outputSchema === null
+        ? null
+        : compileOrReport(outputSchema, `${path}.outputSchema`, problems),
+    known,
+    words,
+    allowDash: new Set(operation.allowDash),
+    stdin: operation.stdin ?? "none",
+  };
+}
+
+/** A schema of an object, as MCP wants it; without a schema there are no arguments. */
+function objectSchema(
+  schema: Record<string, unknown> | undefined,
+  path: string,
+  problems: ToolProblem[],
+): Record<string, unknown> {
+  if (schema === undefined) return { type: "object", properties: {}, additionalProperties: false };
+  if (schema["type"] !== undefined && schema["type"] !== "object")
+    problems.push({ path: `${path}.type`, problem: 'expected "object"' });
+  const { properties } = schema;
+  if (properties !== undefined && (typeof properties !== "object" || properties === null))
+    problems.push({ path: `${path}.properties`, problem: "expected an object of schemas" });
+  return { ...schema, type: "object" };
+}
+
+function compileOrReport(
+  schema: Record<string, unknown>,
+  path: string,
+  problems: ToolProblem[],
+): SchemaCheck {
+  try {
+    return compileSchema(schema);
+  } catch (error) {
+    problems.push({ path, problem: messageOf(error) });
+    return () => ["the schema of this operation is not valid"];
+  }
+}
+
+function loadWord(word: string, index: number, known: string[]): Piece[] {
+  if (word.includes("\0")) throw new Error("a word of a command cannot hold NUL");
+  const pieces = parseWord(word);
+  for (const piece of pieces) {
+    if (!("name" in piece)) continue;
+    if (index === 0) throw new Error("the program of a command cannot come from an argument");
+    if (!known.includes(piece.name)) throw new Error(unknownArgument(piece.name, known));
+  }
+  return pieces;
+}
+
+function unknownArgument(name: string, known: string[]): string {
+  const names = known.length === 0 ? "it declares none" : `it declares ${known.join(", ")}`;
+  return `"${name}" is not a property of inputSchema; ${names}`;
+}
+
+/** The program's path inside the sandbox, after a look that it exists and may be executed. */
+function programOf(
+  word: string,
+  path: string,
+  { packageDir }: RunTool,
+  problems: ToolProblem[],
+): string {
+  const report = (problem: string, fix: string): string => {
+    problems.push({ path, problem, fix });
+    return word;
+  };
+  const inPackage = word.startsWith("./") ? word.slice(2) : relativeTo(PACKAGE_DIR, word);
+  if (inPackage !== null) {
+    if (packageDir === null)
+      return report(`"${word}" is a file of the package, and the tool has none`, "set package");
+    const relative = posix.normalize(inPackage);
+    if (relative.startsWith("..") || relative.startsWith("/"))
+      return report(`"${word}" leaves the package`, "name a file inside the package");
+    checkExecutable(`${packageDir}/${relative}`, word, packageDir, report);
+    return `${PACKAGE_DIR}/${relative}`;
+  }
+  if (!word.startsWith("/"))
+    return report(`"${word}" is neither absolute nor begins with ./`, "write /usr/bin/… or ./…");
+  if (!/^\/(?:usr|bin|sbin|lib|lib64)\//.test(posix.normalize(word)))
+    return report(
+      `"${word}" is not in the tool's sandbox`,
+      `use a program in /usr or in the package`,
+    );
+  checkExecutable(word, word, null, report);
+  return word;
+}
+
+function relativeTo(directory: string, path: string): string | null {
+  return path.startsWith(`${directory}/`) ? path.slice(directory.length + 1) : null;
+}
+
+function checkExecutable(
+  path: string,
+  word: string,
+  within: string | null,
+  report: (problem: string, fix: string) => string,
+): void {
+  try {
+    const real = realpathSync(path);
+    if (within !== null && !real.startsWith(`${realpathSync(within)}/`))
+      report(`"${word}" is a link that leaves the package`, "put the file itself into the package");
+    else if (!statSync(real).isFile()) report(`"${path}" is not a file`, "name an executable file");
+    else accessSync(real, constants.X_OK);
+  } catch {
+    const missing = !isPresent(path);
+    report(
+      missing ? `executable "${path}" does not exist` : `"${path}" may not be executed`,
+      missing ? "check the command and the package's contents" : `chmod +x the file`,
+    );
+  }
+}
+
+/** True when something is there, whatever it is. */
+export function isPresent(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}

@@ -1,0 +1,235 @@
+import { createHash, randomBytes } from "node:crypto";
+import { constants } from "node:fs";
+import fs, { type FileHandle } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { PlatformError, errnoOf } from "../kit/platform-error.ts";
+
+/** A package as it lies in the store. */
+export interface StoredPackage {
+  dir: string;
+  /** `sha256:HEX` over relative paths, executable bits and contents */
+  digest: string;
+}
+
+const LIMIT_BYTES = 2 * 1024 ** 3;
+const LIMIT_ENTRIES = 100_000;
+const PIECE_BYTES = 1024 * 1024;
+
+type Entry =
+  | { kind: "directory"; path: string }
+  | { kind: "link"; path: string; target: string }
+  | { kind: "file"; path: string };
+
+/**
+ * Copies a package into the store under the digest of what was copied, read-only. The digest depends on relative paths,
+ * executable bits and bytes alone. Throws `PlatformError` `package_invalid` for links that leave the package, special files
+ * and packages beyond 2 GiB; nothing is left in the store then.
+ */
+export async function storePackage(sourceDir: string, storeDir: string): Promise<StoredPackage> {
+  const source = await realDirectory(sourceDir);
+  await fs.mkdir(storeDir, { recursive: true, mode: 0o700 });
+  const known = await digestOf(source, null);
+  if (await isStored(join(storeDir, nameOf(known)), known))
+    return { dir: join(storeDir, nameOf(known)), digest: `sha256:${known}` };
+  const temporary = join(storeDir, `.incoming-${randomBytes(8).toString("hex")}`);
+  try {
+    await fs.mkdir(temporary, { mode: 0o700 });
+    // Hashed again from the very bytes that are written: the source may change meanwhile.
+    const digest = await digestOf(source, temporary);
+    const dir = join(storeDir, nameOf(digest));
+    await moveIntoPlace(temporary, dir, digest);
+    return { dir, digest: `sha256:${digest}` };
+  } finally {
+    await removePackage(temporary);
+  }
+}
+
+/** Removes a package directory, read-only as it may be. Harmless when there is none. */
+export async function removePackage(dir: string): Promise<void> {
+  for (const path of await directoriesOf(dir)) await fs.chmod(path, 0o700);
+  await fs.rm(dir, { recursive: true, force: true });
+}
+
+async function directoriesOf(dir: string): Promise<string[]> {
+  const entries = await fs.readdir(dir, { withFileTypes: true }).catch((error: unknown) => {
+    if (errnoOf(error) === "ENOENT") return null;
+    throw error;
+  });
+  if (entries === null) return [];
+  await fs.chmod(dir, 0o700);
+  const inner = entries
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => directoriesOf(join(dir, entry.name)));
+  return [dir, ...(await Promise.all(inner)).flat()];
+}
+
+async function realDirectory(sourceDir: string): Promise<string> {
+  try {
+    const real = await fs.realpath(sourceDir);
+    if ((await fs.stat(real)).isDirectory()) return real;
+  } catch (error) {
+    if (errnoOf(error) !== "ENOENT") throw error;
+  }
+  throw new PlatformError("package_missing", `Package "${sourceDir}" is not a directory`, {
+    path: sourceDir,
+    fix: "set package to the directory with the executable, relative to the manifest",
+  });
+}
+
+/** Something with this digest's name is there and still is what the name says. A damaged one is removed. */
+async function isStored(dir: string, digest: string): Promise<boolean> {
+  try {
+    await fs.access(dir);
+  } catch {
+    return false;
+  }
+  if ((await digestOf(dir, null)) === digest) return true;
+  await removePackage(dir);
+  return false;
+}
+
+async function moveIntoPlace(temporary: string, dir: string, digest: string): Promise<void> {
+  try {
+    await fs.rename(temporary, dir);
+  } catch (error) {
+    // Another run stored the same package in the meantime.
+    if (
+      !["ENOTEMPTY", "EEXIST", "EACCES"].includes(errnoOf(error) ?? "") ||
+      !(await isStored(dir, digest))
+    )
+      throw error;
+  }
+}
+
+/** The digest of a tree; with `target`, of exactly the bytes that were copied there. */
+async function digestOf(source: string, target: string | null): Promise<string> {
+  const hash = createHash("sha256");
+  let left = LIMIT_BYTES;
+  const entries = await entriesOf(source);
+  const say = (...words: string[]): void =>
+    void hash.update(words.map((word) => `${Buffer.byteLength(word)}:${word}`).join("") + "\n");
+  for (const entry of entries) {
+    const to = target === null ? null : join(target, entry.path);
+    if (entry.kind === "directory") {
+      say("directory", entry.path);
+      if (to !== null) await fs.mkdir(to, { mode: 0o700 });
+    } else if (entry.kind === "link") {
+      say("link", entry.path, entry.target);
+      if (to !== null) await fs.symlink(entry.target, to);
+    } else {
+      const file = await takeFile(join(source, entry.path), to, left);
+      left -= file.bytes;
+      say("file", entry.path, file.executable ? "x" : "-", file.hash);
+    }
+  }
+  if (target !== null) {
+    const directories = entries.filter((entry) => entry.kind === "directory").toReversed();
+    for (const { path } of directories) await fs.chmod(join(target, path), 0o555);
+    await fs.chmod(target, 0o555);
+  }
+  return hash.digest("hex");
+}
+
+/** Every entry below a directory, parents first, in an order that does not depend on the file system. */
+async function entriesOf(
+  root: string,
+  path = "",
+  count = { left: LIMIT_ENTRIES },
+): Promise<Entry[]> {
+  const found: Entry[] = [];
+  const listed = await fs.readdir(join(root, path), { withFileTypes: true });
+  for (const entry of listed.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    count.left -= 1;
+    if (count.left < 0)
+      throw invalid(
+        root,
+        `holds more than ${LIMIT_ENTRIES} entries`,
+        "package only what the tool needs",
+      );
+    const inner = path === "" ? entry.name : `${path}/${entry.name}`;
+    if (inner.includes("\u{FFFD}"))
+      throw invalid(join(root, inner), "has a name that is not UTF-8", "rename it");
+    if (entry.isDirectory())
+      found.push({ kind: "directory", path: inner }, ...(await entriesOf(root, inner, count)));
+    else if (entry.isFile()) found.push({ kind: "file", path: inner });
+    else if (entry.isSymbolicLink())
+      found.push({ kind: "link", path: inner, target: await linkTarget(root, inner) });
+    else
+      throw invalid(
+        join(root, inner),
+        "is neither a file, a directory nor a link",
+        "remove it from the package",
+      );
+  }
+  return found;
+}
+
+async function linkTarget(root: string, path: string): Promise<string> {
+  const full = join(root, path);
+  const target = await fs.readlink(full);
+  const real = await fs.realpath(full).catch(() => null);
+  const outside = real === null || relative(root, real).startsWith("..");
+  if (target.startsWith("/") || outside)
+    throw invalid(
+      full,
+      `is a link that ${real === null ? "leads nowhere" : "leaves the package"}`,
+      "put the file itself into the package",
+    );
+  return target;
+}
+
+/** Reads a file once: hashes it and, with `to`, writes the same bytes. */
+async function takeFile(
+  from: string,
+  to: string | null,
+  limit: number,
+): Promise<{ hash: string; executable: boolean; bytes: number }> {
+  const source = await fs.open(
+    from,
+    constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
+  );
+  let target: FileHandle | null = null;
+  try {
+    const stat = await source.stat();
+    if (!stat.isFile())
+      throw invalid(
+        from,
+        "is not a regular file any more",
+        "leave the package alone while a run starts",
+      );
+    const executable = (stat.mode & 0o111) !== 0;
+    if (to !== null)
+      target = await fs.open(to, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
+    const hash = createHash("sha256");
+    const piece = Buffer.allocUnsafe(PIECE_BYTES);
+    let bytes = 0;
+    for (let count = -1; count !== 0;) {
+      count = (await source.read(piece, 0, PIECE_BYTES, null)).bytesRead;
+      bytes += count;
+      if (bytes > limit)
+        throw invalid(
+          from,
+          `makes the package larger than ${LIMIT_BYTES / 1024 ** 3} GiB`,
+          "package only what the tool needs",
+        );
+      hash.update(piece.subarray(0, count));
+      await target?.writeFile(piece.subarray(0, count));
+    }
+    await target?.chmod(executable ? 0o555 : 0o444);
+    return { hash: hash.digest("hex"), executable, bytes };
+  } finally {
+    await target?.close();
+    await source.close();
+  }
+}
+
+function nameOf(digest: string): string {
+  return `sha256-${digest}`;
+}
+
+function invalid(path: string, problem: string, fix: string): PlatformError {
+  return new PlatformError("package_invalid", `Package is refused: "${path}" ${problem}`, {
+    path,
+    fix,
+  });
+}

@@ -1,0 +1,210 @@
+import { closeSync } from "node:fs";
+import { PlatformError, errnoOf } from "../kit/platform-error.ts";
+import { type Sandbox, openSandbox } from "../kit/sandbox.ts";
+import { createCallId, type CallId } from "../protocol/ids.ts";
+import { admitArguments } from "./arguments.ts";
+import { CallStopped, endOf, endOfExit, type CallEnd } from "./call-end.ts";
+import { watchClock, watchLimits } from "./call-limits.ts";
+import { CallOutput } from "./call-output.ts";
+import { recordEnd, recordStart } from "./call-records.ts";
+import { BOUNDARY_PORT, planCall } from "./call-sandbox.ts";
+import { copyWorkspace, mergeWorkspace, workspaceOf } from "./call-workspace.ts";
+import type { PrivateWorkspace } from "./private-workspace.ts";
+import type { AdmittedCall, CallRequest, CallResult, ToolRunner } from "./tool-runner.ts";
+
+type CallOutcomeOfTool = CallEnd &
+  Pick<CallResult, "stdout" | "stderr" | "truncated"> & { masked: number };
+
+const NO_OUTPUT = { stdout: "", stderr: "", truncated: false, masked: 0 };
+
+/** Runs one tool call to its end. Never rejects: refusals, timeouts and crashes are outcomes. */
+export async function runToolCall(
+  runner: ToolRunner,
+  request: CallRequest,
+  caller: AbortSignal,
+): Promise<CallResult> {
+  const id = createCallId();
+  const startedAt = performance.now();
+  using requests = runner.requests.collect(id);
+  let ended: CallOutcomeOfTool;
+  let started = false;
+  try {
+    const call = admit(runner, id, request);
+    const cancelled = AbortSignal.any([caller, runner.ended]);
+    using _place = await runner.queue.enter(cancelled);
+    recordStart(runner, call, request);
+    started = true;
+    ended = await runAdmitted(runner, call, cancelled);
+  } catch (error) {
+    ended = { ...NO_OUTPUT, ...endOfError(runner, error, caller) };
+  }
+  const durationMs = Math.round(performance.now() - startedAt);
+  const { masked, ...end } = ended;
+  const tier =
+    started && end.outcome !== "start_failed" && end.outcome !== "refused" ? "standard" : null;
+  recordEnd(runner, request, {
+    ...end,
+    id,
+    durationMs,
+    tier,
+    requests: requests.count,
+    masked: masked + requests.masked,
+  });
+  return { ...end, call: id, tier, durationMs, requests: [...requests.listed] };
+}
+
+/** Finds tool and operation and checks the arguments. Throws `PlatformError`: the call is refused. */
+function admit(runner: ToolRunner, id: CallId, request: CallRequest): AdmittedCall {
+  if (runner.ended.aborted)
+    throw new PlatformError("run_ended", "The run has ended; no tool can be called any more");
+  const tool = runner.tools.get(request.tool);
+  if (tool === undefined) throw unknownName("tool", request.tool, [...runner.tools.keys()]);
+  const operation = tool.operations.get(request.operation);
+  if (operation === undefined)
+    throw unknownName(`operation of ${tool.name}`, request.operation, [...tool.operations.keys()]);
+  return { id, tool, operation, arguments: admitArguments(operation, request.arguments) };
+}
+
+async function runAdmitted(
+  runner: ToolRunner,
+  call: AdmittedCall,
+  cancelled: AbortSignal,
+): Promise<CallOutcomeOfTool> {
+  const stopped = new AbortController();
+  const stop = (reason: CallStopped): void => stopped.abort(reason);
+  const cancel = (): void => stop(new CallStopped("cancelled", "The call was cancelled"));
+  cancelled.addEventListener("abort", cancel, { once: true });
+  if (cancelled.aborted) cancel();
+  try {
+    using _clock = watchClock(call.tool.sandbox.timeoutMs, stop);
+    await using copy = await copyWorkspace(runner, call, stopped.signal);
+    const ended = await runInSandbox(runner, call, copy, stop, stopped.signal);
+    const byItself = ended.outcome === "completed" || ended.outcome === "signalled";
+    if (copy === null || call.tool.sandbox.workspace !== "rw" || !byItself) return ended;
+    return { ...ended, ...(await mergeWorkspace(runner, call, copy, ended)) };
+  } catch (error) {
+    // What gave up because of the stop says so in its own words; the stop itself is the reason.
+    throw stopped.signal.aborted ? stopped.signal.reason : error;
+  } finally {
+    cancelled.removeEventListener("abort", cancel);
+  }
+}
+
+async function runInSandbox(
+  runner: ToolRunner,
+  call: AdmittedCall,
+  copy: PrivateWorkspace | null,
+  stop: (reason: CallStopped) => void,
+  stopped: AbortSignal,
+): Promise<CallOutcomeOfTool> {
+  const { tool } = call;
+  const plan = planCall({
+    tool,
+    argv: call.arguments.argv,
+    workspace: workspaceOf(runner, tool, copy),
+    secrets: runner.secrets,
+    boundary: runner.boundary,
+  });
+  const stdin = call.arguments.stdin;
+  await using sandbox = await openSandbox(
+    plan,
+    { stdin: stdin === null ? "ignore" : "pipe", stdout: "pipe", stderr: "pipe" },
+    stopped,
+  );
+  const outputOptions = {
+    capBytes: tool.sandbox.outputBytes,
+    secrets: runner.secrets.redaction,
+    onRunaway: () =>
+      stop(
+        new CallStopped(
+          "killed_by_limit",
+          "The tool wrote far more than its output limit and was killed",
+          "raise spec.sandbox.limits.output, or make the tool write less",
+        ),
+      ),
+  };
+  const stdout = new CallOutput(sandbox.stdout, outputOptions);
+  const stderr = new CallOutput(sandbox.stderr, outputOptions);
+  // Lent last and taken back before the result is given: no process, connection or listener outlives the call.
+  await using _grant = await lend(runner, call, sandbox);
+  using _limits = watchLimits(sandbox.pid, tool.sandbox, stop);
+  // A tool that does not read its input is free to: its pipe then breaks.
+  sandbox.stdin?.on("error", () => {}).end(stdin);
+  const exit = await Promise.race([sandbox.toolExit, stopOf(stopped)]);
+  await sandbox.kill();
+  await Promise.all([stdout.ended, stderr.ended]);
+  const end =
+    exit instanceof CallStopped ? exit.end() : endOfExit(exit, call.arguments.argv[0] ?? "");
+  return {
+    ...end,
+    stdout: stdout.text(),
+    stderr: stderr.text(),
+    truncated: stdout.truncated || stderr.truncated,
+    masked: stdout.masked + stderr.masked,
+  };
+}
+
+/** Opens the boundary for this call on the listener inside its network namespace. */
+async function lend(
+  runner: ToolRunner,
+  { id, tool }: AdmittedCall,
+  sandbox: Sandbox,
+): Promise<AsyncDisposable | null> {
+  const listener = sandbox.listeners.get(BOUNDARY_PORT);
+  for (const [port, descriptor] of sandbox.listeners)
+    if (port !== BOUNDARY_PORT) closeSync(descriptor);
+  if (listener === undefined) return null;
+  const credentials = tool.credentials.flatMap(({ name, http, secretRef }) =>
+    http === undefined ? [] : [{ name, http, secret: () => runner.secrets.valueOf(secretRef) }],
+  );
+  return runner.boundary.openCall(
+    { call: id, tool: tool.name, network: [...tool.sandbox.network], credentials },
+    listener,
+  );
+}
+
+function stopOf(signal: AbortSignal): Promise<CallStopped> {
+  const { promise, resolve } = Promise.withResolvers<CallStopped>();
+  const settle = (): void => resolve(signal.reason as CallStopped);
+  if (signal.aborted) settle();
+  else signal.addEventListener("abort", settle, { once: true });
+  return promise;
+}
+
+function unknownName(kind: string, name: string, known: string[]): PlatformError {
+  const names =
+    known.length === 0 ? "there are none" : `there are ${known.slice(0, 50).join(", ")}`;
+  return new PlatformError(
+    "not_found",
+    `No ${kind} is named ${JSON.stringify(name.slice(0, 128))}; ${names}`,
+  );
+}
+
+const REFUSALS = new Set([
+  "run_ended",
+  "not_found",
+  "arguments_invalid",
+  "queue_full",
+  "workspace_missing",
+  "workspace_too_large",
+  "credential_undeliverable",
+  "secret_missing",
+  "audit_unavailable",
+]);
+
+/** What an error of ours means for the call. A text we did not write is logged, not given to the agent. */
+function endOfError(runner: ToolRunner, error: unknown, caller: AbortSignal): CallEnd {
+  if (error instanceof CallStopped) return error.end();
+  if (error instanceof PlatformError) {
+    if (!REFUSALS.has(error.code)) runner.log.error({ err: error }, "tool call did not start");
+    const outcome =
+      REFUSALS.has(error.code) || error.code === "request_too_large" ? "refused" : "start_failed";
+    return endOf(outcome, error.message, error.fix, error.path);
+  }
+  if (caller.aborted || runner.ended.aborted) return endOf("cancelled", "The call was cancelled");
+  runner.log.error({ err: error }, "tool call failed");
+  return endOf(
+    "start_failed",
+    `The tool-runner could not run the call (${errnoOf(error) ?? "internal fault"}); its log says why`,
+  );
+}

@@ -1,0 +1,164 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import timers from "node:timers/promises";
+import type { Log } from "../kit/log.ts";
+import type { AuditRecord } from "../protocol/audit.ts";
+import type { RunnerBoot, RunSpec } from "../protocol/run-spec.ts";
+import { AgentHttp, type AgentRoutes } from "./agent-http.ts";
+import { AgentToken } from "./agent-token.ts";
+import { AuditJournal } from "./audit-journal.ts";
+import { AuditLink } from "./audit-link.ts";
+import { Boundary } from "./boundary/boundary.ts";
+import { createModelGateway } from "./boundary/model-gateway.ts";
+import { createPublicProxy } from "./boundary/public-proxy.ts";
+import type { BoundaryRequest } from "./boundary/request-record.ts";
+import { CallRequests } from "./call-requests.ts";
+import { coversOf } from "./call-sandbox.ts";
+import { CallSecrets } from "./call-secrets.ts";
+import { Markers } from "./markers.ts";
+import { McpFace } from "./mcp-server.ts";
+import { finishMerges } from "./private-workspace.ts";
+import { CallQueue } from "./queue.ts";
+import type { ToolRunner } from "./tool-runner.ts";
+import { serveToolFace } from "./tool-face.ts";
+import { type LoadedTool, loadTools } from "./tools.ts";
+
+/** Calls of a run that run at once, and that wait. More is refused. */
+const QUEUE = { running: 8, waiting: 64 };
+const CALLS_END_MS = 3000;
+const FLUSH_MS = 3000;
+
+export interface ServeRunOptions {
+  spec: RunSpec;
+  boot: RunnerBoot;
+  log: Log;
+  /** called once, when agents may come */
+  onReady: () => void;
+}
+
+/** Serves the tools of one run until the signal is aborted; then every call is killed, every credential gone, the audit sent. */
+export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Promise<void> {
+  const { spec, boot, log, onReady } = options;
+  const tools = loadTools(spec.tools);
+  const modelKey = boot.modelKey === null ? null : Buffer.from(boot.modelKey, "base64");
+  const secrets = new CallSecrets(
+    valuesOf(boot),
+    tools.values(),
+    modelKey === null ? [] : [modelKey],
+  );
+  secrets.require(tools.values());
+  const callsDir = join(spec.runtimeDir, "calls");
+  mkdirSync(callsDir, { recursive: true, mode: 0o700 });
+  const unmerged = await finishMerges(callsDir);
+  if (unmerged.length > 0)
+    log.warn({ files: unmerged.length }, "changes of an interrupted call could not be merged");
+
+  using journal = AuditJournal.open(join(spec.runtimeDir, "audit.jsonl"));
+  await using link = new AuditLink({
+    managerUrl: spec.manager.url,
+    run: spec.run,
+    epoch: spec.epoch,
+    token: boot.runnerToken,
+    journal,
+    log,
+  });
+  await using markers = new Markers({
+    socketPath: spec.sockets.markers,
+    token: boot.runnerToken,
+    log,
+  });
+  const requests = new CallRequests();
+  const onRequest = (record: BoundaryRequest): void => {
+    requests.take(record);
+    recordRequest(journal, spec.run, record, log);
+  };
+  const ended = new AbortController();
+  const active = new Set<Promise<unknown>>();
+  const runner: ToolRunner = {
+    run: spec.run,
+    tools,
+    secrets,
+    boundary: await Boundary.create({ run: spec.run, log, onRequest, hosts: hostsOf(tools) }),
+    requests,
+    queue: new CallQueue(QUEUE),
+    workspace: {
+      path: spec.zone.workspace,
+      covers: coversOf(spec.zone.workspace, spec.zone.binds),
+    },
+    callsDir,
+    keepDir: join(spec.runDir ?? spec.runtimeDir, "unmerged"),
+    auditKey: Buffer.from(boot.auditKey, "base64"),
+    record: (record: AuditRecord) => journal.append(record),
+    mark: (label) => markers.mark(label),
+    ended: ended.signal,
+    log,
+  };
+  const mcp = new McpFace(runner);
+  const routes: AgentRoutes = {
+    mcp: (request, response) => track(active, mcp.serve(request, response)),
+    tools: (request, response) => track(active, serveToolFace(runner, request, response)),
+    model: createModelGateway({ spec, key: modelKey, log, onRequest }),
+    proxy: spec.zone.network === "public" ? createPublicProxy({ log, onRequest }) : null,
+  };
+  await using http = await AgentHttp.listen({
+    socketPath: spec.sockets.runner,
+    token: new AgentToken(boot.agentToken),
+    routes,
+    log,
+  });
+  log.info({ tools: tools.size }, "tool-runner ready");
+  onReady();
+  await aborted(stop);
+  // Calls first, so that each of them still says how it ended; then the door, then what holds secrets.
+  ended.abort();
+  await Promise.race([
+    Promise.allSettled(active),
+    timers.setTimeout(CALLS_END_MS, undefined, { ref: false }),
+  ]);
+  await http[Symbol.asyncDispose]();
+  await Promise.allSettled(active);
+  secrets.wipe();
+  modelKey?.fill(0);
+  const isSent = await link.flush(FLUSH_MS);
+  log.info({ records: journal.lastSeq, dropped: journal.dropped, isSent }, "tool-runner ended");
+}
+
+function valuesOf(boot: RunnerBoot): Map<string, Buffer> {
+  return new Map(
+    Object.entries(boot.secrets).map(([name, value]) => [name, Buffer.from(value, "base64")]),
+  );
+}
+
+/** Every host that a tool of this run may reach; the run's certificates can be for no other. */
+function hostsOf(tools: ReadonlyMap<string, LoadedTool>): string[] {
+  return [
+    ...new Set([...tools.values()].flatMap(({ sandbox }) => sandbox.network.map(({ host }) => host))),
+  ];
+}
+
+function recordRequest(
+  journal: AuditJournal,
+  run: string,
+  record: BoundaryRequest,
+  log: Log,
+): void {
+  try {
+    journal.append({ type: "request", time: new Date().toISOString(), run, ...record });
+  } catch (error) {
+    log.error({ err: error }, "a request could not be recorded");
+  }
+}
+
+function track<T>(active: Set<Promise<unknown>>, work: Promise<T>): Promise<T> {
+  active.add(work);
+  const forget = (): void => void active.delete(work);
+  work.then(forget, forget);
+  return work;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (signal.aborted) resolve();
+  else signal.addEventListener("abort", () => resolve(), { once: true });
+  return promise;
+}

@@ -1,0 +1,101 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import * as z from "zod";
+import { PlatformError } from "../kit/platform-error.ts";
+import type { ToolCallReply, ToolList } from "../protocol/tool-api.ts";
+import { readJsonBody, sendError, sendJson } from "./json-body.ts";
+import { runToolCall } from "./run-tool-call.ts";
+import type { CallResult, ToolRunner } from "./tool-runner.ts";
+
+const CALL_PATH = /^\/v1\/tools\/([a-z0-9-]{1,63})\/([a-z0-9_-]{1,64})$/;
+// Not a record: zod's record would drop a key "__proto__" before the arguments are looked at.
+const Envelope = z.strictObject({ arguments: z.unknown() });
+
+/** Answers `/v1/tools…`, what the shims speak. The token was checked. */
+export async function serveToolFace(
+  runner: ToolRunner,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const path = request.url ?? "";
+  const call = CALL_PATH.exec(path);
+  if (path === "/v1/tools" && request.method === "GET")
+    return sendJson(response, 200, listOf(runner));
+  if (call?.[1] === undefined || call[2] === undefined)
+    return sendError(
+      response,
+      404,
+      "not_found",
+      "Expected GET /v1/tools or POST /v1/tools/TOOL/OPERATION",
+    );
+  if (request.method !== "POST")
+    return sendError(response, 405, "method_not_allowed", "Expected POST");
+  let given: unknown;
+  try {
+    const envelope = Envelope.safeParse(await readJsonBody(request));
+    if (!envelope.success)
+      return sendError(response, 400, "bad_request", 'Expected {"arguments": {…}}');
+    given = envelope.data.arguments ?? {};
+  } catch (error) {
+    if (!(error instanceof PlatformError)) throw error;
+    return sendError(
+      response,
+      error.code === "body_too_large" ? 413 : 400,
+      error.code,
+      error.message,
+      error.fix,
+    );
+  }
+  const caller = abortOnClose(response);
+  const result = await runToolCall(
+    runner,
+    { tool: call[1], operation: call[2], arguments: given, face: "shim" },
+    caller,
+  );
+  if (!response.destroyed) sendJson(response, 200, replyOf(result));
+}
+
+/** Aborted when the caller goes away before it was answered: a call that nobody waits for is killed. */
+export function abortOnClose(response: ServerResponse): AbortSignal {
+  const gone = new AbortController();
+  response.once("close", () => {
+    if (!response.writableFinished) gone.abort();
+  });
+  if (response.destroyed) gone.abort();
+  return gone.signal;
+}
+
+function listOf(runner: ToolRunner): ToolList {
+  return {
+    tools: [...runner.tools.values()].map((tool) => ({
+      name: tool.name,
+      description: tool.description,
+      operations: [...tool.operations.values()].map(({ name, description, inputSchema }) => ({
+        name,
+        description,
+        inputSchema,
+      })),
+    })),
+  };
+}
+
+function replyOf({
+  outcome,
+  exitCode,
+  signal,
+  stdout,
+  stderr,
+  truncated,
+  detail,
+  durationMs,
+}: CallResult): ToolCallReply {
+  return {
+    outcome,
+    exitCode,
+    signal,
+    stdout,
+    stderr,
+    truncated,
+    durationMs,
+    ...(detail === undefined ? {} : { detail }),
+  };
+}

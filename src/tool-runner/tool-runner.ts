@@ -1,0 +1,65 @@
+import type { Log } from "../kit/log.ts";
+import type { AuditRecord } from "../protocol/audit.ts";
+import type { CallId, RunId } from "../protocol/ids.ts";
+import type { Tier } from "../protocol/manifest.ts";
+import type { Bind } from "../protocol/run-spec.ts";
+import type { Boundary } from "./boundary/boundary.ts";
+import type { BoundaryRequest } from "./boundary/request-record.ts";
+import type { AdmittedArguments } from "./arguments.ts";
+import type { CallEnd } from "./call-end.ts";
+import type { CallRequests } from "./call-requests.ts";
+import type { CallSecrets } from "./call-secrets.ts";
+import type { LoadedOperation } from "./operations.ts";
+import type { CallQueue } from "./queue.ts";
+import type { LoadedTool } from "./tools.ts";
+
+/** All that a call needs from the run it belongs to. */
+export interface ToolRunner {
+  readonly run: RunId;
+  readonly tools: ReadonlyMap<string, LoadedTool>;
+  readonly secrets: CallSecrets;
+  readonly boundary: Pick<Boundary, "openCall" | "sandboxEnv" | "sandboxFiles">;
+  readonly requests: CallRequests;
+  readonly queue: CallQueue;
+  /** the agent's workspace on the host, and what is bound read-only over parts of it; null when there is none */
+  readonly workspace: { path: string; covers: readonly Bind[] } | null;
+  /** private directory of copies and journals of calls */
+  readonly callsDir: string;
+  /** where a tool's unmerged version of files is kept for a person */
+  readonly keepDir: string;
+  /** key of the digests of arguments in the audit */
+  readonly auditKey: Buffer;
+  /** writes an audit record; throws when it cannot, and then the call must not run */
+  record(record: AuditRecord): void;
+  /** puts a marker into the recording, best effort */
+  mark(label: string): void;
+  /** aborted when the run ends: every call is cancelled and no other begins */
+  readonly ended: AbortSignal;
+  readonly log: Log;
+}
+
+export interface CallRequest {
+  tool: string;
+  operation: string;
+  arguments: unknown;
+  face: "mcp" | "shim" | "cli";
+}
+
+/** A call whose tool, operation and arguments were found good. */
+export interface AdmittedCall {
+  id: CallId;
+  tool: LoadedTool;
+  operation: LoadedOperation;
+  arguments: AdmittedArguments;
+}
+
+/** What a call came to, whatever it was. Its texts are redacted. */
+export interface CallResult extends CallEnd {
+  call: CallId;
+  stdout: string;
+  stderr: string;
+  truncated: boolean;
+  tier: Tier | null;
+  durationMs: number;
+  requests: readonly BoundaryRequest[];
+}

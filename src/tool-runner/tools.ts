@@ -1,0 +1,193 @@
+import { posix } from "node:path";
+import { PlatformError } from "../kit/platform-error.ts";
+import type { Credential, NetworkRule } from "../protocol/manifest.ts";
+import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
+import type { RunTool } from "../protocol/run-spec.ts";
+import { refusedEnvironmentName } from "./environment-names.ts";
+import {
+  isPresent,
+  loadOperation,
+  PACKAGE_DIR,
+  type LoadedOperation,
+  type ToolProblem,
+} from "./operations.ts";
+
+/** What a call of the tool may use, defaults filled in. */
+export interface ToolSandbox {
+  readonly workspace: "none" | "ro" | "rw";
+  readonly network: readonly NetworkRule[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly timeoutMs: number;
+  readonly memoryBytes: number;
+  readonly processes: number;
+  readonly scratchBytes: number;
+  readonly outputBytes: number;
+  readonly cpuMs: number;
+}
+
+export interface LoadedTool {
+  readonly name: string;
+  readonly description: string;
+  readonly digest: string;
+  readonly packageDir: string | null;
+  readonly sandbox: ToolSandbox;
+  readonly credentials: readonly Credential[];
+  readonly operations: ReadonlyMap<string, LoadedOperation>;
+}
+
+/** Limits of a tool that declares none. */
+export const TOOL_DEFAULTS = {
+  timeout: "60s",
+  memory: "512Mi",
+  processes: 64,
+  scratch: "256Mi",
+  output: "1Mi",
+} as const;
+
+/** Where the agent's workspace lies in the sandbox. */
+export const WORKSPACE_DIR = "/workspace";
+
+/** Places of a tool's sandbox that a credential file may not cover. */
+const FIXED_PLACES = [
+  "/usr",
+  "/bin",
+  "/sbin",
+  "/lib",
+  "/proc",
+  "/dev",
+  "/sys",
+  PACKAGE_DIR,
+  WORKSPACE_DIR,
+];
+
+/** Compiles every tool of a run. Throws `PlatformError` `tool_invalid` that names every problem of every tool. */
+export function loadTools(tools: readonly RunTool[]): Map<string, LoadedTool> {
+  const loaded = tools.map((tool) => loadTool(tool));
+  const problems = loaded.flatMap(({ problems }, index) =>
+    problems.map(
+      ({ path, problem, fix }) =>
+        `Tool "${tools[index]?.name}", ${path}: ${problem}${fix === undefined ? "" : ` (${fix})`}`,
+    ),
+  );
+  if (problems.length > 0) throw new PlatformError("tool_invalid", problems.join("\n"));
+  return new Map(loaded.map(({ tool }) => [tool.name, tool]));
+}
+
+/** Compiles one tool. What is wrong with it is in `problems`; the tool may be used only when there are none. */
+export function loadTool(tool: RunTool): { tool: LoadedTool; problems: ToolProblem[] } {
+  const problems: ToolProblem[] = [];
+  const { spec } = tool;
+  refuseUnsupported(tool, problems);
+  const operations = (spec.operations ?? []).map((operation, index) =>
+    loadOperation(operation, `spec.operations[${index}]`, tool, problems),
+  );
+  checkEnvironment(tool, problems);
+  const credentials = spec.credentials ?? [];
+  checkCredentialFiles(credentials, problems);
+  return {
+    problems,
+    tool: {
+      name: tool.name,
+      description: spec.description ?? "",
+      digest: tool.digest,
+      packageDir: tool.packageDir,
+      sandbox: sandboxOf(tool),
+      credentials,
+      operations: new Map(operations.map((operation) => [operation.name, operation])),
+    },
+  };
+}
+
+function sandboxOf({ spec }: RunTool): ToolSandbox {
+  const sandbox = spec.sandbox ?? {};
+  const limits = sandbox.limits ?? {};
+  const timeoutMs = millisecondsOf(sandbox.timeout ?? TOOL_DEFAULTS.timeout);
+  return {
+    workspace: sandbox.workspace ?? "none",
+    network: sandbox.network ?? [],
+    env: sandbox.env ?? {},
+    timeoutMs,
+    memoryBytes: bytesOf(limits.memory ?? TOOL_DEFAULTS.memory),
+    processes: limits.processes ?? TOOL_DEFAULTS.processes,
+    scratchBytes: bytesOf(limits.scratch ?? TOOL_DEFAULTS.scratch),
+    outputBytes: bytesOf(limits.output ?? TOOL_DEFAULTS.output),
+    // Without a limit of its own, a call may use one core for as long as it may run.
+    cpuMs: limits.cpu === undefined ? timeoutMs : millisecondsOf(limits.cpu),
+  };
+}
+
+function refuseUnsupported({ spec, packageDir }: RunTool, problems: ToolProblem[]): void {
+  const refuse = (path: string, problem: string, fix: string): void => {
+    problems.push({ path, problem, fix });
+  };
+  if (spec.mcp !== undefined)
+    refuse(
+      "spec.mcp",
+      "MCP servers as tools are not yet supported",
+      "declare operations with commands",
+    );
+  if (packageDir === null && spec.image !== undefined) {
+    refuse(
+      "spec.image",
+      "images run in a cluster only; here a tool needs a directory",
+      "set package to the directory with the executable",
+    );
+  }
+  const tier = spec.sandbox?.tier;
+  if (tier === "strict" || tier === "pod") {
+    refuse(
+      "spec.sandbox.tier",
+      `tier "${tier}" is not available here, only "standard" is`,
+      "ask for tier: standard, or run the tool where its tier exists",
+    );
+  }
+  if (packageDir !== null && isPresent(`${packageDir}/rootfs`)) {
+    refuse(
+      "spec.package",
+      `"${packageDir}/rootfs": packages with a root file system of their own are not yet supported`,
+      "rename the directory, or package only the executable and what it needs",
+    );
+  }
+  for (const [name, limit] of Object.entries({
+    timeout: millisecondsOf(spec.sandbox?.timeout ?? TOOL_DEFAULTS.timeout),
+    cpu: spec.sandbox?.limits?.cpu === undefined ? 1 : millisecondsOf(spec.sandbox.limits.cpu),
+  })) {
+    // setTimeout cannot wait longer than 2^31-1 ms; it would fire at once.
+    if (limit < 1 || limit > 2 ** 31 - 1)
+      refuse(
+        `spec.sandbox.${name}`,
+        "expected between 1 ms and 24 days",
+        "choose another duration",
+      );
+  }
+}
+
+function checkEnvironment({ spec }: RunTool, problems: ToolProblem[]): void {
+  const check = (name: string | undefined, path: string): void => {
+    const reason = name === undefined ? null : refusedEnvironmentName(name);
+    if (reason !== null) problems.push({ path, problem: reason, fix: "remove it" });
+  };
+  for (const [name, value] of Object.entries(spec.sandbox?.env ?? {})) {
+    check(name, `spec.sandbox.env.${name}`);
+    if (value.includes("\0"))
+      problems.push({ path: `spec.sandbox.env.${name}`, problem: "a value cannot hold NUL" });
+  }
+  for (const [index, credential] of (spec.credentials ?? []).entries()) {
+    check(credential.env, `spec.credentials[${index}].env`);
+    check(credential.placeholderEnv, `spec.credentials[${index}].placeholderEnv`);
+  }
+}
+
+function checkCredentialFiles(credentials: readonly Credential[], problems: ToolProblem[]): void {
+  for (const [index, { file }] of credentials.entries()) {
+    if (file === undefined) continue;
+    const covered = FIXED_PLACES.find((place) => file === place || file.startsWith(`${place}/`));
+    if (posix.normalize(file) !== file || file.endsWith("/") || covered !== undefined) {
+      problems.push({
+        path: `spec.credentials[${index}].file`,
+        problem: `a credential cannot lie at "${file}"`,
+        fix: "use a plain path such as /run/credentials/NAME",
+      });
+    }
+  }
+}

@@ -1,0 +1,192 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { suite, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { openClaudeCodeJudge } from "../../src/agentlet/drivers/claude-code-judge.ts";
+import { observeClaudeCode } from "../../src/agentlet/drivers/claude-code-screens.ts";
+import { driverOf } from "../../src/agentlet/drivers/registry.ts";
+import { endOfProgram, exitStatusOf } from "../../src/agentlet/exit.ts";
+import { zoneEnv, zonePlan } from "../../src/agentlet/zone.ts";
+import { aRunSpec } from "./run-spec.ts";
+
+const GATEWAY = { url: "http://127.0.0.1:4180", agentToken: "agent-token-".padEnd(43, "x") };
+const casts = fileURLToPath(new URL("../../../shared/fixtures/casts", import.meta.url));
+
+suite("Claude Code", () => {
+  test(
+    "every labelled screen of the recordings is told as its label, or as unknown, never as another",
+    {
+      skip: existsSync(casts) ? false : "the recorded screens are not here",
+    },
+    () => {
+      const wrong: string[] = [];
+      let known = 0;
+      for (const file of readdirSync(casts).filter((name) =>
+        /^claude.*\.screen\.txt$/.test(name),
+      )) {
+        const [head = "", ...rows] = readFileSync(join(casts, file), "utf8").split("\n");
+        const label = /^# state: (\w+)/.exec(head)?.[1] ?? "";
+        const title = /title="([^"]*)"/.exec(head)?.[1] ?? "";
+        const seen = observeClaudeCode({ rows, title });
+        // These recordings end at a dialog, or at a composer that is ready; their label names the whole recording.
+        const isStartDialog =
+          label === "starting" && (seen?.state === "blocked" || seen?.state === "idle");
+        if (seen === null || label === "exited") continue;
+        known += 1;
+        if (seen.state !== label && !isStartDialog)
+          wrong.push(`${file}: ${label}, seen as ${seen.state} by ${seen.rule}`);
+      }
+
+      assert.deepEqual(wrong, []);
+      assert.ok(known >= 12, `only ${known} screens are known`);
+    },
+  );
+
+  test("a prompt quoted above the live region is not a prompt", () => {
+    const dialog = "Do you want to proceed?\n ❯ 1. Yes\n   2. No\n\n Esc to cancel · Tab to amend";
+    const rows = [...dialog.split("\n"), ...Array.from({ length: 30 }, (_, i) => `line ${i}`)];
+
+    assert.equal(observeClaudeCode({ rows, title: "✳ Claude Code" }), null);
+  });
+
+  test("is started brokered, with its questions answered beforehand and no token in argv or files", () => {
+    const spec = aRunSpec({
+      agent: { runtime: "ClaudeCode", goal: "--fix it", argv: ["/opt/claude"], mode: "supervised" },
+    });
+
+    const launch = driverOf("ClaudeCode").prepare(spec, GATEWAY);
+
+    assert.deepEqual(launch.argv.slice(-2), ["--", "--fix it"]);
+    assert.equal(launch.argv[launch.argv.indexOf("--permission-mode") + 1], "acceptEdits");
+    assert.equal(launch.env["ANTHROPIC_BASE_URL"], "http://127.0.0.1:4180/model/anthropic");
+    assert.equal(launch.env["ANTHROPIC_AUTH_TOKEN"], GATEWAY.agentToken);
+    const text =
+      launch.argv.join(" ") + launch.files.map((file) => file.data.toString()).join("\n");
+    assert.ok(!text.includes(GATEWAY.agentToken));
+    const state: unknown = JSON.parse(
+      launch.files.find((file) => file.path.endsWith(".claude.json"))?.data.toString() ?? "",
+    );
+    assert.deepEqual(state, {
+      hasCompletedOnboarding: true,
+      projects: { [spec.zone.workspace]: { hasTrustDialogAccepted: true } },
+    });
+  });
+
+  test("gets a goal too long for argv as a file to read", () => {
+    const goal = "g".repeat(200_000);
+    const spec = aRunSpec({
+      agent: { runtime: "ClaudeCode", goal, argv: ["/opt/claude"], mode: "system" },
+    });
+
+    const launch = driverOf("ClaudeCode").prepare(spec, GATEWAY);
+
+    assert.match(launch.argv.at(-1) ?? "", /^Read the file \/home\/agent\/\.agentkube\/goal/);
+    assert.ok(launch.argv.includes("stream-json"));
+    assert.equal(launch.files.find((file) => file.path.endsWith("/goal"))?.data.toString(), goal);
+  });
+
+  const judged = (lines: object[], exit: Parameters<typeof endOfProgram>[0], stopped = false) => {
+    const judge = openClaudeCodeJudge();
+    const bytes = Buffer.from(
+      `\x1b[?25l${lines.map((line) => `${JSON.stringify(line)}\r\n`).join("")}`,
+    );
+    for (let at = 0; at < bytes.length; at += 7) judge.push(bytes.subarray(at, at + 7));
+    return judge.verdict(exit, stopped);
+  };
+  const done = { type: "result", subtype: "success", is_error: false, result: "ok" };
+
+  test("is judged by result and exit status together", () => {
+    const zero = { kind: "exited", code: 0 } as const;
+
+    assert.equal(judged([{ type: "system" }, done], zero)?.reason, "completed");
+    assert.equal(
+      judged([{ ...done, is_error: true, terminal_reason: "api_error" }], zero)?.reason,
+      "result_error",
+    );
+    assert.equal(judged([{ type: "assistant" }], zero)?.outcome, "failed");
+    assert.equal(judged([done], { kind: "exited", code: 1 }), null);
+    assert.equal(
+      judged([done], { kind: "signalled", signal: "SIGTERM" }, true)?.reason,
+      "hung_after_result",
+    );
+    assert.equal(judged([], { kind: "signalled", signal: "SIGKILL" }), null);
+  });
+});
+
+test("a runtime without a driver is refused by name, with what is supported", () => {
+  assert.throws(() => driverOf("Goose"), {
+    code: "runtime_unsupported",
+    message: /"Goose"/,
+    fix: /ClaudeCode, Custom/,
+  });
+});
+
+suite("the end of a program", () => {
+  test("is never a success unless it exited with 0", () => {
+    const ends = [
+      endOfProgram({ kind: "exited", code: 0 }, "/bin/x"),
+      endOfProgram({ kind: "exited", code: 7 }, "/bin/x"),
+      endOfProgram({ kind: "signalled", signal: "SIGSEGV" }, "/bin/x"),
+      endOfProgram({ kind: "failed", errno: "ENOENT", step: "exec" }, "/bin/x"),
+      endOfProgram({ kind: "lost" }, "/bin/x"),
+    ].map((end) => [end.outcome, end.reason, end.exitCode, end.signal]);
+
+    assert.deepEqual(ends, [
+      ["succeeded", "exited", 0, null],
+      ["failed", "exited", 7, null],
+      ["failed", "signalled", null, "SIGSEGV"],
+      ["failed", "spawn_failed", null, null],
+      ["failed", "agentlet_fault", null, null],
+    ]);
+  });
+
+  test("gives the recording the status that a shell would show", () => {
+    const status = (exit: Parameters<typeof endOfProgram>[0]) =>
+      exitStatusOf(endOfProgram(exit, "x"), exit);
+
+    assert.deepEqual(
+      [
+        status({ kind: "exited", code: 7 }),
+        status({ kind: "signalled", signal: "SIGKILL" }),
+        status({ kind: "failed", errno: "ENOENT", step: "exec" }),
+        status({ kind: "failed", errno: "EACCES", step: "exec" }),
+      ],
+      [7, 137, 127, 126],
+    );
+  });
+});
+
+suite("zone A", () => {
+  test("sees its workspace, its binds, node and a shim for each tool, and its scratch adds up", () => {
+    const spec = aRunSpec({ tools: ["github-issues"] });
+
+    const plan = zonePlan(spec, [], "/usr/bin/node");
+
+    assert.deepEqual(
+      plan.binds.map((bind) => [bind.target, bind.mode]),
+      [
+        [spec.zone.workspace, "rw"],
+        ["/opt/agentkube/node", "ro"],
+        ["/opt/agentkube/shim.mjs", "ro"],
+      ],
+    );
+    assert.deepEqual(
+      plan.files.map((file) => file.path),
+      ["/opt/agentkube/bin/github-issues"],
+    );
+    assert.equal(
+      plan.tmpfs.reduce((sum, { bytes }) => sum + bytes, 0),
+      spec.zone.scratchBytes,
+    );
+    assert.deepEqual([plan.network, plan.initArgs], ["own", ["--listen", "4180"]]);
+  });
+
+  test("has a proxy only where public hosts may be reached", () => {
+    const env = (network: "public" | "gateway") => zoneEnv(aRunSpec({ network }), GATEWAY, {});
+
+    assert.equal(env("public")["HTTPS_PROXY"], `http://agent:${GATEWAY.agentToken}@127.0.0.1:4180`);
+    assert.equal(env("gateway")["HTTPS_PROXY"], undefined);
+    assert.equal(env("gateway")["NO_PROXY"], "127.0.0.1,localhost");
+  });
+});

@@ -1,0 +1,240 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { Server } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, suite, test } from "node:test";
+import timers from "node:timers/promises";
+import { silentLog } from "../../src/kit/log.ts";
+import { childrenOf } from "../../src/kit/process-tree.ts";
+import { runAgent } from "../../src/agentlet/run-life.ts";
+import { StopWish } from "../../src/agentlet/stop.ts";
+import { aRunSpec } from "./run-spec.ts";
+import { SmallManager, until } from "./small-manager.ts";
+import { SmallRecorder } from "./small-recorder.ts";
+
+const BOOT = { agentletToken: "l".repeat(43), agentToken: "a".repeat(43) };
+const ATTACH = "0123456789abcdef";
+
+suite("the life of a run", { concurrency: false }, () => {
+  let directory: string;
+  let recorder: SmallRecorder;
+  let manager: SmallManager;
+  let stop: StopWish;
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "agentlet-run-"));
+    await mkdir(join(directory, "workspace"));
+    recorder = new SmallRecorder(join(directory, "rec.sock"), BOOT.agentletToken);
+    manager = new SmallManager();
+    stop = new StopWish();
+    await recorder.start();
+    await manager.start();
+  });
+  afterEach(async () => {
+    await recorder[Symbol.asyncDispose]();
+    await manager[Symbol.asyncDispose]();
+    await rm(directory, { recursive: true });
+  });
+
+  const run = (script: string, given: Parameters<typeof aRunSpec>[0] = {}) => {
+    const spec = aRunSpec({
+      directory,
+      managerUrl: manager.url,
+      ...given,
+      agent: { argv: ["/bin/sh", "-c", script], ...given.agent },
+    });
+    return runAgent({ spec, boot: BOOT, nodePath: process.execPath, stop, log: silentLog });
+  };
+  const exitStatus = () => {
+    const last = recorder.frames.at(-1);
+    return last?.type === "exit" ? last.status : null;
+  };
+  const leftovers = async () => await childrenOf(process.pid);
+
+  test("records what the program wrote, says how it ended, and leaves nothing", async () => {
+    const end = await run("stty -onlcr; echo hello from $AGENTKUBE_RUN; id -u; pwd; exit 3");
+
+    assert.deepEqual(end, { outcome: "failed", reason: "exited", exitCode: 3, signal: null });
+    assert.equal(
+      recorder.output().toString(),
+      `hello from tester-0123abcd\n${process.getuid?.() === 0 ? 1000 : process.getuid?.()}\n${directory}/workspace\n`,
+    );
+    assert.equal(exitStatus(), 3);
+    const types = manager.events.map(({ event }) =>
+      event.type === "state" ? event.state : event.type,
+    );
+    assert.deepEqual(types, ["starting", "unknown", "exited", "ended"]);
+    assert.deepEqual(manager.authorizations, [`Bearer ${BOOT.agentletToken}`]);
+    assert.deepEqual(await leftovers(), []);
+  });
+
+  test("a program that is not there is a failed spawn with its path and what to do", async () => {
+    const end = await run("", { agent: { argv: ["/usr/bin/no-such-cli"] } });
+
+    assert.equal(end.reason, "spawn_failed");
+    assert.equal(end.detail?.path, "/usr/bin/no-such-cli");
+    assert.match(end.detail?.fix ?? "", /installed/);
+    assert.equal(exitStatus(), 127);
+    assert.deepEqual(await leftovers(), []);
+  });
+
+  test("a zone that cannot be had is a refusal, and the recording says so", async () => {
+    const end = await run("true", {
+      zone: { binds: [{ source: "/no/such/place", target: "/x", mode: "ro" }] },
+    });
+
+    assert.deepEqual([end.outcome, end.reason], ["refused", "not_started"]);
+    assert.ok(recorder.frames.some((frame) => frame.type === "marker"));
+    assert.deepEqual(await leftovers(), []);
+  });
+
+  test("stop ends a program that ignores signals, with its grandchildren, within 10 s", async () => {
+    const ended = run(
+      "trap '' INT TERM HUP; setsid sleep 300 & echo on; while :; do sleep 0.1; done",
+    );
+    await until("the program is on", () => recorder.output().includes("on"));
+    const from = performance.now();
+
+    manager.command({ kind: "stop", by: "a test" });
+    const end = await ended;
+
+    assert.deepEqual(
+      [end.outcome, end.reason, end.detail?.cause],
+      ["cancelled", "cancelled", "Stopped by a test"],
+    );
+    assert.ok(performance.now() - from < 8000);
+    assert.equal(exitStatus(), 130);
+    assert.deepEqual(await leftovers(), []);
+  });
+
+  test("a program that obeys the interrupt key ends at once when stopped", async () => {
+    const ended = run("trap 'echo saved; exit 0' INT; echo on; while :; do sleep 0.05; done");
+    await until("the program is on", () => recorder.output().includes("on"));
+    const from = performance.now();
+
+    stop.wish("cancelled", "enough");
+    const end = await ended;
+
+    assert.equal(end.outcome, "cancelled");
+    assert.match(recorder.output().toString(), /saved/);
+    assert.ok(performance.now() - from < 1500);
+  });
+
+  test("a run that takes too long is timed_out", async () => {
+    const end = await run("trap 'exit 0' INT; while :; do sleep 0.05; done", {
+      agent: { timeoutMs: 300 },
+    });
+
+    assert.deepEqual([end.outcome, end.reason], ["failed", "timed_out"]);
+    assert.equal(exitStatus(), 124);
+  });
+
+  test("too much memory ends zone A as SIGKILL and names the limit", async () => {
+    const end = await run("head -c 300000000 /dev/zero | tail; sleep 5", {
+      zone: { memoryBytes: 100_000_000 },
+    });
+
+    assert.deepEqual(
+      [end.reason, end.signal, end.detail?.path],
+      ["signalled", "SIGKILL", "spec.limits.memory"],
+    );
+    assert.equal(exitStatus(), 137);
+  });
+
+  test("a program that dies of a signal has failed by it", async () => {
+    const end = await run("kill -SEGV $$");
+
+    assert.deepEqual([end.outcome, end.reason, end.signal], ["failed", "signalled", "SIGSEGV"]);
+    assert.equal(exitStatus(), 139);
+  });
+
+  test("goes on when recorder and manager are killed, and nothing is missing in the end", async () => {
+    const ended = run(
+      "stty -onlcr; i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); sleep 0.002; done",
+    );
+    await until("the program is on", () => recorder.output().includes("line 20\n"));
+    await recorder.kill();
+    await manager.stop();
+    await timers.setTimeout(100);
+    await recorder.start();
+    await manager.start();
+    const end = await ended;
+
+    assert.equal(end.outcome, "succeeded");
+    const expected = Array.from({ length: 400 }, (_, i) => `line ${i}\n`).join("");
+    assert.equal(recorder.output().toString(), expected);
+    assert.equal(manager.events.at(-1)?.event.type, "ended");
+    assert.deepEqual(
+      manager.events.map(({ seq }) => seq),
+      manager.events.map((_, index) => index + 1),
+    );
+  });
+
+  test("without a recorder nothing starts", async () => {
+    await recorder.kill();
+    const ended = run("echo never > started; sleep 1");
+    await timers.setTimeout(200);
+
+    stop.wish("recorder_lost", "the supervisor gave the recorder up");
+    await timers.setTimeout(100);
+
+    assert.deepEqual(await readdir(join(directory, "workspace")), []);
+    // The end of the record waits for a recorder that comes back, for a minute.
+    await recorder.start();
+    const end = await ended;
+    assert.equal(end.reason, "recorder_lost");
+  });
+
+  test("a person attaches, types, resizes and reads; typed bytes are recorded only when asked for", async () => {
+    const ended = run("echo ready; read line; echo got:$line; stty size; read line", {
+      agent: { recordInput: true },
+    });
+    await until("the program is ready", () => recorder.output().includes("ready"));
+    manager.command({ kind: "attach_open", attach: ATTACH, write: true, fromOffset: 0 });
+    manager.command({ kind: "attach_resize", attach: ATTACH, cols: 99, rows: 31 });
+    await until("the size is recorded", () =>
+      recorder.frames.some((frame) => frame.type === "resize"),
+    );
+
+    const type = (text: string) =>
+      manager.command({
+        kind: "attach_input",
+        attach: ATTACH,
+        data: Buffer.from(text).toString("base64"),
+      });
+    type("words\r");
+    await until("the answer is shown", () => (manager.streams.get(ATTACH) ?? "").includes("31 99"));
+    type("\r");
+    const end = await ended;
+
+    assert.equal(end.outcome, "succeeded");
+    assert.deepEqual(manager.streams.get(ATTACH), recorder.output());
+    const typed = recorder.frames.filter((frame) => frame.type === "input").length;
+    assert.equal(typed, 2);
+    assert.ok(manager.messages.some((message) => message.kind === "attach_close"));
+  });
+
+  for (const network of ["gateway", "host"] as const) {
+    test(`zone A reaches the tool-runner at its gateway (network ${network})`, async () => {
+      const server: Server = createServer((request, response) => {
+        response.end(`hello ${request.headers.authorization?.slice(0, 10)}`);
+      });
+      server.listen(join(directory, "run.sock"));
+      await once(server, "listening");
+      const program =
+        "fetch(process.env.AGENTKUBE_MCP_URL,{headers:{authorization:'Bearer '+process.env.AGENTKUBE_AGENT_TOKEN}}).then(r=>r.text()).then(t=>console.log(t))";
+
+      const end = await run("", {
+        network,
+        agent: { argv: ["/opt/agentkube/node", "-e", program] },
+      });
+
+      assert.equal(recorder.output().toString().trim(), "hello Bearer aaa");
+      assert.equal(end.outcome, "succeeded");
+      server.close();
+      await once(server, "close");
+    });
+  }
+});

@@ -1,0 +1,285 @@
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import timers from "node:timers/promises";
+import headless from "@xterm/headless";
+import { SerializeAddon } from "@xterm/addon-serialize";
+import { Attachments } from "../../src/agentlet/attachments.ts";
+import type { AttachTerminal } from "../../src/agentlet/attachments.ts";
+import { OutputRing } from "../../src/agentlet/output-ring.ts";
+import { SequenceScanner } from "../../src/agentlet/sequence-scanner.ts";
+import { TerminalState } from "../../src/agentlet/terminal-state.ts";
+import type { AgentletMessage } from "../../src/protocol/agentlet-link.ts";
+
+const SIZE = { cols: 60, rows: 15 };
+
+/** A terminal that shows bytes to the end, and what it then holds. */
+async function gridOf(...parts: (string | Buffer)[]): Promise<string> {
+  const terminal = new headless.Terminal({ ...SIZE, allowProposedApi: true, scrollback: 0 });
+  const serializer = new SerializeAddon();
+  terminal.loadAddon(serializer);
+  for (const part of parts) await new Promise<void>((resolve) => terminal.write(part, resolve));
+  const grid = serializer.serialize();
+  terminal.dispose();
+  return grid;
+}
+
+/** Output of a lively program, the same for the same seed. */
+function livelyOutput(seed: number, length: number): Buffer {
+  let state = seed;
+  const random = (below: number) => {
+    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
+    return Math.floor((state / 2_147_483_648) * below);
+  };
+  const parts: string[] = [];
+  const kinds = [
+    () => `\x1b[${1 + random(15)};${1 + random(60)}H`,
+    () => `\x1b[${30 + random(8)};1m`,
+    () => "\x1b[0m",
+    () => "héllo wörld ",
+    () => "日本語😀",
+    () => "\r\n",
+    () => "\x1b[K",
+    () => `\x1b]2;title ${random(9)}\x07`,
+    () => "\x1b[2J",
+    () => `\x1b[38;2;${random(255)};${random(255)};9mcolour\x1b[m`,
+    () => "\x1b[?25l",
+    () => "\x1bP$q q\x1b\\",
+  ];
+  while (parts.join("").length < length) parts.push(kinds[random(kinds.length)]?.() ?? "");
+  return Buffer.from(parts.join(""));
+}
+
+/** A manager's end of the wire that keeps what it gets. */
+function keepingWire(options: { stalled?: boolean } = {}) {
+  const messages: AgentletMessage[] = [];
+  const stream: { offset: number; bytes: Buffer }[] = [];
+  const waiting: (() => void)[] = [];
+  return {
+    messages,
+    stream,
+    release: () => {
+      options.stalled = false;
+      for (const done of waiting.splice(0)) done();
+    },
+    wire: {
+      sendMessage: (message: AgentletMessage) => void messages.push(message),
+      sendBinary: (message: Buffer, done: () => void) => {
+        stream.push({ offset: Number(message.readBigUInt64LE(8)), bytes: message.subarray(16) });
+        if (options.stalled === true) waiting.push(done);
+        else setImmediate(done);
+      },
+    },
+  };
+}
+
+function openTerminal() {
+  const ring = new OutputRing();
+  const replies: string[] = [];
+  const sizes: unknown[] = [];
+  const typed: string[] = [];
+  const state = new TerminalState({
+    ring,
+    size: SIZE,
+    onReply: (bytes) => replies.push(bytes.toString("latin1")),
+    onAdvance: () => attachments.pump(),
+  });
+  const terminal: AttachTerminal = {
+    ring,
+    snapshot: () => state.snapshot(),
+    size: () => SIZE,
+    type: (bytes) => {
+      typed.push(bytes.toString());
+      return true;
+    },
+    resize: (size) => sizes.push(size),
+  };
+  const attachments = new Attachments(terminal);
+  const output = (bytes: Buffer) => {
+    ring.write(bytes);
+    attachments.pump();
+    state.wake();
+  };
+  const settled = async () => {
+    while (state.parsedOffset !== ring.end) await timers.setTimeout(1);
+  };
+  return { ring, state, attachments, output, settled, replies, sizes, typed };
+}
+
+const ID = "00112233aabbccdd";
+const OPEN = { kind: "attach_open", attach: ID, write: false, fromOffset: null } as const;
+
+suite("viewers of a terminal", () => {
+  test("snapshot and stream give the same screen as the raw bytes, wherever a viewer comes in", async () => {
+    for (let seed = 1; seed <= 12; seed++) {
+      const bytes = livelyOutput(seed, 4000);
+      const cut = 1 + ((seed * 331) % (bytes.length - 1));
+      const { attachments, state, output, settled } = openTerminal();
+      const { wire, messages, stream } = keepingWire();
+      attachments.useWire(wire);
+
+      output(bytes.subarray(0, cut));
+      await settled();
+      attachments.handle(OPEN);
+      output(bytes.subarray(cut));
+      await settled();
+      await attachments.finish("over");
+
+      const snapshot = messages.find((message) => message.kind === "attach_snapshot");
+      assert.ok(snapshot?.kind === "attach_snapshot");
+      assert.equal(stream[0]?.offset, snapshot.offset);
+      const shown = await gridOf(snapshot.data, ...stream.map((piece) => piece.bytes));
+      assert.equal(shown, await gridOf(bytes), `seed ${seed}, cut at ${cut}`);
+      state[Symbol.dispose]();
+    }
+  });
+
+  test("a viewer that comes back streams on from its offset when the bytes are still held", async () => {
+    const { attachments, output, settled, state } = openTerminal();
+    const { wire, messages, stream } = keepingWire();
+    attachments.useWire(wire);
+    output(Buffer.from("0123456789"));
+    await settled();
+
+    attachments.handle({ ...OPEN, fromOffset: 4 });
+    output(Buffer.from("abc"));
+
+    assert.deepEqual(messages[0], {
+      kind: "attach_snapshot",
+      attach: ID,
+      offset: 4,
+      ...SIZE,
+      data: "",
+    });
+    assert.equal(Buffer.concat(stream.map((piece) => piece.bytes)).toString(), "456789abc");
+    state[Symbol.dispose]();
+  });
+
+  test("a viewer that does not keep up gets a fresh snapshot, and holds back nobody", async () => {
+    const { attachments, output, settled, ring, state } = openTerminal();
+    const slow = keepingWire({ stalled: true });
+    attachments.useWire(slow.wire);
+    attachments.handle(OPEN);
+
+    for (let i = 0; i < 80; i++) {
+      output(Buffer.alloc(64 * 1024, `line ${i}\r\n`));
+      await timers.setImmediate();
+    }
+    output(Buffer.from("\x1b[2J\x1b[HTHE END"));
+    await settled();
+    const inFlight = slow.stream.reduce((sum, piece) => sum + piece.bytes.length, 0);
+    slow.release();
+    await attachments.finish("over");
+
+    assert.ok(inFlight <= 512 * 1024, `${inFlight} bytes in flight`);
+    const snapshots = slow.messages.filter((message) => message.kind === "attach_snapshot");
+    const last = snapshots.at(-1);
+    assert.equal(snapshots.length, 2);
+    assert.ok(last?.kind === "attach_snapshot");
+    const after = slow.stream.filter((piece) => piece.offset >= last.offset);
+    assert.match(await gridOf(last.data, ...after.map((piece) => piece.bytes)), /THE END/);
+    assert.equal(ring.end, last.offset + after.reduce((sum, piece) => sum + piece.bytes.length, 0));
+    state[Symbol.dispose]();
+  });
+
+  test("the writing viewer that was active last decides the size, after a moment of rest", async () => {
+    const { attachments, sizes, typed, state } = openTerminal();
+    attachments.useWire(keepingWire().wire);
+    const other = "ffffffffffffffff";
+    attachments.handle({ ...OPEN, write: true });
+    attachments.handle({ ...OPEN, attach: other, write: true });
+    attachments.handle({ ...OPEN, attach: "1111111111111111" });
+
+    for (let cols = 90; cols <= 100; cols++)
+      attachments.handle({ kind: "attach_resize", attach: ID, cols, rows: 30 });
+    attachments.handle({ kind: "attach_resize", attach: "1111111111111111", cols: 5, rows: 5 });
+    await timers.setTimeout(60);
+    attachments.handle({ kind: "attach_resize", attach: other, cols: 70, rows: 20 });
+    await timers.setTimeout(60);
+    attachments.handle({
+      kind: "attach_input",
+      attach: ID,
+      data: Buffer.from("hi").toString("base64"),
+    });
+    attachments.handle({
+      kind: "attach_input",
+      attach: "1111111111111111",
+      data: Buffer.from("no").toString("base64"),
+    });
+    await timers.setTimeout(60);
+
+    assert.deepEqual(sizes, [
+      { cols: 100, rows: 30 },
+      { cols: 70, rows: 20 },
+      { cols: 100, rows: 30 },
+    ]);
+    assert.deepEqual(typed, ["hi"]);
+    attachments[Symbol.dispose]();
+    state[Symbol.dispose]();
+  });
+
+  test("start-up queries have one answer each", async () => {
+    const { output, settled, replies, state } = openTerminal();
+
+    output(Buffer.from("\x1b[c\x1b[6n\x1b]11;?\x07\x1b[?u\x1b[>q\x1b[18t"));
+    await settled();
+
+    assert.deepEqual(replies, [
+      "\x1b[?1;2c",
+      "\x1b[1;1R",
+      "\x1b]11;rgb:0000/0000/0000\x1b\\",
+      "\x1b[?0u",
+      "\x1bP>|agentkube\x1b\\",
+      "\x1b[8;15;60t",
+    ]);
+    state[Symbol.dispose]();
+  });
+
+  test("a flood does not pile up in the emulator: it skips to the tail and says it is approximate", async () => {
+    const { output, settled, state } = openTerminal();
+
+    for (let i = 0; i < 200; i++) output(Buffer.alloc(64 * 1024, "flood of text\r\n"));
+    output(Buffer.from("\x1b[2J\x1b[Hcalm"));
+    await settled();
+
+    assert.equal(state.approximate, true);
+    assert.equal(state.view().rows[0], "calm");
+    state[Symbol.dispose]();
+  });
+});
+
+test("OutputRing holds exactly its last bytes, at any split", () => {
+  const ring = new OutputRing(100);
+  let all = "";
+  for (let i = 0; i < 60; i++) {
+    const text = `${i}`.repeat(1 + ((i * 7) % 90));
+    ring.write(Buffer.from(text));
+    all += text;
+    assert.equal(ring.end, all.length);
+    assert.equal(ring.slice(ring.start, 1000).toString(), all.slice(-100));
+  }
+  ring.write(Buffer.alloc(250, "z"));
+  assert.equal(ring.slice(ring.start, 1000).toString(), "z".repeat(100));
+  assert.throws(() => ring.slice(ring.start - 1, 1), RangeError);
+});
+
+test("SequenceScanner finds whole things only", () => {
+  const cases: [string, number][] = [
+    ["abc", 3],
+    ["abc\x1b", 3],
+    ["abc\x1b[31", 3],
+    ["abc\x1b[31m", 8],
+    ["a\x1b]2;titl", 1],
+    ["a\x1b]2;title\x07b", 12],
+    ["a\x1bPq\x1b", 1],
+    ["a\x1bPq\x1b\\", 6],
+    ["\x1b(B", 3],
+  ];
+  for (const [text, boundary] of cases) {
+    const scanner = new SequenceScanner();
+    for (const byte of Buffer.from(text, "latin1")) scanner.push(Buffer.from([byte]));
+    assert.equal(scanner.boundary, boundary, JSON.stringify(text));
+  }
+  const half = new SequenceScanner();
+  half.push(Buffer.from("x😀").subarray(0, 3));
+  assert.equal(half.boundary, 1);
+});

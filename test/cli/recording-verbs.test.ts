@@ -1,0 +1,235 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite, test } from "node:test";
+import { VerifyResult } from "../../src/protocol/results.ts";
+import { lastDocument, PreparedData, recording, TERMINAL_BYTES } from "./prepared-data.ts";
+
+suite("agentkube recording", () => {
+  test("cat --raw of a run gives the very bytes of the terminal, cat the text", async () => {
+    using data = new PreparedData();
+    data.addRun("demo-1");
+
+    const raw = await data.run("recording", "cat", "demo-1", "--raw");
+    const text = await data.run("recording", "cat", "demo-1");
+
+    assert.deepEqual(raw.bytes, TERMINAL_BYTES);
+    assert.equal(text.stdout, TERMINAL_BYTES.toString("utf8"));
+    assert.deepEqual([raw.code, text.code], [0, 0]);
+  });
+
+  test("verify accepts a whole recording and says its size and hash", async () => {
+    using data = new PreparedData();
+    data.addRun("demo-1");
+
+    const end = await data.run("recording", "verify", "demo-1", "--json");
+
+    const result = VerifyResult.parse(lastDocument(end));
+    assert.deepEqual(
+      { ...result, sha256: "" },
+      {
+        ok: true,
+        events: result.events,
+        bytes: recording().length,
+        sha256: "",
+        problems: [],
+      },
+    );
+    assert.equal(end.code, 0);
+  });
+
+  test("verify finds a file that is right in itself but not what the manager recorded", async () => {
+    using data = new PreparedData();
+    const dir = data.addRun("demo-1");
+    const shorter = recording()
+      .toString("utf8")
+      .replace(/\[.*"m".*\n/, "")
+      .replace(/#pos.*\n/, "");
+    writeFileSync(join(dir, "recording.cast"), shorter);
+
+    const end = await data.run("recording", "verify", "demo-1", "--json");
+
+    const result = VerifyResult.parse(lastDocument(end));
+    assert.equal(result.ok, false);
+    assert.match(result.problems[0]?.problem ?? "", /Manager recorded \d+ bytes/);
+    assert.equal(end.code, 1);
+  });
+
+  test("verify names the line of each fault of a file", async () => {
+    using data = new PreparedData();
+    const lines = recording().toString("utf8").split("\n");
+    lines[1] = '[0.1, "o"]';
+    const file = data.write("torn.cast", lines.join("\n").slice(0, -5));
+
+    const end = await data.run("recording", "verify", file, "--json");
+
+    const result = VerifyResult.parse(lastDocument(end));
+    assert.equal(result.ok, false);
+    assert.ok(result.problems.some(({ line }) => line === 2));
+    assert.equal(end.code, 1);
+  });
+
+  test("cat of a damaged file gives what comes before and fails with the line", async () => {
+    using data = new PreparedData();
+    const file = data.write(
+      "bad.cast",
+      '{"version":3,"term":{"cols":80,"rows":24}}\n[0, "o", "good"]\n[}\n',
+    );
+
+    const end = await data.run("recording", "cat", file);
+
+    assert.equal(end.code, 1);
+    assert.equal(end.stdout, "good");
+    assert.match(end.stderr, /damaged at line 3/);
+  });
+
+  test("a live run gives its whole lines and is not verified yet", async () => {
+    using data = new PreparedData();
+    const pid = process.pid;
+    const torn = recording().subarray(0, -20);
+    data.addRun(
+      "live-1",
+      { phase: "running", endedAt: null, end: null, recording: null, supervisorPid: pid },
+      torn,
+    );
+
+    const cat = await data.run("recording", "cat", "live-1", "--raw");
+    const verify = await data.run("recording", "verify", "live-1", "--json");
+
+    assert.deepEqual(cat.bytes, TERMINAL_BYTES);
+    assert.equal(cat.code, 0);
+    assert.equal(VerifyResult.parse(lastDocument(verify)).ok, false);
+    assert.equal(verify.code, 1);
+  });
+
+  test("export makes v2, plain text and raw bytes, and leaves nothing half written", async () => {
+    using data = new PreparedData();
+    data.addRun("demo-1");
+    const out = join(data.root, "out");
+
+    const v2 = await data.run("recording", "export", "demo-1", "--format", "v2");
+    const raw = await data.run("recording", "export", "demo-1", "--format", "raw", "-o", out);
+    const text = await data.run("recording", "export", "demo-1", "--format", "txt");
+    const bad = data.write("bad.cast", '{"version":3,"term":{"cols":80,"rows":24}}\n[}\n');
+    const failed = await data.run("recording", "export", bad, "-o", join(data.root, "never"));
+
+    const [header = "", event = ""] = v2.stdout.split("\n");
+    assert.deepEqual(JSON.parse(header).version, 2);
+    assert.equal(JSON.parse(event)[1], "o");
+    assert.deepEqual(readFileSync(out), TERMINAL_BYTES);
+    assert.equal(raw.code, 0);
+    assert.equal(text.stdout, "red 日本\nbad\uFFFD\uFFFD\ndone\n");
+    assert.equal(failed.code, 1);
+    assert.deepEqual(
+      readdirSync(data.root).filter((name) => name.startsWith("never")),
+      [],
+    );
+  });
+
+  test("export refuses to write onto the recording itself", async () => {
+    using data = new PreparedData();
+    const file = data.write("own.cast", recording());
+
+    const end = await data.run("recording", "export", file, "--format", "raw", "-o", file);
+
+    assert.equal(end.code, 2);
+    assert.deepEqual(readFileSync(file), recording());
+  });
+
+  test("plain text keeps every line that scrolled off, and joins wrapped ones", async () => {
+    using data = new PreparedData();
+    const lines = Array.from({ length: 3000 }, (_, at) =>
+      `line ${at} ${"x".repeat((at * 7) % 200)}`.trimEnd(),
+    );
+    const events = lines.map((line) => JSON.stringify([0, "o", `${line}\r\n`]));
+    const file = data.write(
+      "long.cast",
+      `{"version":3,"term":{"cols":80,"rows":24}}\n${events.join("\n")}\n`,
+    );
+
+    const end = await data.run("recording", "export", file, "--format", "txt");
+
+    assert.deepEqual(end.stdout.trimEnd().split("\n"), lines);
+  });
+
+  test("play keeps the recording's own time, divided by the speed", async () => {
+    using data = new PreparedData();
+    const cast =
+      '{"version":3,"term":{"cols":80,"rows":24}}\n[0, "o", "a"]\n[3, "o", "b"]\n[600, "o", "c"]\n';
+    const file = data.write("slow.cast", cast);
+
+    const startedAt = performance.now();
+    const end = await data.run("recording", "play", file, "--speed", "10", "--idle-limit", "3s");
+
+    const tookMs = performance.now() - startedAt;
+    assert.equal(end.stdout, "abc");
+    assert.ok(tookMs > 600 && tookMs < 5000, `took ${tookMs} ms`);
+  });
+
+  test("a reader that leaves early is no failure", async () => {
+    using data = new PreparedData();
+    const event = `${JSON.stringify([0, "o", "x".repeat(60_000)])}\n`;
+    const file = data.write(
+      "big.cast",
+      `{"version":3,"term":{"cols":80,"rows":24}}\n${event.repeat(100)}`,
+    );
+    const main = new URL("../../src/cli/main.ts", import.meta.url).pathname;
+    const line = `"${process.execPath}" "${main}" recording cat "${file}" | head -c 1; echo " \${PIPESTATUS[0]}"`;
+
+    const child = spawn("bash", ["-c", line], { stdio: ["ignore", "pipe", "inherit"] });
+    let said = "";
+    child.stdout.on("data", (chunk: Buffer) => (said += chunk.toString()));
+    await once(child, "close");
+
+    assert.equal(said.trim(), "x 0");
+  });
+
+  test("ls lists recordings with size and whether they are verified", async () => {
+    using data = new PreparedData();
+    data.addRun("demo-1");
+    data.addRun("demo-2", { recording: null });
+
+    const table = await data.run("recording", "ls");
+    const json = await data.run("recording", "ls", "--json");
+
+    assert.match(table.stdout, /demo-1 .*verified/);
+    assert.match(table.stdout, /demo-2 .*not sealed/);
+    assert.equal((lastDocument(json)["recordings"] as unknown[]).length, 2);
+  });
+
+  test("an unknown run names the ids near it, with exit code 2", async () => {
+    using data = new PreparedData();
+    data.addRun("demo-7f3k2m9q");
+
+    const end = await data.run("recording", "cat", "demo-7f3k2m9");
+    const file = await data.run("recording", "verify", "no/such.cast");
+
+    assert.match(end.stderr, /Unknown run "demo-7f3k2m9"[^]*did you mean demo-7f3k2m9q/);
+    assert.deepEqual([end.code, file.code], [2, 2]);
+  });
+
+  test("what other recorders wrote is read too", async (context) => {
+    const fixtures = new URL("../../../shared/fixtures/asciicast/made-here/", import.meta.url);
+    if (!existsSync(fixtures)) return context.skip("the recordings of other programs are not here");
+    using data = new PreparedData();
+
+    const v3 = await data.run(
+      "recording",
+      "export",
+      new URL("a31-v3.cast", fixtures).pathname,
+      "--format",
+      "txt",
+    );
+    const v2 = await data.run(
+      "recording",
+      "verify",
+      new URL("a22-v2.cast", fixtures).pathname,
+      "--json",
+    );
+
+    assert.equal(v3.stdout, readFileSync(new URL("a31-txt.out", fixtures), "utf8"));
+    assert.equal(lastDocument(v2)["ok"], true);
+  });
+});

@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import { agentlet, api, Peer, seedRun, startManager, SUCCEEDED } from "./seed.ts";
+
+function output(attach: string, offset: number, bytes: Buffer): Buffer {
+  const head = Buffer.alloc(16);
+  head.write(attach, "hex");
+  head.writeBigUInt64LE(BigInt(offset), 8);
+  return Buffer.concat([head, bytes]);
+}
+
+async function opened(
+  link: Peer,
+): Promise<{ attach: string; fromOffset: number | null; write: boolean }> {
+  const message = await link.until(({ kind }) => kind === "attach_open");
+  return message as unknown as { attach: string; fromOffset: number | null; write: boolean };
+}
+
+suite("attach", () => {
+  test("relays snapshot, output, input and size", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const link = await agentlet(manager, run);
+    const person = new Peer(manager, `/v1/runs/${run.run}/attach?write=1`, manager.token);
+    const { attach, fromOffset, write } = await opened(link);
+
+    await link.send({
+      kind: "attach_snapshot",
+      attach,
+      offset: 5,
+      cols: 80,
+      rows: 24,
+      data: "screen",
+    });
+    await link.send(output(attach, 5, Buffer.from("more")));
+    const snapshot = await person.until(({ kind }) => kind === "snapshot");
+    const bytes = (await person.next()) as Buffer;
+    await person.send(Buffer.from("ls\r"));
+    await person.send({ kind: "resize", cols: 100, rows: 30 });
+    const input = await link.until(({ kind }) => kind === "attach_input");
+    const resize = await link.until(({ kind }) => kind === "attach_resize");
+
+    assert.deepEqual({ fromOffset, write }, { fromOffset: null, write: true });
+    assert.deepEqual(snapshot, { kind: "snapshot", offset: 5, cols: 80, rows: 24, data: "screen" });
+    assert.equal(bytes.readBigUInt64LE(0), 5n);
+    assert.equal(bytes.subarray(8).toString(), "more");
+    assert.equal(Buffer.from(input["data"] as string, "base64").toString(), "ls\r");
+    assert.deepEqual(resize, { kind: "attach_resize", attach, cols: 100, rows: 30 });
+    person.socket.close();
+    const left = await link.until(({ kind }) => kind === "attach_close");
+    assert.equal(left["attach"], attach);
+  });
+
+  test("goes on from the last byte when the agentlet connects again", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const person = new Peer(manager, `/v1/runs/${run.run}/attach`, manager.token);
+    const waiting = await person.json();
+    const first = await agentlet(manager, run);
+    const { attach } = await opened(first);
+    await first.send({ kind: "attach_snapshot", attach, offset: 0, cols: 80, rows: 24, data: "" });
+    await first.send(output(attach, 0, Buffer.from("0123456789")));
+    await person.until(({ kind }) => kind === "snapshot");
+    await person.next();
+    first.socket.terminate();
+    await person.until(({ kind }) => kind === "waiting");
+
+    const second = await agentlet(manager, run);
+    const again = await opened(second);
+    await second.send({
+      kind: "attach_snapshot",
+      attach: again.attach,
+      offset: 10,
+      cols: 80,
+      rows: 24,
+      data: "",
+    });
+    await second.send(output(again.attach, 10, Buffer.from("ab")));
+    const bytes = (await person.next()) as Buffer;
+
+    assert.equal(waiting["kind"], "waiting");
+    assert.equal(again.fromOffset, 10);
+    assert.equal(bytes.subarray(8).toString(), "ab");
+  });
+
+  test("asks for a new snapshot for a window that is too slow", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const link = await agentlet(manager, run);
+    const person = new Peer(manager, `/v1/runs/${run.run}/attach`, manager.token);
+    const { attach } = await opened(link);
+    await link.send({ kind: "attach_snapshot", attach, offset: 0, cols: 80, rows: 24, data: "x" });
+    await person.until(({ kind }) => kind === "snapshot");
+    person.socket.pause();
+    const block = Buffer.alloc(1024 * 1024, "y");
+
+    for (let i = 0; i < 24; i += 1) await link.send(output(attach, i * block.length, block));
+    const closed = await link.until(({ kind }) => kind === "attach_close");
+    person.socket.resume();
+    const again = await opened(link);
+
+    assert.equal(closed["attach"], attach);
+    assert.notEqual(again.attach, attach);
+    assert.equal(again.fromOffset, null);
+  });
+
+  test("tells people how a run ended", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const person = new Peer(manager, `/v1/runs/${run.run}/attach`, manager.token);
+    await person.json();
+
+    await api(manager, `/v1/runs/${run.run}/end`, {
+      method: "POST",
+      body: JSON.stringify({ end: SUCCEEDED, recording: null }),
+    });
+
+    const ended = await person.until(({ kind }) => kind === "ended");
+    assert.equal(ended["reason"], "Run succeeded: exited");
+    assert.equal((await person.closed).code, 1000);
+  });
+
+  test("refuses to write where nobody may", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir, { interactive: false });
+
+    const person = new Peer(manager, `/v1/runs/${run.run}/attach?write=1`, manager.token);
+
+    assert.equal((await person.closed).code, 1006);
+    await assert.rejects(person.next());
+  });
+});

@@ -1,0 +1,107 @@
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import { alisEvent, alisInit } from "../../src/manager/alis.ts";
+import {
+  api,
+  CAST,
+  CAST_EXIT,
+  Peer,
+  recorder,
+  seedRun,
+  ship,
+  startManager,
+  SUCCEEDED,
+} from "./seed.ts";
+
+suite("ALiS frames", () => {
+  // The bytes that asciinema 3.1 sends, and those its own tests assert.
+  const golden: [Buffer | null, string][] = [
+    [alisInit({ timeUs: 0, cols: 80, rows: 24 }), "01000050180000"],
+    [alisEvent({ id: 1, dtUs: 9949, code: "o", data: "hello\r\n" }), "6f01dd4d0768656c6c6f0d0a"],
+    [
+      alisEvent({ id: 2, dtUs: 203_222, code: "o", data: "│ box\r\n" }),
+      "6f02d6b30c09e2948220626f780d0a",
+    ],
+    [alisEvent({ id: 3, dtUs: 1_004_344, code: "x", data: "3" }), "7803b8a63d03"],
+    [alisEvent({ id: 1_000_000, dtUs: 250, code: "i", data: "x" }), "69c0843dfa010178"],
+    [alisEvent({ id: 15, dtUs: 100, code: "r", data: "180x50" }), "720f64b40132"],
+    [
+      alisEvent({ id: 20, dtUs: 500, code: "m", data: "checkpoint" }),
+      "6d14f4030a636865636b706f696e74",
+    ],
+  ];
+  test("are those of asciinema", () => {
+    for (const [frame, hex] of golden) assert.equal(frame?.toString("hex"), hex);
+    assert.equal(alisEvent({ id: 1, dtUs: 0, code: "z", data: "" }), null);
+  });
+});
+
+suite("live view", () => {
+  test("gives what was before at once, then what comes, then the end", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const { peer } = await recorder(manager, run);
+    await ship(peer, 0, Buffer.from(CAST));
+
+    const viewer = new Peer(manager, `/v1/runs/${run.run}/live`, manager.token, ["v1.alis"]);
+    const past = [];
+    for (let i = 0; i < 6; i += 1) past.push(((await viewer.next()) as Buffer).toString("hex"));
+    await ship(peer, Buffer.byteLength(CAST), Buffer.from('[0.250, "o", "later"]\n'));
+    const later = ((await viewer.next()) as Buffer).toString("hex");
+    await api(manager, `/v1/runs/${run.run}/end`, {
+      method: "POST",
+      body: JSON.stringify({ end: SUCCEEDED, recording: null }),
+    });
+    const marker = (await viewer.next()) as Buffer;
+    const end = (await viewer.next()) as Buffer;
+
+    assert.equal(past[0], "414c695301");
+    assert.equal(past[1], alisInit({ timeUs: 600_000, cols: 80, rows: 24 }).toString("hex"));
+    assert.equal(
+      past[3],
+      alisEvent({ id: 2, dtUs: 0, code: "o", data: "hello from the agent\r\n" })?.toString("hex"),
+    );
+    assert.equal(
+      past[4],
+      alisEvent({ id: 3, dtUs: 0, code: "m", data: "tool: list" })?.toString("hex"),
+    );
+    assert.equal(
+      later,
+      alisEvent({ id: 5, dtUs: 250_000, code: "o", data: "later" })?.toString("hex"),
+    );
+    assert.equal(marker[0], 0x6d);
+    assert.equal(end[0], 0x04);
+    assert.deepEqual(await viewer.closed, { code: 4000, reason: "Session ended" });
+  });
+
+  test("speaks asciicast lines without comments to those who ask for it", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const { peer } = await recorder(manager, run);
+    await ship(peer, 0, Buffer.from(CAST + CAST_EXIT));
+    await api(manager, `/v1/runs/${run.run}/end`, {
+      method: "POST",
+      body: JSON.stringify({ end: SUCCEEDED, recording: null }),
+    });
+
+    const viewer = new Peer(manager, `/v1/runs/${run.run}/live`, manager.token, ["v3.asciicast"]);
+    const { code } = await viewer.closed;
+    const lines: unknown[] = [];
+    for (let i = 0; i < 5; i += 1) lines.push(await viewer.next());
+
+    assert.equal(code, 4000);
+    assert.deepEqual(
+      lines,
+      (CAST + CAST_EXIT).split("\n").filter((line) => line !== "" && !line.startsWith("#")),
+    );
+  });
+
+  test("is refused to a client of another protocol", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+
+    const viewer = new Peer(manager, `/v1/runs/${run.run}/live`, manager.token, ["raw"]);
+
+    assert.equal((await viewer.closed).code, 1006);
+  });
+});

@@ -1,0 +1,179 @@
+import assert from "node:assert/strict";
+import { readFile, truncate } from "node:fs/promises";
+import { join } from "node:path";
+import { suite, test } from "node:test";
+import { encodeAppend } from "../../src/protocol/recording-link.ts";
+import {
+  api,
+  CAST,
+  CAST_EXIT,
+  Peer,
+  recorder,
+  seedRun,
+  sha256,
+  ship,
+  startManager,
+  SUCCEEDED,
+} from "./seed.ts";
+
+suite("recordings", () => {
+  test("are committed by offset, verified by hash, and served", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const bytes = Buffer.from(CAST + CAST_EXIT);
+    const { peer, committed } = await recorder(manager, run);
+
+    await ship(peer, committed, bytes.subarray(0, 100));
+    await ship(peer, 100, bytes.subarray(100));
+    await peer.send({ kind: "end", bytes: bytes.length, sha256: sha256(bytes) });
+
+    const verified = await peer.until(({ kind }) => kind !== "committed");
+    assert.deepEqual(verified, { kind: "verified", bytes: bytes.length, sha256: sha256(bytes) });
+    const served = await api(manager, `/v1/runs/${run.run}/recording.cast`);
+    assert.equal(await served.text(), CAST + CAST_EXIT);
+    const ended = await api(manager, `/v1/runs/${run.run}/end`, {
+      method: "POST",
+      body: JSON.stringify({ end: SUCCEEDED, recording: null }),
+    });
+    const info = (await ended.json()) as { phase: string; recording: object };
+    assert.equal(info.phase, "ended");
+    assert.deepEqual(info.recording, {
+      bytes: bytes.length,
+      sha256: sha256(bytes),
+      verified: true,
+      path: join(dataDir, "runs", run.run, "recording.cast"),
+    });
+  });
+
+  test("take many appends in flight and lose none", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const { peer } = await recorder(manager, run);
+    const lines = Array.from({ length: 400 }, (_, i) => `${i} ${"x".repeat(i * 7)}\n`);
+    let offset = 0;
+
+    for (const line of lines) {
+      await peer.send(encodeAppend(offset, Buffer.from(line)));
+      offset += line.length;
+    }
+
+    await peer.until(({ kind, bytes }) => kind === "committed" && bytes === offset);
+    const path = join(dataDir, "runs", run.run, "recording.cast");
+    assert.equal(await readFile(path, "utf8"), lines.join(""));
+  });
+
+  test("drop an overlap that is the same, refuse one that is not, and say again what they have", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const first = await recorder(manager, run);
+    await ship(first.peer, 0, Buffer.from("0123456789"));
+
+    await ship(first.peer, 5, Buffer.from("56789abc"));
+    await first.peer.send(encodeAppend(100, Buffer.from("far")));
+    const again = await first.peer.json();
+    await first.peer.send(encodeAppend(0, Buffer.from("XX")));
+
+    assert.deepEqual(again, { kind: "committed", bytes: 13 });
+    assert.equal((await first.peer.closed).code, 4409);
+    const path = join(dataDir, "runs", run.run, "recording.cast");
+    assert.equal(await readFile(path, "utf8"), "0123456789abc");
+  });
+
+  test("say mismatch with what the manager has, and go on", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const { peer } = await recorder(manager, run);
+    await ship(peer, 0, Buffer.from("abc"));
+
+    await peer.send({ kind: "end", bytes: 4, sha256: sha256("abcd") });
+    const mismatch = await peer.until(({ kind }) => kind !== "committed");
+    await ship(peer, 3, Buffer.from("d"));
+    await peer.send({ kind: "end", bytes: 4, sha256: sha256("abcd") });
+
+    assert.deepEqual(mismatch, { kind: "mismatch", bytes: 3, sha256: sha256("abc") });
+    const verified = await peer.until(({ kind }) => kind !== "committed");
+    assert.equal(verified["kind"], "verified");
+  });
+
+  test("fence an older epoch and replace an older connection", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const first = await recorder(manager, run, 2);
+
+    const second = await recorder(manager, run, 2);
+    const old = new Peer(manager, `/v1/recordings/${run.run}`, run.tokens.recorder);
+    await old.send({ kind: "hello", protocol: 1, epoch: 1, bytes: 0 });
+
+    assert.equal((await first.peer.closed).code, 4409);
+    assert.equal((await old.closed).code, 4409);
+    await ship(second.peer, 0, Buffer.from("still here"));
+  });
+
+  test("refuse another role's token, another protocol, and messages that make no sense", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const path = `/v1/recordings/${run.run}`;
+
+    const foreign = new Peer(manager, path, run.tokens.agentlet);
+    const future = new Peer(manager, path, run.tokens.recorder);
+    await future.send({ kind: "hello", protocol: 99, epoch: 1, bytes: 0 });
+    const garbage = new Peer(manager, path, run.tokens.recorder);
+    await garbage.send({ kind: "hallo" });
+    const early = new Peer(manager, path, run.tokens.recorder);
+    await early.send(encodeAppend(0, Buffer.from("x")));
+
+    assert.equal((await foreign.closed).code, 4401);
+    const closed = await future.closed;
+    assert.equal(closed.code, 4426);
+    assert.match(closed.reason, /protocol 99.*protocol 1/);
+    assert.equal((await garbage.closed).code, 4400);
+    assert.equal((await early.closed).code, 4400);
+    const stats = (await (await api(manager, "/v1/stats")).json()) as { badMessages: number };
+    assert.equal(stats.badMessages, 2);
+  });
+
+  test("go on at the same offset after the manager was started again", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const bytes = Buffer.from(CAST + CAST_EXIT);
+    const first = await recorder(manager, run);
+    await ship(first.peer, 0, bytes.subarray(0, 150));
+
+    await manager[Symbol.asyncDispose]();
+    const { manager: next } = await startManager(t, { dataDir });
+    const { peer, committed } = await recorder(next, run);
+
+    assert.equal((await first.peer.closed).code, 4503);
+    assert.equal(next.url, manager.url);
+    assert.equal(next.token, manager.token);
+    assert.equal(committed, 150);
+    await ship(peer, 150, bytes.subarray(150));
+    await peer.send({ kind: "end", bytes: bytes.length, sha256: sha256(bytes) });
+    const verified = await peer.until(({ kind }) => kind !== "committed");
+    assert.equal(verified["kind"], "verified");
+  });
+
+  test("never serve a torn last line", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const { peer } = await recorder(manager, run);
+    await ship(peer, 0, Buffer.from(`${CAST}[0.5, "o", "half`));
+
+    const served = await api(manager, `/v1/runs/${run.run}/recording.cast`);
+
+    assert.equal(await served.text(), CAST);
+  });
+
+  test("count as committed what is in the file, even when it is shorter than before", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const first = await recorder(manager, run);
+    await ship(first.peer, 0, Buffer.from("0123456789"));
+    await manager[Symbol.asyncDispose]();
+    await truncate(join(dataDir, "runs", run.run, "recording.cast"), 4);
+
+    const { manager: next } = await startManager(t, { dataDir });
+
+    assert.equal((await recorder(next, run)).committed, 4);
+  });
+});

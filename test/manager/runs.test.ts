@@ -1,0 +1,201 @@
+import assert from "node:assert/strict";
+import { appendFile, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { suite, test } from "node:test";
+import { agentlet, api, Peer, registration, seedRun, startManager, SUCCEEDED } from "./seed.ts";
+
+const time = "2026-11-20T10:00:00.000Z";
+const state = (name: string): object => ({
+  type: "state",
+  time,
+  state: name,
+  channel: "hook",
+  evidence: "test",
+  outputOffset: 0,
+});
+
+function call(run: string, operation: string): object {
+  return {
+    type: "call",
+    time,
+    run,
+    call: "0".repeat(32),
+    tool: "github",
+    operation,
+    outcome: "completed",
+    exitCode: 0,
+    tier: "standard",
+    durationMs: 12,
+    requests: 1,
+    masked: 0,
+  };
+}
+
+suite("runs", () => {
+  test("are registered once, in private files", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const { body } = registration(dataDir);
+    const post = async (changes: object): Promise<number> =>
+      (
+        await api(manager, "/v1/runs", {
+          method: "POST",
+          body: JSON.stringify({ ...body, ...changes }),
+        })
+      ).status;
+
+    assert.equal(await post({}), 201);
+    assert.equal(await post({}), 201);
+    assert.equal(await post({ supervisorPid: 1 }), 409);
+    assert.equal(await post({ run: "other", spoolDir: "/etc" }), 400);
+    assert.equal(await post({ run: "other", runtimeDir: "/home/me" }), 400);
+    assert.equal(await post({ run: "other", protocol: 7 }), 426);
+    assert.equal(await post({ run: "../x" }), 400);
+    const dir = join(dataDir, "runs", body["run"] as string);
+    assert.equal((await stat(dir)).mode & 0o777, 0o700);
+    assert.equal((await stat(join(dir, "run.json"))).mode & 0o777, 0o600);
+    assert.equal((await stat(join(dataDir, "manager.json"))).mode & 0o777, 0o600);
+    const health = await (await api(manager, "/v1/health")).json();
+    assert.deepEqual(health, { protocol: 1, pid: process.pid, version: "0.0.0", liveRuns: 1 });
+  });
+
+  test("keep each event once, and acknowledge it when it is on disk", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const first = await agentlet(manager, run);
+    await first.send({ kind: "event", seq: 1, event: state("busy") });
+    await first.until((message) => message["seq"] === 1);
+    await first.send({ kind: "event", seq: 2, event: state("idle") });
+    await first.until((message) => message["seq"] === 2);
+
+    const again = await agentlet(manager, run);
+    const welcome = await again.json();
+    await again.send({ kind: "event", seq: 2, event: state("idle") });
+    await again.send({ kind: "event", seq: 3, event: state("permission") });
+    await again.until((message) => message["seq"] === 3);
+
+    assert.deepEqual(welcome, { kind: "event_ack", seq: 2 });
+    const events = await (await api(manager, `/v1/runs/${run.run}/events?from=2`)).json();
+    assert.deepEqual(
+      (events as { seq: number; state: string }[]).map((event) => [event.seq, event.state]),
+      [
+        [2, "idle"],
+        [3, "permission"],
+      ],
+    );
+    const info = await (await api(manager, `/v1/runs/${run.run}`)).json();
+    const { phase, state: now } = info as { phase: string; state: string };
+    assert.deepEqual({ phase, now }, { phase: "running", now: "permission" });
+  });
+
+  test("repair a torn last line and work out their state again after a restart", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const link = await agentlet(manager, run);
+    await link.send({ kind: "event", seq: 1, event: state("question") });
+    await link.until((message) => message["seq"] === 1);
+    const audit = new Peer(manager, `/v1/runs/${run.run}/audit`, run.tokens.runner);
+    await audit.send({ kind: "hello", protocol: 1, epoch: 1 });
+    await audit.send({ kind: "audit", seq: 1, record: call(run.run, "list") });
+    await audit.until((message) => message["seq"] === 1);
+    await manager[Symbol.asyncDispose]();
+    const file = join(dataDir, "runs", run.run, "events.jsonl");
+    await appendFile(file, '{"seq":2,"type":"no');
+
+    const { manager: next } = await startManager(t, { dataDir });
+    const back = await agentlet(next, run);
+
+    assert.deepEqual(await back.json(), { kind: "event_ack", seq: 1 });
+    assert.equal((await readFile(file, "utf8")).split("\n").length, 2);
+    const info = await (await api(next, `/v1/runs/${run.run}`)).json();
+    const { state: now, calls } = info as { state: string; calls: object[] };
+    assert.equal(now, "question");
+    assert.deepEqual(calls, [
+      { tool: "github", operation: "list", outcome: "completed", durationMs: 12 },
+    ]);
+  });
+
+  test("take audit records of their own run only", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const audit = new Peer(manager, `/v1/runs/${run.run}/audit`, run.tokens.runner);
+    await audit.send({ kind: "hello", protocol: 1, epoch: 1 });
+
+    await audit.send({ kind: "audit", seq: 1, record: call("another-run", "list") });
+
+    assert.equal((await audit.closed).code, 4400);
+    assert.deepEqual(await (await api(manager, `/v1/runs/${run.run}/audit`)).json(), []);
+  });
+
+  test("are followed from any event to the end", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const link = await agentlet(manager, run);
+    for (const seq of [1, 2, 3])
+      await link.send({ kind: "event", seq, event: state(seq === 3 ? "idle" : "busy") });
+    await link.until((message) => message["seq"] === 3);
+
+    const follower = new Peer(manager, `/v1/runs/${run.run}/follow?from=2`, manager.token);
+    const start = await follower.json();
+    const two = await follower.json();
+    const three = await follower.json();
+    await link.send({ kind: "event", seq: 4, event: { type: "ended", time, end: SUCCEEDED } });
+    await follower.until((message) => message["seq"] === 4);
+    await api(manager, `/v1/runs/${run.run}/end`, {
+      method: "POST",
+      body: JSON.stringify({ end: SUCCEEDED, recording: null }),
+    });
+    const last = await follower.until(
+      ({ info }) => (info as { phase: string } | undefined)?.phase === "ended",
+    );
+
+    assert.equal(start["kind"], "run");
+    assert.deepEqual([two["seq"], three["seq"]], [2, 3]);
+    assert.deepEqual((last["info"] as { end: object }).end, SUCCEEDED);
+    assert.equal((await follower.closed).code, 1000);
+  });
+
+  test("pass a stop on, also to an agentlet that connects later", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+
+    const answer = await api(manager, `/v1/runs/${run.run}/stop`, { method: "POST" });
+    const link = await agentlet(manager, run);
+
+    assert.equal(answer.status, 202);
+    assert.deepEqual(await link.until(({ kind }) => kind === "stop"), {
+      kind: "stop",
+      by: "the operator",
+    });
+  });
+
+  test("are refused at the cap, with sizes and what to do", async (t) => {
+    const { manager, dataDir } = await startManager(t, { capBytes: 10 });
+    await seedRun(manager, dataDir);
+    const { body } = registration(dataDir);
+
+    const answer = await api(manager, "/v1/runs", { method: "POST", body: JSON.stringify(body) });
+
+    assert.equal(answer.status, 507);
+    const { error } = (await answer.json()) as { error: Record<string, string> };
+    assert.equal(error["code"], "data_full");
+    assert.match(error["message"] ?? "", /holds [0-9]+ B of at most 10 B/);
+    assert.match(error["fix"] ?? "", /agentkube prune/);
+  });
+
+  test("are removed only when they have ended", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const { run } = await seedRun(manager, dataDir);
+    const remove = async (): Promise<number> =>
+      (await api(manager, `/v1/runs/${run}`, { method: "DELETE" })).status;
+
+    const live = await remove();
+    await api(manager, `/v1/runs/${run}/end`, {
+      method: "POST",
+      body: JSON.stringify({ end: SUCCEEDED, recording: null }),
+    });
+    const ended = await remove();
+
+    assert.deepEqual([live, ended], [409, 200]);
+    assert.equal((await api(manager, `/v1/runs/${run}`)).status, 404);
+  });
+});

@@ -1,0 +1,91 @@
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { silentLog } from "../../src/kit/log.ts";
+import type { AuditRecord } from "../../src/protocol/audit.ts";
+import { type Operation, ToolSpec } from "../../src/protocol/manifest.ts";
+import type { RunTool } from "../../src/protocol/run-spec.ts";
+import { Boundary } from "../../src/tool-runner/boundary/boundary.ts";
+import { CallRequests } from "../../src/tool-runner/call-requests.ts";
+import { CallSecrets } from "../../src/tool-runner/call-secrets.ts";
+import { CallQueue } from "../../src/tool-runner/queue.ts";
+import type { ToolRunner } from "../../src/tool-runner/tool-runner.ts";
+import { loadTools } from "../../src/tool-runner/tools.ts";
+
+export const never = new AbortController().signal;
+
+/** A directory of this test alone, removed at its end. */
+export function temporaryDirectory(context: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), "runner-test-"));
+  context.after(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** A tool with one operation `go` that runs a shell script. */
+export function aShellTool(script: string, spec: Partial<ToolSpec> = {}): RunTool {
+  return aTool({ ...spec, operations: [{ name: "go", command: ["/bin/sh", "-c", script] }] });
+}
+
+export function aTool(
+  spec: Partial<ToolSpec> & { operations: Operation[] },
+  packageDir: string | null = null,
+): RunTool {
+  return {
+    name: "box",
+    spec: ToolSpec.parse(spec),
+    packageDir,
+    digest: `sha256:${"0".repeat(64)}`,
+  };
+}
+
+export interface TestRunner extends ToolRunner {
+  records: AuditRecord[];
+  marks: string[];
+  end: AbortController;
+}
+
+/** A runner with a real boundary and real sandboxes; audit and markers go to arrays. */
+export async function aRunner(
+  context: TestContext,
+  tools: RunTool[],
+  options: {
+    secrets?: Record<string, string>;
+    workspace?: string;
+    queue?: { running: number; waiting: number };
+  } = {},
+): Promise<TestRunner> {
+  const directory = temporaryDirectory(context);
+  const loaded = loadTools(tools);
+  const requests = new CallRequests();
+  const records: AuditRecord[] = [];
+  const marks: string[] = [];
+  const end = new AbortController();
+  const values = Object.entries(options.secrets ?? {}).map(
+    ([name, value]) => [name, Buffer.from(value)] as const,
+  );
+  return {
+    run: "test-run",
+    tools: loaded,
+    secrets: new CallSecrets(new Map(values), loaded.values()),
+    boundary: await Boundary.create({
+      run: "test-run",
+      log: silentLog,
+      onRequest: (record) => requests.take(record),
+    }),
+    requests,
+    queue: new CallQueue(options.queue ?? { running: 4, waiting: 4 }),
+    workspace: options.workspace === undefined ? null : { path: options.workspace, covers: [] },
+    callsDir: join(directory, "calls"),
+    keepDir: join(directory, "unmerged"),
+    auditKey: randomBytes(32),
+    record: (record) => records.push(record),
+    mark: (label) => marks.push(label),
+    ended: end.signal,
+    log: silentLog,
+    records,
+    marks,
+    end,
+  };
+}
