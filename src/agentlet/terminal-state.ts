@@ -25,6 +25,8 @@ export const EMULATOR_LIMITS = {
   tailBytes: 64 * 1024,
   /** rest between slices while much is waiting, so that the emulator takes a share of the core and not all of it */
   restMs: 4,
+  floodBytes: 512 * 1024,
+  floodRestMs: 25,
   scrollback: 200,
 };
 
@@ -167,7 +169,10 @@ export class TerminalState implements Disposable {
     this.#options.onAdvance();
     const waiting = this.#options.ring.end - this.#parsed;
     if (waiting === 0) return;
-    const restMs = waiting > EMULATOR_LIMITS.tailBytes ? EMULATOR_LIMITS.restMs : 0;
+    // In a flood it will skip to the tail anyhow: then the core is for those who must not skip.
+    const flood = waiting > EMULATOR_LIMITS.floodBytes;
+    const rest = flood ? EMULATOR_LIMITS.floodRestMs : EMULATOR_LIMITS.restMs;
+    const restMs = waiting > EMULATOR_LIMITS.tailBytes ? rest : 0;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#feed();

@@ -66,10 +66,11 @@ function openOutput(json: boolean): Output {
     stderr: process.stderr,
     json,
     color:
-      process.stdout.isTTY &&
+      process.stdout.isTTY === true &&
       (process.env["NO_COLOR"] ?? "") === "" &&
       process.env["TERM"] !== "dumb",
-    interactive: process.stdin.isTTY && process.stdout.isTTY,
+    // Node says undefined, not false, for what is no terminal.
+    interactive: process.stdin.isTTY === true && process.stdout.isTTY === true,
   });
 }
 

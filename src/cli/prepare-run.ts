@@ -5,6 +5,7 @@ import { PlatformError } from "../kit/platform-error.ts";
 import type { Agent, Mode, Tool } from "../protocol/manifest.ts";
 import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
 import type { Bind, RunSpec, Zone } from "../protocol/run-spec.ts";
+import { checkTool } from "../tool-runner/local-call.ts";
 import { ruleProblems, valueProblems } from "./credential-rules.ts";
 import { openDataDir } from "./data-dir.ts";
 import {
@@ -69,7 +70,12 @@ export async function prepareRun(
   const { agent, tools } = loaded;
   refuseUnsupported(agent);
   const packages = tools.map((tool) => packageSourceOf(tool));
-  invalidWhen(tools.flatMap((tool) => ruleProblems(tool.value)));
+  invalidWhen(
+    tools.flatMap((tool, index) => [
+      ...ruleProblems(tool.value),
+      ...toolProblems(tool.value, packages[index] ?? null),
+    ]),
+  );
 
   openDataDir(request.dataDir);
   const workspace = resolveWorkspace(request.workspace, request.cwd);
@@ -123,12 +129,27 @@ export async function prepareRun(
   };
 }
 
+/** What the tool-runner would refuse, found before the run exists. */
+function toolProblems(tool: Tool, packageDir: string | null): string[] {
+  const { name } = tool.metadata;
+  return checkTool({ name, spec: tool.spec, packageDir, digest: `sha256:${"0".repeat(64)}` }).map(
+    ({ path, problem, fix }) =>
+      `Tool "${name}" ${path}: ${problem}${fix === undefined ? "" : ` (${fix})`}`,
+  );
+}
+
 function refuseUnsupported(agent: Agent): void {
   if (agent.spec.agentToken?.delivery === "env")
     throw new PlatformError(
       "unsupported",
       `Cannot run Agent "${agent.metadata.name}": agentToken.delivery env is not yet supported`,
       { fix: "use delivery: brokered, which never shows the key to the agent" },
+    );
+  if (agent.spec.recording?.enabled === false)
+    throw new PlatformError(
+      "unsupported",
+      `Cannot run Agent "${agent.metadata.name}": recording.enabled false is not yet supported`,
+      { fix: "remove it; every run is recorded, and agentkube prune removes recordings" },
     );
 }
 

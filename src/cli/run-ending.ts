@@ -83,9 +83,8 @@ export function refusedExitCode(error: unknown): number {
 }
 
 /** The exit code of an ended run. */
-export function exitCodeOfEnding(info: RunInfo, recordingEnabled: boolean): number {
-  const isVerified = info.recording?.verified === true || !recordingEnabled;
-  return exitCodeOfRun(info.end ?? unknownEnd, isVerified);
+export function exitCodeOfEnding(info: RunInfo): number {
+  return exitCodeOfRun(info.end ?? unknownEnd, info.recording?.verified === true);
 }
 
 /** What a person reads when a run is over. */

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import type { WebSocket } from "ws";
 import { Backoff } from "../kit/backoff.ts";
 import { parseJson } from "../kit/json-lines.ts";
@@ -58,6 +59,9 @@ export async function viewTerminal(options: ViewOptions, signal: AbortSignal): P
   const wasRaw = stdin.isRaw;
   if (stdin.isTTY) {
     stdin.setRawMode(true);
+    // Node's raw mode still turns every \n into \r\n on its way out; a full-screen program means them apart. What Node
+    // restores later includes this.
+    spawnSync("stty", ["-opost"], { stdio: ["inherit", "ignore", "ignore"] });
     stdin.on("data", onData);
     stdin.once("end", onGone);
     stdin.once("error", onGone);

@@ -62,6 +62,9 @@ export class Adoption implements AsyncDisposable {
     const { supervisorPid } = run.info;
     const absent = (role: "agentlet" | "recorder"): number =>
       performance.now() - (run.absentSince[role] ?? performance.now());
+    // Everything is said and safe: there is nothing to wait for but the supervisor's own word, which will not come.
+    const isComplete = run.reportedEnd !== null && run.info.recording?.verified === true;
+    if (isComplete && isGone(supervisorPid, run.record.supervisorStart)) return true;
     if (absent("agentlet") < this.#times.agentletMs) return false;
     if (!isGone(supervisorPid, run.record.supervisorStart)) return false;
     // A recorder that is still connected ships and verifies by itself, for a bounded time.

@@ -14,8 +14,8 @@ import type { Spool } from "./spool.ts";
 const SHIP_MS = 10 * 60_000;
 const SHIP_ALONE_MS = 10_000;
 
-/** After a loss: how long a producer may take to come back, and how long one that is here may take to end by itself. */
-const PRODUCER_LOST = { returnMs: 0, endMs: 2000 };
+/** After a loss: how long a connection on its way may take to show, and how long one that is here may take to end by itself. */
+const PRODUCER_LOST = { returnMs: 200, endMs: 2000 };
 const SUPERVISOR_GONE = { returnMs: 1000, endMs: 5000 };
 
 export interface RecordOptions {

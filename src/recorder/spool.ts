@@ -224,7 +224,8 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const { path, log } = options;
   let file: FileHandle | null = null;
   try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    await makePrivate(dirname(dirname(path)));
+    await makePrivate(dirname(path));
     file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
     const before = await file.stat();
     const recovered = await recoverSpool(file);
@@ -245,6 +246,13 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
       fix: "check that the directory is writable and has room",
     });
   }
+}
+
+/** Not the recursive mkdir: that one never returns where the kernel says ENOENT for what cannot be made, as in /proc. */
+async function makePrivate(path: string): Promise<void> {
+  await mkdir(path, { mode: 0o700 }).catch((error: unknown) => {
+    if (errnoOf(error) !== "EEXIST") throw error;
+  });
 }
 
 /** A new file is only found again after a power cut when its directory was synced. */

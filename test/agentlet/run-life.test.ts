@@ -150,6 +150,38 @@ suite("the life of a run", { concurrency: false }, () => {
     assert.equal(exitStatus(), 139);
   });
 
+  test("a tool of the run is a program on PATH, and its files cannot be changed", async () => {
+    const end = await run(
+      "command -v github-issues; echo x > /opt/agentkube/shim.mjs || echo read-only; test -x /opt/agentkube/node",
+      { tools: ["github-issues"] },
+    );
+
+    assert.match(
+      recorder.output().toString(),
+      /^\/opt\/agentkube\/bin\/github-issues\r\n.*read-only/s,
+    );
+    assert.equal(end.outcome, "succeeded");
+  });
+
+  test("a one-shot Claude Code is judged by its result line, not by a 0 alone", async () => {
+    const result = '{"type":"result","subtype":"success","is_error":false,"result":"done"}';
+    const script = `test -f ~/.claude/settings.json && test "$ANTHROPIC_AUTH_TOKEN" = "$AGENTKUBE_AGENT_TOKEN" && echo '${result}'`;
+
+    const end = await run("", {
+      agent: { runtime: "ClaudeCode", mode: "system", argv: ["/bin/sh", "-c", script] },
+    });
+
+    assert.deepEqual([end.outcome, end.reason, end.exitCode], ["succeeded", "completed", 0]);
+  });
+
+  test("a one-shot Claude Code without a result line has failed", async () => {
+    const end = await run("", {
+      agent: { runtime: "ClaudeCode", mode: "system", argv: ["/bin/sh", "-c", "echo hi"] },
+    });
+
+    assert.deepEqual([end.outcome, end.reason, end.exitCode], ["failed", "result_error", 0]);
+  });
+
   test("goes on when recorder and manager are killed, and nothing is missing in the end", async () => {
     const ended = run(
       "stty -onlcr; i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); sleep 0.002; done",

@@ -165,7 +165,7 @@ suite("agentkube recording", () => {
 
     const tookMs = performance.now() - startedAt;
     assert.equal(end.stdout, "abc");
-    assert.ok(tookMs > 600 && tookMs < 5000, `took ${tookMs} ms`);
+    assert.ok(tookMs > 600 && tookMs < 20_000, `took ${tookMs} ms`);
   });
 
   test("a reader that leaves early is no failure", async () => {

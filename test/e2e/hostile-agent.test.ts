@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import {
   copyFileSync,
-  mkdirSync,
   readFileSync,
   readdirSync,
   renameSync,
@@ -42,6 +41,10 @@ suite("a hostile agent in zone A", () => {
     });
     await untilReady(lab, cli.ended);
     const info = await lab.waitForRun();
+    const inZone = lab.processes().filter(({ command }) => /hostile-agent\.ts/.test(command));
+    assert.ok(inZone.length > 0);
+    for (const { pid } of inZone)
+      assert.notEqual(statSync(`/proc/${pid}`).uid, 0, "the host's root");
     const parts = trustedPartsOf(info.supervisorPid);
     const runtimeDir =
       readdirSync(lab.runtime).map((name) => path.join(lab.runtime, name))[0] ?? "";
@@ -107,7 +110,7 @@ suite("a hostile agent in zone A", () => {
 
   test("that kills everything it can reach ends as signalled, with its record whole", async () => {
     await using lab = openLab();
-    const agent = lab.write("agent.yaml", anAgent("echo before; kill -9 -1; echo after"));
+    const agent = lab.write("agent.yaml", anAgent("echo before; (kill -9 -1); echo after"));
 
     const end = await lab.run([agent]).ended;
     const result = resultOf(end);
@@ -125,20 +128,26 @@ suite("a hostile agent in zone A", () => {
   test("cannot use the public network to reach this machine or private addresses", async () => {
     await using lab = openLab();
     await using inner = await listenTcp();
-    mkdirSync(path.join(lab.workspace, "w"));
     const program = `
       import http from "node:http";
       const proxy = new URL(process.env.HTTP_PROXY ?? process.env.http_proxy);
-      const auth = "Basic " + Buffer.from(decodeURIComponent(proxy.username) + ":" + decodeURIComponent(proxy.password)).toString("base64");
-      const ask = (method, path) => new Promise((resolve) => {
-        const request = http.request({ host: proxy.hostname, port: proxy.port, method, path, headers: { "proxy-authorization": auth } });
-        request.on("connect", (response) => resolve(response.statusCode)).on("response", (response) => resolve(response.statusCode));
+      const user = decodeURIComponent(proxy.username) + ":" + decodeURIComponent(proxy.password);
+      const authorization = "Basic " + Buffer.from(user).toString("base64");
+      const ask = (method, path, host) => new Promise((resolve) => {
+        const headers = { host, "proxy-authorization": authorization };
+        const request = http.request({ host: proxy.hostname, port: proxy.port, method, path, headers });
+        request.on("connect", (response) => resolve(response.statusCode));
+        request.on("response", (response) => resolve(response.statusCode));
         request.on("error", (error) => resolve(error.message)).setTimeout(4000, () => resolve("timeout"));
         request.end();
       });
       for (const host of ["127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1", "192.168.1.1", "2130706433", "0x7f.1"]) {
-        console.log(host, "CONNECT", await ask("CONNECT", host + ":${inner.port}"), "GET", await ask("GET", "http://" + host + ":${inner.port}/"));
-        console.log(host, "CONNECT", await ask("CONNECT", host + ":443"), "GET", await ask("GET", "http://" + host + "/"));
+        for (const port of [${inner.port}, 443, 80]) {
+          const authority = host + ":" + port;
+          const connect = await ask("CONNECT", authority, authority);
+          const get = await ask("GET", "http://" + authority + "/", port === 80 ? host : authority);
+          console.log(authority + " CONNECT " + connect + " GET " + get);
+        }
       }
     `;
     writeFileSync(path.join(lab.workspace, "probe.mjs"), program);
@@ -155,7 +164,7 @@ suite("a hostile agent in zone A", () => {
 
     assert.equal(result.outcome, "succeeded", `${end.text}\n${raw}`);
     const lines = raw.trim().split(/\r?\n/);
-    assert.equal(lines.length, 20, raw);
+    assert.equal(lines.length, 30, raw);
     for (const line of lines) assert.match(line, /CONNECT (?:4\d\d|502) GET (?:4\d\d|502)$/, raw);
     assert.equal(inner.connections(), 0);
   });

@@ -19,9 +19,9 @@ const ask = (route, key, text) => fetch(gateway + "/model/anthropic" + route, {
 });
 const good = await ask("/v1/messages?beta=true", token, "[[say It works]]");
 const text = [...(await good.text()).matchAll(/"text_delta","text":"([^"]*)"/g)].map((match) => match[1]).join("");
-console.log("good", good.status, text);
-console.log("stranger", (await ask("/v1/messages", "sk-ant-wrong", "[[say no]]")).status);
-console.log("elsewhere", (await ask("/v1/organizations", token, "[[say no]]")).status);
+console.log("good " + good.status + " " + text);
+console.log("stranger " + (await ask("/v1/messages", "sk-ant-wrong", "[[say no]]")).status);
+console.log("elsewhere " + (await ask("/v1/organizations", token, "[[say no]]")).status);
 `;
 
 suite("the model gateway", () => {

@@ -45,11 +45,11 @@ export interface SeedRun {
 export async function api(
   manager: Manager,
   path: string,
-  init: RequestInit = {},
+  init: Omit<RequestInit, "headers"> = {},
 ): Promise<Response> {
   return await fetch(`${manager.url}${path}`, {
     ...init,
-    headers: { authorization: `Bearer ${manager.token}`, ...init.headers },
+    headers: { authorization: `Bearer ${manager.token}` },
   });
 }
 

@@ -43,14 +43,15 @@ suite("session-recorder", () => {
     await using manager = await new SmallManager().listen();
     await using run = await aRun({ managerUrl: manager.url });
     const frames = session(2000);
-    let recorder = await RecorderProcess.start(run);
+    await using recorders = new AsyncDisposableStack();
+    let recorder = recorders.use(await RecorderProcess.start(run));
     using producer = new ResendingProducer(run.spec.sockets.recorder, run.boot.agentletToken, frames);
     const produced = producer.run();
 
     for (const share of [0.1, 0.4, 0.7]) {
       await until("progress", () => producer.acked > frames.length * share, 20_000);
       await recorder.killHard();
-      recorder = await RecorderProcess.start(run);
+      recorder = recorders.use(await RecorderProcess.start(run));
     }
     await produced;
     const code = await recorder.exitCode();
@@ -128,6 +129,7 @@ suite("session-recorder", () => {
     await using recorder = await RecorderProcess.start(run);
     using producer = await Producer.connect(run.spec.sockets.recorder, run.boot.agentletToken);
     const frames = session(100).slice(0, -1);
+    await producer.welcome();
     for (const frame of frames) producer.send(frame);
     producer.socket.end();
     recorder.command({ kind: "producer_lost", cause: "agentlet got SIGKILL" });
@@ -182,7 +184,7 @@ suite("session-recorder", () => {
     const { port } = manager;
     await manager.stop();
     run.spec.manager.url = `http://127.0.0.1:${port}`;
-    const first = await RecorderProcess.start(run);
+    await using first = await RecorderProcess.start(run);
     const frames = session(10);
     using producer = new ResendingProducer(run.spec.sockets.recorder, run.boot.agentletToken, frames);
     await producer.run();

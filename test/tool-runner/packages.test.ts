@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
-import { removePackage, storePackage } from "../../src/tool-runner/packages.ts";
+import { storePackage } from "../../src/tool-runner/packages.ts";
 import { temporaryDirectory } from "./support.ts";
 
 function aPackage(context: TestContext): { source: string; store: string; root: string } {
@@ -23,9 +23,6 @@ function aPackage(context: TestContext): { source: string; store: string; root: 
   writeFileSync(join(source, "lib", "data"), "data");
   symlinkSync("../run", join(source, "lib", "link"));
   const store = join(root, "store");
-  context.after(async () => {
-    for (const name of readdirSync(store)) await removePackage(join(store, name));
-  });
   return { source, store, root };
 }
 

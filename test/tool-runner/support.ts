@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -10,6 +10,7 @@ import type { RunTool } from "../../src/protocol/run-spec.ts";
 import { Boundary } from "../../src/tool-runner/boundary/boundary.ts";
 import { CallRequests } from "../../src/tool-runner/call-requests.ts";
 import { CallSecrets } from "../../src/tool-runner/call-secrets.ts";
+import { removePackage } from "../../src/tool-runner/packages.ts";
 import { CallQueue } from "../../src/tool-runner/queue.ts";
 import type { ToolRunner } from "../../src/tool-runner/tool-runner.ts";
 import { loadTools } from "../../src/tool-runner/tools.ts";
@@ -19,7 +20,8 @@ export const never = new AbortController().signal;
 /** A directory of this test alone, removed at its end. */
 export function temporaryDirectory(context: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), "runner-test-"));
-  context.after(() => rmSync(path, { recursive: true, force: true }));
+  // Some tests leave read-only directories.
+  context.after(() => removePackage(path));
   return path;
 }
 

@@ -4,7 +4,10 @@ import { findManager } from "../client.ts";
 import { dataOption, defineCommand } from "../command.ts";
 import { resolveDataDir } from "../data-dir.ts";
 import { findRun, rereadRun } from "../run-files.ts";
+import { waitForEnding } from "../run-ending.ts";
 import { KEYS, viewTerminal } from "../viewer.ts";
+
+const ENDING_LIMIT_MS = 10_000;
 
 /** `agentkube attach`: the live terminal of a run, read-only unless asked. */
 export const command = defineCommand({
@@ -69,7 +72,10 @@ export const command = defineCommand({
         output.note(`detached; run ${run} goes on`);
         return ExitCode.done;
       }
-      const { info } = await rereadRun(known);
+      // The terminal closes a moment before the recording is verified and the end is written down.
+      const info = await waitForEnding(known, ENDING_LIMIT_MS, leaving.signal).catch(
+        async () => (await rereadRun(known)).info,
+      );
       output.note(
         `run ${run} ended${info.end === null ? "" : `: ${info.end.outcome} (${info.end.reason})`}`,
       );

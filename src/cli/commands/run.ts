@@ -257,11 +257,10 @@ async function finish(
   // Whoever killed the supervisor may have killed the manager too; only a manager can close the run then.
   if (seen.phase !== "ended") await ensureManager({ dataDir, self, env, port: null }, never);
   const info = await waitForEnding(known, ADOPTION_LIMIT_MS, never);
-  const isRecorded = info.recording !== null || info.end?.outcome !== "succeeded";
+  const isServing = await letManagerGo(dataDir);
   if (output.json) output.document(resultOf(info, known.castPath, page));
-  else sayEnding(info, known.castPath, page, output);
-  await letManagerGo(dataDir);
-  return exitCodeOfEnding(info, isRecorded);
+  else sayEnding(info, known.castPath, isServing ? page : null, output);
+  return exitCodeOfEnding(info);
 }
 
 function refuse(
@@ -288,19 +287,21 @@ function detached(known: KnownRun, supervisor: SupervisorProcess, output: Output
   return ExitCode.done;
 }
 
-/** Asks the manager to end when nothing is live and nobody watches, and waits a moment for it. */
-async function letManagerGo(dataDir: string): Promise<void> {
+/** Asks the manager to end when nothing is live and nobody watches, and waits a moment for it. True when it stays. */
+async function letManagerGo(dataDir: string): Promise<boolean> {
   const manager = await findManager(dataDir);
-  const willExit = await manager?.shutdownIfIdle().catch(() => false);
-  if (manager === null || willExit !== true) return;
+  if (manager === null) return false;
+  const willExit = await manager.shutdownIfIdle().catch(() => false);
+  if (!willExit) return true;
   const deadline = performance.now() + MANAGER_EXIT_MS;
   while (performance.now() < deadline) {
     try {
       process.kill(manager.pid, 0);
     } catch (error) {
-      if (errnoOf(error) === "ESRCH") return;
+      if (errnoOf(error) === "ESRCH") return false;
       throw error;
     }
     await timers.setTimeout(20);
   }
+  return true;
 }

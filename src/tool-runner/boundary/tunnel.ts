@@ -14,6 +14,8 @@ export async function startsTls(socket: Socket, timeoutMs: number): Promise<bool
   const onReadable = () => {
     const chunk = socket.read() as Buffer | null;
     if (chunk === null) return;
+    // First: unshift announces readable bytes again, before the promise below could take the listener off.
+    socket.off("readable", onReadable);
     socket.unshift(chunk);
     resolve(chunk[0] as number);
   };

@@ -23,6 +23,7 @@ export class Producer implements Disposable {
     socket.on("error", () => undefined);
     await once(socket, "connect");
     const lines = createInterface({ input: socket });
+    lines.on("error", () => undefined);
     const first = Promise.withResolvers<void>();
     lines.on("close", () => first.reject(new Error("closed before the challenge")));
     let proven = false;
@@ -72,7 +73,7 @@ export class ResendingProducer implements Disposable {
   readonly #token: string;
   readonly #frames: Frame[];
   sealed = false;
-  acked = 0;
+  #acked = 0;
   #closed = false;
   #producer: Producer | null = null;
 
@@ -80,6 +81,12 @@ export class ResendingProducer implements Disposable {
     this.#path = path;
     this.#token = token;
     this.#frames = frames;
+  }
+
+  /** The last frame that the recorder made durable, over all connections. */
+  get acked(): number {
+    this.#acked = Math.max(this.#acked, this.#producer?.acked ?? 0);
+    return this.#acked;
   }
 
   /** Resolves when the recorder has sealed. */
@@ -104,12 +111,13 @@ export class ResendingProducer implements Disposable {
     const { seq } = await producer.welcome();
     for (const frame of this.#frames) {
       if (frame.seq <= seq || producer.socket.destroyed) continue;
-      if (!producer.socket.write(encodeFrame(frame)))
-        await Promise.race([once(producer.socket, "drain"), once(producer.socket, "close")]);
-      this.acked = Math.max(this.acked, producer.acked);
+      producer.send(frame);
+      if (producer.socket.writableNeedDrain)
+        await until("room", () => !producer.socket.writableNeedDrain || producer.socket.destroyed);
     }
     await until("sealed or closed", () => producer.has("sealed") || producer.socket.destroyed, 30_000);
     this.sealed = producer.has("sealed");
+    this.#acked = Math.max(this.#acked, producer.acked);
   }
 }
 

@@ -88,8 +88,9 @@ export class World implements AsyncDisposable {
       ca: this.boundary.caPem,
       ...options,
     });
+    const all = readAll(socket);
     socket.write(text);
-    return await readAll(socket);
+    return await all;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
