@@ -4,7 +4,7 @@
 // To a shell the line above is a command that fails quietly, then an exec of the pinned Node with this file: so no second
 // process stays behind. To Node it is a comment. `node bin/agentkube.js` with any Node from 20 on works as well.
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import module from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -23,6 +23,7 @@ if (pinned === undefined) {
   restart(pinned);
 } else {
   watchLauncher();
+  keepCompiledCode(join(root, "build"));
   if (root.includes("/node_modules/")) stripTypesBelow(root);
   await import(pathToFileURL(join(root, "src/cli/main.ts")).href);
 }
@@ -69,6 +70,17 @@ function watchLauncher() {
   setInterval(() => {
     if (process.ppid !== Number(launcher)) process.exit(129);
   }, 500).unref();
+}
+
+/** Compiled code is kept beside our native parts, in a place that is ours alone to write: start-up takes half as long. */
+function keepCompiledCode(dir) {
+  try {
+    const { uid, mode } = statSync(dir);
+    if (uid === process.getuid() && (mode & 0o022) === 0)
+      module.enableCompileCache(join(dir, "compile-cache"));
+  } catch {
+    // Not built yet.
+  }
 }
 
 /** Node refuses to strip types below node_modules; an installed package does it by a hook of its own. */

@@ -35,7 +35,7 @@ export class Child {
   readonly #process: ChildProcess;
 
   constructor(options: ChildOptions) {
-    const [program = "", ...args] = [...options.self, options.verb];
+    const [program, ...args] = [...options.self, options.verb];
     const errors = openSync(options.logPath, "a", 0o600);
     try {
       this.#process = spawn(program, args, {

@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import timers from "node:timers/promises";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
+import { ExitCode } from "../protocol/outcome.ts";
 import { findManager, type ManagerClient } from "./client.ts";
 import { openDataDir } from "./data-dir.ts";
 import { childEnvironment } from "./child-environment.ts";
@@ -34,11 +35,9 @@ export async function ensureManager(
   const logPath = join(dataDir, "manager.log");
   const log = openLogFile(logPath);
   try {
-    const [program = "", ...args] = [
-      ...options.self,
-      ...["manager", "--data", dataDir, "--ephemeral"],
-      ...(port === null ? [] : ["--port", String(port)]),
-    ];
+    const wish = port === null ? [] : ["--port", String(port)];
+    const words = [...options.self, "manager", "--data", dataDir, "--ephemeral", ...wish];
+    const [program = "", ...args] = words;
     const child = spawn(program, args, {
       detached: true,
       cwd: "/",
@@ -46,9 +45,12 @@ export async function ensureManager(
       stdio: ["ignore", "ignore", log],
     });
     child.unref();
-    const exited = once(child, "exit").then(
-      ([code, killedBy]) => `it ended with ${String(code ?? killedBy)}`,
-      (error: unknown) => `it did not start: ${messageOf(error)}`,
+    const exited: Promise<Exit> = once(child, "exit").then(
+      ([code, killedBy]) => ({
+        how: `it ended with ${String(code ?? killedBy)}`,
+        isBeaten: code === ExitCode.refused,
+      }),
+      (error: unknown) => ({ how: `it did not start: ${messageOf(error)}`, isBeaten: false }),
     );
     return requirePort(await waitForManager(dataDir, exited, logPath, signal), port, dataDir);
   } finally {
@@ -56,21 +58,27 @@ export async function ensureManager(
   }
 }
 
+interface Exit {
+  how: string;
+  /** another manager holds the lock */
+  isBeaten: boolean;
+}
+
 async function waitForManager(
   dataDir: string,
-  exited: Promise<string>,
+  exited: Promise<Exit>,
   logPath: string,
   signal: AbortSignal,
 ): Promise<ManagerClient> {
   const deadline = Date.now() + START_LIMIT_MS;
-  let ended: { how: string; at: number } | undefined;
-  void exited.then((how) => (ended = { how, at: Date.now() }));
+  let ended: (Exit & { at: number }) | undefined;
+  void exited.then((exit) => (ended = { ...exit, at: Date.now() }));
   while (Date.now() < deadline) {
     signal.throwIfAborted();
     const client = await findManager(dataDir);
     if (client !== null) return client;
     // A manager that lost the race for the lock ends at once; the winner may need another moment.
-    if (ended !== undefined && Date.now() - ended.at > 2000) break;
+    if (ended !== undefined && (!ended.isBeaten || Date.now() - ended.at > 2000)) break;
     await timers.setTimeout(25, undefined, { signal });
   }
   throw new PlatformError(

@@ -35,8 +35,8 @@ export function commandHelp(command: Command): string {
   if (command.description !== undefined) lines.push("", command.description);
   const options = { ...command.options, ...commonOptions };
   lines.push("", "Options:");
-  const rows = Object.entries(options).map(([name, option]) => [spelling(name, option), option]);
-  const width = Math.min(34, Math.max(...rows.map(([left]) => String(left).length)) + 2);
+  const names = Object.entries(options).map(([name, option]) => spelling(name, option));
+  const width = Math.min(34, Math.max(...names.map((name) => name.length)) + 2);
   for (const [name, option] of Object.entries(options)) {
     const left = spelling(name, option);
     if (left.length < width) lines.push(`  ${left.padEnd(width)}${option.help}`);

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { isatty } from "node:tty";
 import { fileURLToPath } from "node:url";
 import { commands } from "./commands.ts";
 import { commandHelp, programHelp } from "./help.ts";
@@ -65,12 +66,8 @@ function openOutput(json: boolean): Output {
     stdout: process.stdout,
     stderr: process.stderr,
     json,
-    color:
-      process.stdout.isTTY === true &&
-      (process.env["NO_COLOR"] ?? "") === "" &&
-      process.env["TERM"] !== "dumb",
-    // Node says undefined, not false, for what is no terminal.
-    interactive: process.stdin.isTTY === true && process.stdout.isTTY === true,
+    color: isatty(1) && (process.env["NO_COLOR"] ?? "") === "" && process.env["TERM"] !== "dumb",
+    interactive: isatty(0) && isatty(1),
   });
 }
 

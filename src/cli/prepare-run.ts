@@ -5,24 +5,16 @@ import { PlatformError } from "../kit/platform-error.ts";
 import type { Agent, Mode, Tool } from "../protocol/manifest.ts";
 import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
 import type { Bind, RunSpec, Zone } from "../protocol/run-spec.ts";
+import { resolveAgentProgram, SYSTEM_PATH, type AgentProgram } from "./agent-program.ts";
 import { checkTool } from "../tool-runner/local-call.ts";
 import { ruleProblems, valueProblems } from "./credential-rules.ts";
 import { openDataDir } from "./data-dir.ts";
-import {
-  DEFAULT_MODEL_KEY,
-  loadManifests,
-  type LoadedManifests,
-  type Placed,
-} from "./manifests/load.ts";
-import { findProgram } from "./resolve-program.ts";
-import { runtimeTreeOf, type RuntimeTree } from "./runtime-tree.ts";
-import { runtimePrograms } from "./runtimes.ts";
+import { loadManifests, type LoadedManifests, type Placed } from "./manifests/load.ts";
 import { parseSecretWords, resolveSecrets, secretFilesOf, type SecretNeed } from "./secrets.ts";
 import { packageSourceOf } from "./store-tools.ts";
 import type { SupervisorRequest } from "./supervisor-request.ts";
 import {
   mountBinds,
-  neverWhole,
   readListeningSockets,
   readOnlyCovers,
   refuseOverlaps,
@@ -34,7 +26,6 @@ import {
 const DEFAULT_LIMITS = { memory: "4Gi", processes: 512, scratch: "2Gi" } as const;
 /** How long a run goes on without a person, when nothing else is said. */
 const UNATTENDED_TIMEOUT = "30m";
-const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 export interface Outside {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -151,53 +142,6 @@ function refuseUnsupported(agent: Agent): void {
       `Cannot run Agent "${agent.metadata.name}": recording.enabled false is not yet supported`,
       { fix: "remove it; every run is recorded, and agentkube prune removes recordings" },
     );
-}
-
-interface AgentProgram extends RuntimeTree {
-  readonly args: readonly string[];
-}
-
-/** Finds the agent's CLI on this machine. Throws `runtime_missing` with how to get it. */
-function resolveAgentProgram(
-  agent: Agent,
-  workspace: string,
-  env: Readonly<Record<string, string | undefined>>,
-): AgentProgram {
-  const { runtime, command = [] } = agent.spec;
-  const known = runtime === "Custom" ? null : runtimePrograms[runtime];
-  const name = known === null ? (command[0] ?? "") : known.program;
-  const args = known === null ? command.slice(1) : [];
-  // Our own parts exist inside the zone only.
-  if (name.startsWith("/opt/agentkube/"))
-    return { program: name, args, binds: [], path: [], missing: [] };
-  const path = env["PATH"] ?? SYSTEM_PATH;
-  const found = findProgram(name, path, workspace);
-  if (found === null)
-    throw new PlatformError(
-      "runtime_missing",
-      name.includes("/")
-        ? `Cannot find the executable "${name}" of Agent "${agent.metadata.name}"`
-        : `Cannot find "${name}" on PATH for Agent "${agent.metadata.name}"`,
-      {
-        path: name,
-        fix:
-          known === null
-            ? "correct spec.command, or install the program and make it executable"
-            : `install it: ${known.install}`,
-      },
-    );
-  const tree = runtimeTreeOf(found, {
-    path,
-    neverWhole: neverWhole(env, env["HOME"] ?? homedir()),
-  });
-  const [missing] = tree.missing;
-  if (missing !== undefined)
-    throw new PlatformError(
-      "runtime_missing",
-      `Cannot find the interpreter "${missing}" that "${found.real}" names`,
-      { path: found.real, fix: `install ${missing}, or put it on PATH` },
-    );
-  return { ...tree, args };
 }
 
 function agentPartOf(

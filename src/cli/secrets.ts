@@ -122,7 +122,7 @@ export async function resolveSecrets(
 }
 
 function fromDocuments(id: string, documents: readonly Placed<Secret>[]): Buffer | null {
-  const [name = "", key = ""] = splitId(id);
+  const [name, key] = splitId(id);
   for (const { value } of documents) {
     if (value.metadata.name !== name) continue;
     // As in Kubernetes, stringData wins over data.

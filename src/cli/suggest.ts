@@ -15,7 +15,7 @@ export function nearest(word: string, known: readonly string[]): string | undefi
 function distanceOf(left: string, right: string): number {
   const rows = left.length + 1;
   const columns = right.length + 1;
-  const table = Array.from({ length: rows }, () => new Array<number>(columns).fill(0));
+  const table = Array.from({ length: rows }, () => Array.from({ length: columns }, () => 0));
   const at = (row: number, column: number): number => table[row]?.[column] ?? 0;
   for (let row = 0; row < rows; row += 1) {
     for (let column = 0; column < columns; column += 1) {

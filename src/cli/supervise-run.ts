@@ -3,13 +3,12 @@ import { rmdirSync } from "node:fs";
 import { join } from "node:path";
 import timers from "node:timers/promises";
 import type { Log } from "../kit/log.ts";
-import { messageOf, PlatformError } from "../kit/platform-error.ts";
 import type { ChildStatus, SealedRecording } from "../protocol/child-status.ts";
 import { exitCodeOfRun, type RunEnd } from "../protocol/outcome.ts";
 import type { AgentletBoot, RecorderBoot, RunnerBoot, RunSpec } from "../protocol/run-spec.ts";
 import { Child, KeptChild, type ChildOptions } from "./children.ts";
+import { cancelledEnd, faultEnd, faultOf, refusedBy } from "./fault-ends.ts";
 import type { ManagerLink } from "./manager-link.ts";
-import { exitCodeOf } from "./output.ts";
 import type { PreparedRun } from "./prepare-run.ts";
 import type { RunTokens } from "./run-tokens.ts";
 import type { SupervisorReport } from "./supervisor-request.ts";
@@ -73,7 +72,6 @@ class Programs {
 
   /** Resolves with the end of the run, once the agentlet is gone. Rejects when the run could not be started. */
   async run(stop: AbortSignal): Promise<RunEnd> {
-    const { report } = this.#options;
     this.#recorder = new KeptChild({
       ...this.#child("session-recorder", this.#recorderBoot()),
       onStatus: (status) => this.#onRecorderStatus(status),
@@ -108,7 +106,7 @@ class Programs {
     this.#agentlet = agentlet;
     // An agentlet that cannot build its zone says how the run ended instead of `ready`.
     await Promise.race([agentlet.ready, ended.promise]);
-    report({ kind: "started" });
+    this.#options.report({ kind: "started" });
 
     using _stopping = this.#stopOn(stop, agentlet);
     await Promise.race([agentlet.exited, ended.promise]);
@@ -220,56 +218,6 @@ class Programs {
   }
 }
 
-function cancelledEnd(stop: AbortSignal): RunEnd {
-  return {
-    outcome: "cancelled",
-    reason: "cancelled",
-    exitCode: null,
-    signal: null,
-    detail: { cause: `The supervisor was asked to stop by ${String(stop.reason)}` },
-  };
-}
-
-function faultEnd(cause: string, logsDir: string): RunEnd {
-  return {
-    outcome: "failed",
-    reason: "agentlet_fault",
-    exitCode: null,
-    signal: null,
-    detail: {
-      cause: capital(cause).slice(0, 4096),
-      path: logsDir,
-      fix: "read the logs there, then start the run again",
-    },
-  };
-}
-
-/** The end of a run whose programs could not be started. */
-function refusedBy(error: unknown): RunEnd {
-  const { message, path, fix } = faultOf(error);
-  return {
-    outcome: "refused",
-    reason: "not_started",
-    exitCode: null,
-    signal: null,
-    detail: {
-      cause: message.slice(0, 4096),
-      ...(path === undefined ? {} : { path }),
-      ...(fix === undefined ? {} : { fix }),
-    },
-  };
-}
-
-function faultOf(error: unknown): { code: string; message: string; path?: string; fix?: string } {
-  if (!(error instanceof PlatformError)) return { code: "not_started", message: messageOf(error) };
-  return {
-    code: error.code,
-    message: error.message,
-    ...(error.path === undefined ? {} : { path: error.path }),
-    ...(error.fix === undefined ? {} : { fix: error.fix }),
-  };
-}
-
 /** The recorder removes its spool once it is verified; an empty directory may be left by a run that never recorded. */
 function removeEmpty(dir: string): void {
   try {
@@ -277,8 +225,4 @@ function removeEmpty(dir: string): void {
   } catch {
     // Gone already, or holding a recording that nobody has verified.
   }
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

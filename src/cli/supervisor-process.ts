@@ -33,7 +33,7 @@ export function startSupervisor(
   outside: { self: readonly string[]; env: Readonly<Record<string, string | undefined>> },
   onNote: (message: string) => void,
 ): SupervisorProcess {
-  const [program = "", ...args] = [...outside.self, "supervisor"];
+  const [program, ...args] = [...outside.self, "supervisor"];
   const child = spawn(program, args, {
     cwd: "/",
     // The whole environment: `--secret X=env:VAR` is read there.

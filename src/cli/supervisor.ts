@@ -114,6 +114,7 @@ function specOf(
     },
     runtimeDir,
     spoolDir: join(request.dataDir, "spool", run),
+    runDir: join(request.dataDir, "runs", run),
     agent: prepared.agentPart,
     terminal: request.terminal,
     zone: prepared.zone,

@@ -17,10 +17,9 @@ const ZONE_HOME = "/home/agent";
 
 /** Directories that a run must not make its own: the system's, and those that zone A has private ones of. */
 const SYSTEM_WHOLE = new Set(
-  "/ /bin /boot /dev /etc /home /lib /lib32 /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp /usr /usr/local /var /var/run /var/tmp"
-    .split(" ")
-    // Root's home and the homes of all are big, but a person may mean them; the data directory in them refuses.
-    .filter((dir) => dir !== "/root" && dir !== "/srv" && dir !== "/mnt" && dir !== "/media"),
+  "/ /bin /boot /dev /etc /home /lib /lib32 /lib64 /opt /proc /run /sbin /sys /tmp /usr /usr/local /var /var/run /var/tmp".split(
+    " ",
+  ),
 );
 const NEVER_BELOW = ["/proc", "/sys", "/dev", "/opt/agentkube"];
 

@@ -16,7 +16,7 @@ export interface CastHeaderFacts {
 /** One event holds at most this many bytes, so that readers' lines stay short. */
 const MAX_EVENT_BYTES = 64 * 1024;
 /** Where a frame is not UTF-8, only the pieces that are not pay for it. */
-const RAW_PIECE_BYTES = 1024;
+const RAW_PIECE_BYTES = 256;
 
 /**
  * Writes asciicast v3. Every call returns whole lines, to be appended in order. Times are microseconds of a monotonic clock
@@ -49,7 +49,13 @@ export class AsciicastWriter {
 
   header(facts: CastHeaderFacts): Buffer {
     const { cols, rows, timestamp, title, term } = facts;
-    const header = { version: 3, term: { cols, rows, type: term }, timestamp, title, env: { TERM: term } };
+    const header = {
+      version: 3,
+      term: { cols, rows, type: term },
+      timestamp,
+      title,
+      env: { TERM: term },
+    };
     return Buffer.from(`${JSON.stringify(header)}\n`);
   }
 
@@ -171,6 +177,7 @@ function* piecesOf(bytes: Buffer): Generator<{ piece: Buffer; valid: boolean }> 
 /** The last place at or before `at`, at most 3 bytes back, that is not inside a character. */
 function cutBefore(bytes: Buffer, at: number): number {
   if (at === bytes.length) return at;
-  for (let cut = at; cut > at - 4; cut -= 1) if (((bytes[cut] as number) & 0xc0) !== 0x80) return cut;
+  for (let cut = at; cut > at - 4; cut -= 1)
+    if (((bytes[cut] as number) & 0xc0) !== 0x80) return cut;
   return at;
 }

@@ -269,7 +269,8 @@ async function* linesOf(source: CastSource): AsyncGenerator<LinePiece> {
   let heldBytes = 0;
   const take = (last: Buffer, ended: boolean): LinePiece => {
     const bytes = heldBytes + last.length;
-    const line = bytes > MAX_LINE_BYTES ? null : held.length === 0 ? last : Buffer.concat([...held, last]);
+    const line =
+      bytes > MAX_LINE_BYTES ? null : held.length === 0 ? last : Buffer.concat([...held, last]);
     held = [];
     heldBytes = 0;
     return { bytes: line, ended };
@@ -307,7 +308,11 @@ function headerV2(header: CastHeader): Record<string, unknown> {
 }
 
 function damaged(line: number, problem: string): PlatformError {
-  return new PlatformError("recording_damaged", `Recording is damaged at line ${line}: ${problem}`, {
-    fix: "agentkube recording verify lists all problems",
-  });
+  return new PlatformError(
+    "recording_damaged",
+    `Recording is damaged at line ${line}: ${problem}`,
+    {
+      fix: "agentkube recording verify lists all problems",
+    },
+  );
 }

@@ -45,6 +45,14 @@ export const CloseCode = {
 export const MAX_APPEND_BYTES = 256 * 1024;
 export const APPEND_WINDOW_BYTES = 1024 * 1024;
 
+/** Bytes of an append before its content. */
+export const APPEND_HEAD_BYTES = 8;
+
+/** Writes the head of an append into the first bytes of `message`, whose content is in place already. */
+export function writeAppendHead(message: Buffer, offset: number): void {
+  message.writeBigUInt64LE(BigInt(offset), 0);
+}
+
 export function encodeAppend(offset: number, bytes: Buffer): Buffer {
   const message = Buffer.allocUnsafe(8 + bytes.length);
   message.writeBigUInt64LE(BigInt(offset), 0);

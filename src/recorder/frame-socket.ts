@@ -78,14 +78,12 @@ export class FrameSocket implements AsyncDisposable {
     }
   }
 
+  /** Waits a little for the producer before this one to be gone. */
   async #handover(): Promise<void> {
     const { changed } = this.#options.recording;
-    let over = false;
-    const timer = setTimeout(() => {
-      over = true;
-      changed.ring();
-    }, HANDOVER_MS);
-    while (this.#producer !== null && !over) await changed.next;
+    const until = performance.now() + HANDOVER_MS;
+    const timer = setTimeout(() => changed.ring(), HANDOVER_MS + 1);
+    while (this.#producer !== null && performance.now() < until) await changed.next;
     clearTimeout(timer);
   }
 

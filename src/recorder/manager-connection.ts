@@ -1,9 +1,10 @@
-import WebSocket from "ws";
+import { WebSocket } from "ws";
+import type { RawData } from "ws";
 import { parseJson } from "../kit/json-lines.ts";
 import { PlatformError, messageOf } from "../kit/platform-error.ts";
-import { CloseCode, RecordingReply, encodeAppend } from "../protocol/recording-link.ts";
+import { CloseCode, RecordingReply } from "../protocol/recording-link.ts";
 import type { RecorderMessage } from "../protocol/recording-link.ts";
-import { Wake } from "./wake.ts";
+import type { Wake } from "./wake.ts";
 
 /** The manager says `committed` every 5 s at the least; silence this long is a dead path, whatever the socket says. */
 export const SILENCE_MS = 15_000;
@@ -40,13 +41,18 @@ export class ManagerConnection implements Disposable {
       handshakeTimeout: CONNECT_MS,
       maxPayload: MAX_REPLY_BYTES,
       followRedirects: false,
+      // Masks keep scripts in browsers from fooling proxies; between our own programs they would only cost time, and a
+      // copy of every message on both sides. A mask of zeros is one.
+      generateMask: (mask) => mask.fill(0),
     });
     this.#silence = setTimeout(() => {
       this.#fail(new Error(`Manager said nothing for ${SILENCE_MS / 1000} s`));
     }, SILENCE_MS);
     this.#socket.on("message", (data, isBinary) => this.#receive(data, isBinary));
     this.#socket.on("error", (error) => this.#fail(error));
-    this.#socket.on("close", (code, reason) => this.#fail(closeError(code, reason.toString("utf8"))));
+    this.#socket.on("close", (code, reason) =>
+      this.#fail(closeError(code, reason.toString("utf8"))),
+    );
     this.#socket.on("unexpected-response", (request, response) => {
       const status = response.statusCode ?? 0;
       response.resume();
@@ -85,15 +91,17 @@ export class ManagerConnection implements Disposable {
     if (this.failure === null) this.#socket.send(JSON.stringify(message), () => undefined);
   }
 
-  append(offset: number, bytes: Buffer): void {
-    if (this.failure === null) this.#socket.send(encodeAppend(offset, bytes), () => undefined);
+  /** Sends an append that is encoded already; `done` is called when its memory may be used again. */
+  append(message: Buffer, done: () => void): void {
+    if (this.failure === null) this.#socket.send(message, done);
+    else done();
   }
 
   [Symbol.dispose](): void {
     this.#fail(new Error("Connection was closed here"));
   }
 
-  #receive(data: WebSocket.RawData, isBinary: boolean): void {
+  #receive(data: RawData, isBinary: boolean): void {
     this.#silence.refresh();
     try {
       if (isBinary) throw new Error("Expected a text message of the manager, got a binary one");
@@ -128,5 +136,8 @@ function closeError(code: number, reason: string): Error {
   const said = reason === "" ? "" : `: ${reason}`;
   return meaning === undefined
     ? new Error(`Manager closed the connection with code ${code}${said}`)
-    : new FinalRefusalError("recording_refused", `Manager refused the recording, ${meaning}${said}`);
+    : new FinalRefusalError(
+        "recording_refused",
+        `Manager refused the recording, ${meaning}${said}`,
+      );
 }

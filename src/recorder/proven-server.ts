@@ -55,7 +55,9 @@ export class ProvenServer implements AsyncDisposable {
       const listening = once(server.#server, "listening");
       server.#server.listen({ path: options.path });
       await listening;
-      server.#server.on("error", (error) => options.log.warn({ err: error }, "socket cannot accept"));
+      server.#server.on("error", (error) =>
+        options.log.warn({ err: error }, "socket cannot accept"),
+      );
       await chmod(options.path, 0o600);
       return server;
     } catch (error) {

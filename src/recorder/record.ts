@@ -22,7 +22,7 @@ export interface RecordOptions {
   spec: RunSpec;
   boot: RecorderBoot;
   log: Log;
-  say(status: ChildStatus): void;
+  say: (status: ChildStatus) => void;
   /** Aborted with the cause, as text, when the agentlet is dead. */
   producerLost: AbortSignal;
   /** Aborted with the cause, as text, when nobody is left to wait for us. */
@@ -50,8 +50,16 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
   await spool.flush(budget.signal);
   const sockets = { recording, log };
   const { recorder: framePath, markers: markerPath } = spec.sockets;
-  await using frames = await FrameSocket.listen({ ...sockets, path: framePath, token: boot.agentletToken });
-  await using _markers = await listenForMarkers({ ...sockets, path: markerPath, token: boot.runnerToken });
+  await using frames = await FrameSocket.listen({
+    ...sockets,
+    path: framePath,
+    token: boot.agentletToken,
+  });
+  await using _markers = await listenForMarkers({
+    ...sockets,
+    path: markerPath,
+    token: boot.runnerToken,
+  });
   const sealed = { done: false };
   const shipped = ship(options, spool, sealed, budget.signal);
   say({ kind: "ready" });

@@ -3,7 +3,7 @@ import { AsciicastWriter } from "../protocol/asciicast-writer.ts";
 import type { CastHeaderFacts } from "../protocol/asciicast-writer.ts";
 import { BadFrameError } from "../protocol/frames.ts";
 import type { BytesFrame, FactFrame, Frame } from "../protocol/frames.ts";
-import type { Spool } from "./spool.ts";
+import type { EndBatch, Spool } from "./spool.ts";
 import type { Wake } from "./wake.ts";
 
 /** Half a character that does not go on is written as the raw bytes that it is after this long. */
@@ -161,7 +161,7 @@ export class Recording implements Disposable {
     this.#heldTimer = null;
   }
 
-  #endBatch(): { line: Buffer; durable(): void } {
+  #endBatch(): ReturnType<EndBatch> {
     const frames = { seq: this.#whole, fact: this.#fact, end: this.#ended };
     const { out, in: typed } = this.#writer.written;
     return {

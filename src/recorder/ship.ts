@@ -1,6 +1,11 @@
 import { Backoff } from "../kit/backoff.ts";
 import type { Log } from "../kit/log.ts";
-import { APPEND_WINDOW_BYTES, MAX_APPEND_BYTES } from "../protocol/recording-link.ts";
+import {
+  APPEND_HEAD_BYTES,
+  APPEND_WINDOW_BYTES,
+  MAX_APPEND_BYTES,
+  writeAppendHead,
+} from "../protocol/recording-link.ts";
 import { PROTOCOL } from "../protocol/version.ts";
 import { FinalRefusalError, ManagerConnection } from "./manager-connection.ts";
 import type { Spool } from "./spool.ts";
@@ -38,10 +43,15 @@ export async function shipSpool(options: ShipOptions, signal: AbortSignal): Prom
         using connection = await connect(options, signal);
         if (lost) log.info({ committed: connection.committed }, "manager is back");
         lost = false;
-        await shipOver(connection, options, (committed) => {
-          if (committed > known) backoff.startOver();
-          known = committed;
-        }, signal);
+        await shipOver(
+          connection,
+          options,
+          (committed) => {
+            if (committed > known) backoff.startOver();
+            known = committed;
+          },
+          signal,
+        );
         return;
       } catch (error) {
         if (signal.aborted) throw signal.reason;
@@ -60,7 +70,12 @@ function connect(options: ShipOptions, signal: AbortSignal): Promise<ManagerConn
   const { url, token, epoch, spool } = options;
   const bytes = spool.durableBytes;
   return ManagerConnection.open(
-    { url, token, hello: { kind: "hello", protocol: PROTOCOL, epoch, bytes }, changed: spool.grown },
+    {
+      url,
+      token,
+      hello: { kind: "hello", protocol: PROTOCOL, epoch, bytes },
+      changed: spool.grown,
+    },
     signal,
   );
 }
@@ -77,6 +92,8 @@ async function shipOver(
   let committed = sent;
   let endSent = false;
   let progressAt = performance.now();
+  // Memory of messages that were sent; the window bounds how many there are.
+  const pieces: Buffer[] = [];
   onCommitted(committed);
   for (;;) {
     // The bell first: what rings while a piece is read must not be missed.
@@ -106,9 +123,11 @@ async function shipOver(
     );
     if (length > 0) {
       if (sent === committed) progressAt = performance.now();
-      const piece = Buffer.allocUnsafe(length);
-      await spool.read(piece, 0, sent);
-      connection.append(sent, piece);
+      const memory = pieces.pop() ?? Buffer.allocUnsafeSlow(APPEND_HEAD_BYTES + MAX_APPEND_BYTES);
+      const message = memory.subarray(0, APPEND_HEAD_BYTES + length);
+      writeAppendHead(message, sent);
+      await spool.read(message, APPEND_HEAD_BYTES, sent);
+      connection.append(message, () => pieces.push(memory));
       sent += length;
       continue;
     }
@@ -118,7 +137,9 @@ async function shipOver(
       log.debug({ bytes: sent }, "recording sent, waiting for the verdict");
     }
     if (sent > committed && performance.now() - progressAt > STALL_MS)
-      throw new Error(`Manager committed nothing of ${sent - committed} bytes for ${STALL_MS / 1000} s`);
+      throw new Error(
+        `Manager committed nothing of ${sent - committed} bytes for ${STALL_MS / 1000} s`,
+      );
     await next;
   }
 }

@@ -30,7 +30,7 @@ async function lastPosition(
 ): Promise<{ bytes: number; position: CastPosition } | null> {
   // A batch is bounded, so the tail that is searched again and again stays small.
   let tail: Buffer = Buffer.alloc(0);
-  for (let start = size; start > 0; ) {
+  for (let start = size; start > 0;) {
     const from = Math.max(0, start - STEP_BYTES);
     tail = Buffer.concat([await readExactly(file, from, start - from), tail]);
     start = from;
@@ -42,7 +42,11 @@ async function lastPosition(
 
 function positionIn(bytes: Buffer): { end: number; position: CastPosition } | null {
   const mark = Buffer.from(`\n${POSITION_PREFIX}`);
-  for (let at = bytes.lastIndexOf(mark); at !== -1; at = at === 0 ? -1 : bytes.lastIndexOf(mark, at - 1)) {
+  for (
+    let at = bytes.lastIndexOf(mark);
+    at !== -1;
+    at = at === 0 ? -1 : bytes.lastIndexOf(mark, at - 1)
+  ) {
     const end = bytes.indexOf(10, at + 1);
     if (end === -1) continue;
     const position = parsePosition(bytes.toString("utf8", at + mark.length, end));
@@ -81,7 +85,7 @@ export async function readInto(
   offset: number,
   at: number,
 ): Promise<void> {
-  for (let done = offset; done < buffer.length; ) {
+  for (let done = offset; done < buffer.length;) {
     const { bytesRead } = await file.read(buffer, done, buffer.length - done, at + done - offset);
     if (bytesRead === 0) throw new Error(`Spool ends before byte ${at + buffer.length - offset}`);
     done += bytesRead;

@@ -6,13 +6,15 @@ import type { FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import timers from "node:timers/promises";
 import type { Log } from "../kit/log.ts";
+import { native } from "../kit/native.ts";
 import { PlatformError, errnoOf, messageOf } from "../kit/platform-error.ts";
 import type { CastPosition } from "../protocol/asciicast.ts";
+import { BatchBuffer } from "./batch-buffer.ts";
 import { readInto, recoverSpool } from "./spool-recovery.ts";
 import { Wake } from "./wake.ts";
 
 /** Lines that wait for the disk; beyond it, `room` waits and the producer with it. */
-const PENDING_BYTES = 4 * 1024 * 1024;
+const PENDING_BYTES = 2 * 1024 * 1024;
 /** A batch is gathered this long unless it is large or somebody waits: at most 200 syncs a second. */
 const GATHER_MS = 5;
 const LARGE_BATCH_BYTES = 512 * 1024;
@@ -26,7 +28,7 @@ export interface SpoolOptions {
 }
 
 /** Called when a batch is closed: the line that ends it, and what to call once it is durable. */
-export type EndBatch = () => { line: Buffer; durable(): void };
+export type EndBatch = () => { line: Buffer; durable: () => void };
 
 /** What an earlier recorder of this session left. */
 export interface Resume {
@@ -48,8 +50,10 @@ export class Spool implements AsyncDisposable {
   readonly #hash: Hash;
   readonly #closing = new AbortController();
   #durable: number;
-  #pending: Buffer[] = [];
-  #pendingBytes = 0;
+  /** what comes in, and what is being written; they take turns */
+  #filling = new BatchBuffer();
+  #writing = new BatchBuffer();
+  #touched = false;
   #running: Promise<void> | null = null;
   #hurry = new AbortController();
   #failure: PlatformError | null = null;
@@ -92,18 +96,18 @@ export class Spool implements AsyncDisposable {
     this.#endBatch = endBatch;
   }
 
-  /** Adds whole lines; an empty buffer still makes a batch, for a position that changed without one. */
+  /** Adds whole lines, copied; an empty buffer still makes a batch, for a position that changed without one. */
   append(lines: Buffer): void {
     if (this.#failure !== null || this.#closing.signal.aborted) return;
-    this.#pending.push(lines);
-    this.#pendingBytes += lines.length;
-    if (this.#pendingBytes >= LARGE_BATCH_BYTES) this.#hurry.abort();
+    this.#filling.append(lines);
+    this.#touched = true;
+    if (this.#filling.length >= LARGE_BATCH_BYTES) this.#hurry.abort();
     this.#running ??= this.#run();
   }
 
   /** Resolves while less than the bound waits for the disk. Throws when the spool has failed or was closed. */
   async room(): Promise<void> {
-    while (this.#pendingBytes >= PENDING_BYTES) {
+    while (this.#filling.length + this.#writing.length >= PENDING_BYTES) {
       this.#throwIfOver();
       await this.grown.next;
     }
@@ -153,17 +157,18 @@ export class Spool implements AsyncDisposable {
 
   async #run(): Promise<void> {
     try {
-      while (this.#pending.length > 0) {
+      while (this.#touched) {
         await this.#gather();
         if (this.#endBatch === null) throw new TypeError("Spool is written before it was begun");
         const { line, durable } = this.#endBatch();
-        const batch = Buffer.concat([...this.#pending, line]);
-        const waiting = this.#pendingBytes;
-        this.#pending = [];
+        this.#filling.append(line);
+        [this.#filling, this.#writing] = [this.#writing, this.#filling];
+        this.#touched = false;
+        const batch = this.#writing.bytes;
         await this.#commit(batch);
         this.#hash.update(batch);
         this.#durable += batch.length;
-        this.#pendingBytes -= waiting;
+        this.#writing.clear();
         durable();
         this.grown.ring();
       }
@@ -182,8 +187,10 @@ export class Spool implements AsyncDisposable {
 
   async #gather(): Promise<void> {
     // A new controller for each batch: `flush` and a large batch end the wait at once.
-    if (this.#pendingBytes < LARGE_BATCH_BYTES && !this.#hurry.signal.aborted)
-      await timers.setTimeout(GATHER_MS, undefined, { signal: this.#hurry.signal }).catch(() => undefined);
+    if (this.#filling.length < LARGE_BATCH_BYTES && !this.#hurry.signal.aborted)
+      await timers
+        .setTimeout(GATHER_MS, undefined, { signal: this.#hurry.signal })
+        .catch(() => undefined);
     if (this.#hurry.signal.aborted) this.#hurry = new AbortController();
   }
 
@@ -200,7 +207,8 @@ export class Spool implements AsyncDisposable {
         await this.#file.truncate(this.#durable);
         // Before the first byte nothing can be lost: better no session than one that waits from the start.
         if (!FULL.has(errnoOf(error) ?? "") || this.#durable === 0) throw error;
-        if (!this.#full) this.#options.log.error({ err: error }, "spool is full, the session waits");
+        if (!this.#full)
+          this.#options.log.error({ err: error }, "spool is full, the session waits");
         this.#full = true;
         await timers.setTimeout(RETRY_MS, undefined, { signal: this.#closing.signal });
       }
@@ -208,7 +216,7 @@ export class Spool implements AsyncDisposable {
   }
 
   async #write(batch: Buffer): Promise<void> {
-    for (let done = 0; done < batch.length; ) {
+    for (let done = 0; done < batch.length;) {
       const at = this.#durable + done;
       const { bytesWritten } = await this.#file.write(batch, done, batch.length - done, at);
       done += bytesWritten;
@@ -227,6 +235,8 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     await makePrivate(dirname(dirname(path)));
     await makePrivate(dirname(path));
     file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    if (!native().lockFile(file.fd))
+      throw new PlatformError("spool_in_use", "another recorder has it open");
     const before = await file.stat();
     const recovered = await recoverSpool(file);
     await file.truncate(recovered?.bytes ?? 0);
@@ -243,7 +253,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     throw new PlatformError("spool_failed", `Cannot open the spool: ${messageOf(error)}`, {
       path,
       cause: error,
-      fix: "check that the directory is writable and has room",
+      fix: "check that the directory is writable and has room, and that no other recorder of this run is alive",
     });
   }
 }

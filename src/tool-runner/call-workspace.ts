@@ -1,8 +1,8 @@
 import { join } from "node:path";
-import { PlatformError } from "../kit/platform-error.ts";
+import { PlatformError, errnoOf } from "../kit/platform-error.ts";
 import type { CallEnd } from "./call-end.ts";
 import type { CallWorkspace } from "./call-sandbox.ts";
-import { PrivateWorkspace, type MergeResult } from "./private-workspace.ts";
+import { type MergeOptions, type MergeResult, PrivateWorkspace } from "./private-workspace.ts";
 import type { AdmittedCall, ToolRunner } from "./tool-runner.ts";
 import type { LoadedTool } from "./tools.ts";
 
@@ -63,19 +63,9 @@ export async function mergeWorkspace(
     secrets: runner.secrets.redaction,
     keepDir: join(runner.keepDir, call.id),
   };
-  // Not cancellable: a merge that has begun is finished.
-  const result = await copy.merge(options, new AbortController().signal);
-  const cause = unmergedCause(result);
+  const cause = await tryMerge(runner, copy, options);
   if (cause === null) return {};
-  runner.log.warn(
-    {
-      call: call.id,
-      tool: call.tool.name,
-      conflicts: result.conflicts.length,
-      leaks: result.leaks.length,
-    },
-    "workspace changes not merged",
-  );
+  runner.log.warn({ call: call.id, tool: call.tool.name }, "workspace changes not merged");
   const before = ended.detail === undefined ? "" : `${ended.detail.cause}. `;
   return {
     detail: {
@@ -85,7 +75,25 @@ export async function mergeWorkspace(
   };
 }
 
-function unmergedCause({ conflicts, leaks, keptAt }: MergeResult): string | null {
+/** Why changes were not merged; null when they were. One merge at a time: two would look and then write across each other. */
+async function tryMerge(
+  runner: ToolRunner,
+  copy: PrivateWorkspace,
+  options: MergeOptions,
+): Promise<string | null> {
+  // Not cancellable: what a tool has done is brought home or kept, also while the run ends.
+  const never = new AbortController().signal;
+  try {
+    using _place = await runner.merges.enter(never);
+    return unmergedCause(await copy.merge(options, never));
+  } catch (error) {
+    runner.log.error({ err: error }, "merge failed");
+    const why = error instanceof PlatformError ? error.message : errnoOf(error);
+    return `The tool's changes could not be brought into the workspace (${why ?? "internal fault"})`;
+  }
+}
+
+function unmergedCause({ merged, conflicts, leaks, keptAt }: MergeResult): string | null {
   const names = (paths: string[]): string =>
     paths
       .slice(0, 10)
@@ -93,6 +101,8 @@ function unmergedCause({ conflicts, leaks, keptAt }: MergeResult): string | null
       .join(", ");
   if (leaks.length > 0)
     return `The tool's changes were not brought into the workspace: ${names(leaks)} would hold a credential`;
+  if (merged > 0 && conflicts.length > 0)
+    return `Some of the tool's changes were not brought into the workspace: ${names(conflicts)} changed in that moment; its version is kept in ${keptAt}`;
   if (conflicts.length > 0)
     return `The tool's changes were not brought into the workspace: ${names(conflicts)} changed meanwhile; its version is kept in ${keptAt}`;
   return null;

@@ -3,6 +3,8 @@ import { PlatformError } from "../kit/platform-error.ts";
 
 /** Arguments are small; a larger body is refused before it is parsed. */
 export const MAX_BODY_BYTES = 4 * 1024 * 1024;
+/** A client that still sends does not read our refusal, so this much more is read and dropped first. */
+const MAX_DROPPED_BYTES = 64 * 1024 * 1024;
 
 /** Reads a JSON body. Throws `PlatformError`: `body_too_large`, `bad_content_type` or `bad_json`. */
 export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
@@ -13,12 +15,14 @@ export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > MAX_BODY_BYTES)
-      throw new PlatformError(
-        "body_too_large",
-        `Expected a body of at most ${MAX_BODY_BYTES} bytes`,
-      );
-    chunks.push(chunk);
+    if (bytes <= MAX_BODY_BYTES) chunks.push(chunk);
+    else if (bytes > MAX_DROPPED_BYTES) break;
+  }
+  if (bytes > MAX_BODY_BYTES) {
+    throw new PlatformError(
+      "body_too_large",
+      `Expected a body of at most ${MAX_BODY_BYTES} bytes, got more`,
+    );
   }
   const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   try {

@@ -58,6 +58,7 @@ export async function callToolLocally(options: LocalCall): Promise<ToolCallResul
         boundary,
         requests,
         queue: new CallQueue({ running: 1, waiting: 0 }),
+        merges: new CallQueue({ running: 1, waiting: 0 }),
         workspace: options.workspace === null ? null : { path: options.workspace, covers: [] },
         callsDir: join(directory, "calls"),
         keepDir: join(directory, "unmerged"),

@@ -1,5 +1,5 @@
 import fs from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import * as z from "zod";
 import { parseJson } from "../kit/json-lines.ts";
 import { PlatformError, errnoOf } from "../kit/platform-error.ts";
@@ -77,7 +77,7 @@ export class PrivateWorkspace implements AsyncDisposable {
     if (conflicts.length > 0)
       return { ...nothing, conflicts, keptAt: await keep(own, changes, options.keepDir) };
     if (changes.length > 0) await this.#writeJournal(changes);
-    const late = await applyAll(workspace, own, changes);
+    const late = await applyAll(workspace, own, changes, basename(this.#callDir));
     if (late.length > 0)
       return {
         ...nothing,
@@ -112,7 +112,7 @@ export async function finishMerges(callsDir: string): Promise<string[]> {
       const { workspace: path, changes } = parseJson("a merge journal", Journal, text);
       await using workspace = await OpenedDirectory.open(path);
       await using own = await OpenedDirectory.open(join(callDir, "copy"));
-      unmerged.push(...(await applyAll(workspace, own, changes)));
+      unmerged.push(...(await applyAll(workspace, own, changes, name)));
     }
     await removeTree(callDir);
   }
@@ -123,14 +123,18 @@ async function applyAll(
   workspace: OpenedDirectory,
   own: OpenedDirectory,
   changes: readonly MergeChange[],
+  call: string,
 ): Promise<string[]> {
   const late: string[] = [];
   for (const change of changes) {
-    // One name for all: after a crash the leftover of the same change is found and removed.
-    if (!(await applyChange(workspace, own, change, ".agentkube-merge.tmp")))
-      late.push(change.path);
+    // The same name again after a crash: the leftover of the same change is found and removed.
+    if (!(await applyChange(workspace, own, change, temporaryName(call)))) late.push(change.path);
   }
   return late;
+}
+
+function temporaryName(call: string): string {
+  return `.agentkube-${call}.tmp`;
 }
 
 /** Directories that the tool made or emptied; one that others filled meanwhile stays. */
@@ -210,7 +214,7 @@ async function keep(
   for (const change of changes) {
     if (
       change.own !== null &&
-      !(await applyChange(target, own, { ...change, base: null }, ".agentkube-merge.tmp"))
+      !(await applyChange(target, own, { ...change, base: null }, temporaryName("kept")))
     )
       throw new PlatformError(
         "workspace_keep_failed",

@@ -81,6 +81,7 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     boundary: await Boundary.create({ run: spec.run, log, onRequest, hosts: hostsOf(tools) }),
     requests,
     queue: new CallQueue(QUEUE),
+    merges: new CallQueue({ running: 1, waiting: QUEUE.running }),
     workspace: {
       path: spec.zone.workspace,
       covers: coversOf(spec.zone.workspace, spec.zone.binds),
@@ -132,7 +133,9 @@ function valuesOf(boot: RunnerBoot): Map<string, Buffer> {
 /** Every host that a tool of this run may reach; the run's certificates can be for no other. */
 function hostsOf(tools: ReadonlyMap<string, LoadedTool>): string[] {
   return [
-    ...new Set([...tools.values()].flatMap(({ sandbox }) => sandbox.network.map(({ host }) => host))),
+    ...new Set(
+      [...tools.values()].flatMap(({ sandbox }) => sandbox.network.map(({ host }) => host)),
+    ),
   ];
 }
 

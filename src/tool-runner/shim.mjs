@@ -107,14 +107,15 @@ function ask(method, path, body) {
 /** `--name value`, `--name=value`, `--flag`, `--no-flag`, `--json '{…}'` (or `--json -` from standard input). */
 async function readArguments(operation, words) {
   const properties = operation.inputSchema.properties ?? {};
-  let given = {};
+  // Without a prototype, a key named __proto__ is a key like any other, and the tool-runner refuses it.
+  const given = Object.create(null);
   for (let at = 0; at < words.length; at += 1) {
     const match = /^--([^=]+)(?:=(.*))?$/s.exec(words[at]);
     if (match === null)
       throw new Refusal(`expected an option such as --name value, got "${words[at]}"; see --help`);
     let [, name, value] = match;
     if (name === "json" && !Object.hasOwn(properties, "json")) {
-      given = { ...given, ...(await readJson(value ?? words[(at += 1)])) };
+      Object.assign(given, await readJson(value ?? words[(at += 1)]));
       continue;
     }
     const negated = name.startsWith("no-") && !Object.hasOwn(properties, name);

@@ -21,6 +21,8 @@ export interface ToolRunner {
   readonly boundary: Pick<Boundary, "openCall" | "sandboxEnv" | "sandboxFiles">;
   readonly requests: CallRequests;
   readonly queue: CallQueue;
+  /** lets one merge into the workspace happen at a time */
+  readonly merges: CallQueue;
   /** the agent's workspace on the host, and what is bound read-only over parts of it; null when there is none */
   readonly workspace: { path: string; covers: readonly Bind[] } | null;
   /** private directory of copies and journals of calls */

@@ -55,7 +55,7 @@ suite("50 MB of output while parts are killed", () => {
   for (const victims of survivable) {
     test(`${victims.join(" and ")}: nothing is lost`, async () => {
       await using lab = openLab();
-      const run = await startFlood(lab, FLOOD, 5 * MB, 120_000);
+      const run = await startFlood(lab, FLOOD, 5 * MB, { timeoutMs: 120_000 });
 
       for (const pid of victims.map((victim) => pidOf(lab, run, victim)))
         process.kill(pid, "SIGKILL");
@@ -66,7 +66,7 @@ suite("50 MB of output while parts are killed", () => {
 
   test("the recorder three times: nothing is lost", async () => {
     await using lab = openLab();
-    const run = await startFlood(lab, FLOOD, 2 * MB, 120_000);
+    const run = await startFlood(lab, FLOOD, 2 * MB, { timeoutMs: 120_000 });
 
     for (let round = 0; round < 3; round++) {
       const pid = await eventually(
@@ -82,7 +82,7 @@ suite("50 MB of output while parts are killed", () => {
 
   test("the manager stands still for 10 s: nothing is lost", async () => {
     await using lab = openLab();
-    const run = await startFlood(lab, FLOOD, 5 * MB, 120_000);
+    const run = await startFlood(lab, FLOOD, 5 * MB, { timeoutMs: 120_000 });
 
     const { pid } = lab.manager();
     process.kill(pid, "SIGSTOP");
@@ -98,7 +98,7 @@ suite("50 MB of output while parts are killed", () => {
 
   test("the viewer: the run goes on and ends well", async () => {
     await using lab = openLab();
-    const run = await startFlood(lab, FLOOD, 5 * MB, 120_000);
+    const run = await startFlood(lab, FLOOD, 5 * MB, { timeoutMs: 120_000 });
 
     process.kill(run.cli.pid, "SIGKILL");
     const end = await untilEnded(lab, run.info.run);
@@ -118,7 +118,7 @@ suite("50 MB of output while parts are killed", () => {
   ] as Victim[][]) {
     test(`${victims.join(" and ")}: the run ends as agentlet_fault within 10 s, with its record sealed`, async () => {
       await using lab = openLab();
-      const run = await startFlood(lab, FLOOD, 5 * MB, 120_000);
+      const run = await startFlood(lab, FLOOD, 5 * MB, { timeoutMs: 120_000 });
       const before = await lab.waitForRun();
 
       for (const pid of victims.map((victim) => pidOf(lab, run, victim)))

@@ -16,22 +16,20 @@ export interface FloodRun {
   readonly info: RunInfo;
 }
 
-/** Starts a run that prints `bytes` of flood, at most some 25 MB a second, and waits until `after` bytes of its recording are durable. */
+/**
+ * Starts a run that prints `bytes` of flood, at most some 25 MB a second, and waits until `after` bytes of its recording are
+ * durable. `timeoutMs`: how long the whole may take; `agentTimeout`: of the manifest.
+ */
 export async function startFlood(
   lab: Lab,
   bytes: number,
   after: number,
-  timeoutMs = 50_000,
+  { timeoutMs = 50_000, agentTimeout = "10m" } = {},
 ): Promise<FloodRun> {
-  copyFileSync(
-    path.join(repository, "test/fixtures/flood.ts"),
-    path.join(lab.workspace, "flood.ts"),
-  );
-  const timeout = `${Math.round(timeoutMs / 1000)}s`;
-  const agent = lab.write(
-    "agent.yaml",
-    anAgent(`/opt/agentkube/node ./flood.ts ${bytes} 2; echo done >over`, { timeout }),
-  );
+  const program = path.join(lab.workspace, "flood.ts");
+  copyFileSync(path.join(repository, "test/fixtures/flood.ts"), program);
+  const script = `/opt/agentkube/node ./flood.ts ${bytes} 2; echo done >over`;
+  const agent = lab.write("agent.yaml", anAgent(script, { timeout: agentTimeout }));
   const cli = lab.run([agent], { timeoutMs });
   let over = false;
   void cli.ended.then(() => (over = true)).catch(() => undefined);

@@ -101,7 +101,7 @@ export interface Lab extends AsyncDisposable {
   start(program: string, args: string[], options?: CliOptions): RunningCli;
   /** Starts `agentkube` with these words. */
   agentkube(words: string[], options?: CliOptions): RunningCli;
-  /** `agentkube run --json` in the workspace and data directory of the lab. */
+  /** `agentkube run --json`, with the workspace and data directory of the lab unless the words name others. */
   run(words: string[], options?: CliOptions): RunningCli;
   manager(): ManagerFile;
   /** GET at the manager, with the operator token. */
@@ -145,11 +145,12 @@ export function openLab(): Lab {
       return new RunningCli(child, options.timeoutMs ?? 50_000);
     },
     agentkube: (words, options) => lab.start(process.execPath, [agentkube, ...words], options),
-    run: (words, options) =>
-      lab.agentkube(
-        ["run", "--json", "--data", dirs.data, "--workspace", dirs.workspace, ...words],
-        options,
-      ),
+    run(words, options) {
+      const missing = (["data", "workspace"] as const)
+        .filter((name) => !words.includes(`--${name}`))
+        .map((name) => `--${name}=${dirs[name]}`);
+      return lab.agentkube(["run", "--json", ...missing, ...words], options);
+    },
     manager: () =>
       ManagerFile.parse(JSON.parse(readFileSync(path.join(dirs.data, "manager.json"), "utf8"))),
     async get(route) {

@@ -4,17 +4,29 @@ import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { MAX_LINE_BYTES, rawBytesOf, readAsciicast, stripComments, toV2 } from "../../src/protocol/asciicast.ts";
+import {
+  MAX_LINE_BYTES,
+  rawBytesOf,
+  readAsciicast,
+  stripComments,
+  toV2,
+} from "../../src/protocol/asciicast.ts";
 import type { CastLine, CastSource } from "../../src/protocol/asciicast.ts";
 import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
 import { AsciicastWriter } from "../../src/protocol/asciicast-writer.ts";
 
 const fixtures = fileURLToPath(new URL("../../../shared/fixtures/asciicast", import.meta.url));
-const facts = { cols: 80, rows: 24, timestamp: 1_700_000_000, title: "triage", term: "xterm-256color" };
+const facts = {
+  cols: 80,
+  rows: 24,
+  timestamp: 1_700_000_000,
+  title: "triage",
+  term: "xterm-256color",
+};
 
 suite("AsciicastWriter", () => {
   test("keeps UTF-8 whole, wherever it is split", async () => {
-    const text = "aé│日本🚀\u{10ffff}\ufffd\u2028\"\\\u0000\u001b\u007f\r\n\tz";
+    const text = 'aé│日本🚀\u{10ffff}\ufffd\u2028"\\\u0000\u001b\u007f\r\n\tz';
     const bytes = Buffer.from(text);
 
     for (let at = 0; at <= bytes.length; at += 1) {
@@ -32,9 +44,11 @@ suite("AsciicastWriter", () => {
   test("keeps UTF-8 whole when every byte comes alone", async () => {
     const text = "│日🚀é";
 
-    const file = fileOf((writer) => [...Buffer.from(text)].map((byte) => writer.output(Buffer.from([byte]), 0)));
+    const file = fileOf((writer) =>
+      [...Buffer.from(text)].map((byte) => writer.output(Buffer.from([byte]), 0)),
+    );
 
-    assert.deepEqual(await textOf(file), [...text]);
+    assert.deepEqual(await textOf(file), Array.from(text));
   });
 
   test("gives back every byte of random binary and text, and all of it verifies", async () => {
@@ -62,7 +76,9 @@ suite("AsciicastWriter", () => {
       writer.position({ seq: 2, fact: 0, end: false }),
     ]);
 
-    const raw = (await linesOf(file)).flatMap((item) => (item.kind === "event" ? [item.event.raw] : []));
+    const raw = (await linesOf(file)).flatMap((item) =>
+      item.kind === "event" ? [item.event.raw] : [],
+    );
 
     assert.deepEqual(raw, [Buffer.from([0xe2, 0x94]), Buffer.from([0x82])]);
     assert.equal((await verifyAsciicast(chunksOf(file))).ok, true);
@@ -70,11 +86,15 @@ suite("AsciicastWriter", () => {
 
   test("does not let rounding add up, and takes a clock that goes back for one that stands", async () => {
     const file = fileOf((writer) => [
-      ...Array.from({ length: 1000 }, (_, index) => writer.output(Buffer.from("x"), (index + 1) * 1400)),
+      ...Array.from({ length: 1000 }, (_, index) =>
+        writer.output(Buffer.from("x"), (index + 1) * 1400),
+      ),
       writer.output(Buffer.from("y"), 5),
     ]);
 
-    const events = (await linesOf(file)).flatMap((item) => (item.kind === "event" ? [item.event] : []));
+    const events = (await linesOf(file)).flatMap((item) =>
+      item.kind === "event" ? [item.event] : [],
+    );
 
     assert.equal(events.at(-1)?.timeUs, 1_400_000);
     assert.match(file.toString(), /\[0\.000, "o", "y"\]/);
@@ -124,7 +144,11 @@ suite("verifyAsciicast", () => {
     const lines = good.toString().trimEnd().split("\n");
     for (const index of [0, 2, 4, 5]) {
       const without = lines.filter((_, at) => at !== index).join("\n");
-      assert.equal((await verifyAsciicast(chunksOf(Buffer.from(`${without}\n`)))).ok, false, lines[index]);
+      assert.equal(
+        (await verifyAsciicast(chunksOf(Buffer.from(`${without}\n`)))).ok,
+        false,
+        lines[index],
+      );
     }
     const changed = good.toString().replace("one", "won!");
     assert.equal((await verifyAsciicast(chunksOf(Buffer.from(changed)))).ok, false);
@@ -148,7 +172,11 @@ suite("verifyAsciicast", () => {
     ["#raw that is not the event's", `${header}#raw /w==\n[0, "o", "x"]\n`, 3],
     ["#raw that is not base64", `${header}#raw !!\n[0, "o", "x"]\n`, 2],
     ["#raw without an event", `${header}#raw /w==\n`, 2],
-    ["a v2 time that goes back", `{"version":2,"width":8,"height":2}\n[2, "o", "x"]\n[1, "o", "x"]\n`, 3],
+    [
+      "a v2 time that goes back",
+      `{"version":2,"width":8,"height":2}\n[2, "o", "x"]\n[1, "o", "x"]\n`,
+      3,
+    ],
     ["a comment in v2", `{"version":2,"width":8,"height":2}\n# x\n`, 2],
   ] as const) {
     test(`names ${what}`, async () => {
@@ -179,25 +207,47 @@ suite("verifyAsciicast", () => {
     assert.deepEqual([result.ok, result.events, result.problems.length], [false, 1, 1]);
   });
 
-  test("agrees with the vectors of the asciinema projects", {
-    skip: existsSync(fixtures) ? false : "shared fixtures are not here",
-  }, async () => {
-    const bad = ["broken", "invalid-code", "invalid-data", "invalid-resize", "invalid-theme", "invalid-time-1", "invalid-time-2", "wrong-event-length"];
-    const files = readdirSync(fixtures, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".cast"));
-    assert.ok(files.length > 20);
-    for (const name of files) {
-      const { ok, problems } = await verifyAsciicast(join(fixtures, name));
+  test(
+    "agrees with the vectors of the asciinema projects",
+    {
+      skip: existsSync(fixtures) ? false : "shared fixtures are not here",
+    },
+    async () => {
+      const bad = [
+        "broken",
+        "invalid-code",
+        "invalid-data",
+        "invalid-resize",
+        "invalid-theme",
+        "invalid-time-1",
+        "invalid-time-2",
+        "wrong-event-length",
+      ];
+      const files = readdirSync(fixtures, { recursive: true, encoding: "utf8" }).filter((name) =>
+        name.endsWith(".cast"),
+      );
+      assert.ok(files.length > 20);
+      for (const name of files) {
+        const { ok, problems } = await verifyAsciicast(join(fixtures, name));
 
-      assert.equal(ok, !bad.some((file) => name.endsWith(`/${file}.cast`)), `${name} ${JSON.stringify(problems)}`);
-    }
-    // The bytes of the session as another program recorded them, in v2 and v3.
-    const resize = "\u001b[8;24;80t";
-    const text = readFileSync(join(fixtures, "made-here/a31-raw.out"), "utf8").replace(resize, "");
-    for (const name of ["a31-v2.cast", "a31-v3.cast"]) {
-      const source = readFileSync(join(fixtures, "made-here", name));
-      assert.equal((await rawOf(source)).toString(), text, name);
-    }
-  });
+        assert.equal(
+          ok,
+          !bad.some((file) => name.endsWith(`/${file}.cast`)),
+          `${name} ${JSON.stringify(problems)}`,
+        );
+      }
+      // The bytes of the session as another program recorded them, in v2 and v3.
+      const resize = "\u001b[8;24;80t";
+      const text = readFileSync(join(fixtures, "made-here/a31-raw.out"), "utf8").replace(
+        resize,
+        "",
+      );
+      for (const name of ["a31-v2.cast", "a31-v3.cast"]) {
+        const source = readFileSync(join(fixtures, "made-here", name));
+        assert.equal((await rawOf(source)).toString(), text, name);
+      }
+    },
+  );
 });
 
 suite("views of a recording", () => {
@@ -212,7 +262,11 @@ suite("views of a recording", () => {
     const lines = [];
     for await (const line of toV2(chunksOf(file))) lines.push(line);
 
-    assert.deepEqual(lines.slice(1), ['[0.5, "o", "a"]\n', '[0.7, "o", "\ufffd"]\n', '[0.9, "x", "0"]\n']);
+    assert.deepEqual(lines.slice(1), [
+      '[0.5, "o", "a"]\n',
+      '[0.7, "o", "\ufffd"]\n',
+      '[0.9, "x", "0"]\n',
+    ]);
     assert.match(lines[0] ?? "", /^{"version":2,"width":80,"height":24,"timestamp":1700000000,/);
     assert.equal((await verifyAsciicast(chunksOf(Buffer.from(lines.join(""))))).ok, true);
   });
@@ -229,7 +283,12 @@ suite("views of a recording", () => {
   });
 
   test("a live stream gets no comments", () => {
-    assert.deepEqual(["#raw x", "", " ", '[0, "o", "#"]'].map(stripComments), [null, null, null, '[0, "o", "#"]']);
+    assert.deepEqual(["#raw x", "", " ", '[0, "o", "#"]'].map(stripComments), [
+      null,
+      null,
+      null,
+      '[0, "o", "#"]',
+    ]);
   });
 });
 
@@ -261,7 +320,7 @@ async function rawOf(file: Buffer): Promise<Buffer> {
 function somePiece(seed: number): Buffer {
   const size = 1 + ((seed * 7919) % 9000);
   if (seed % 3 === 0) return randomBytes(size);
-  const text = Buffer.from("é│日本🚀 abc\u001b[31m\"\\\ufffd".repeat(size));
+  const text = Buffer.from('é│日本🚀 abc\u001b[31m"\\\ufffd'.repeat(size));
   const piece = text.subarray(seed % 4, text.length - (seed % 5)).subarray(0, 150_000);
   if (seed % 7 === 0) piece[seed % piece.length] = 0xc0;
   return piece;

@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { suite, test } from "node:test";
-import { BadFrameError, FrameReader, MAX_FRAME_BYTES, encodeFrame } from "../../src/protocol/frames.ts";
+import {
+  BadFrameError,
+  FrameReader,
+  MAX_FRAME_BYTES,
+  encodeFrame,
+} from "../../src/protocol/frames.ts";
 import type { Frame } from "../../src/protocol/frames.ts";
 
 const frames: Frame[] = [

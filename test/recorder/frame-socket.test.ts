@@ -22,7 +22,12 @@ suite("frame socket", () => {
     await using room = await aRoom();
     using producer = await Producer.connect(room.path, room.token);
 
-    assert.deepEqual(await producer.welcome(), { kind: "welcome", seq: 0, outputOffset: 0, inputOffset: 0 });
+    assert.deepEqual(await producer.welcome(), {
+      kind: "welcome",
+      seq: 0,
+      outputOffset: 0,
+      inputOffset: 0,
+    });
     producer.send(output(1, 0, "one"));
     await until("ack", () => producer.acked === 1);
     producer.send({ type: "exit", seq: 2, timeUs: 9000, status: 3 });
@@ -45,7 +50,10 @@ suite("frame socket", () => {
     first[Symbol.dispose]();
     using third = await Producer.connect(room.path, room.token);
 
-    assert.deepEqual(second.replies.map((reply) => reply.kind === "refused" && reply.code), ["producer_present"]);
+    assert.deepEqual(
+      second.replies.map((reply) => reply.kind === "refused" && reply.code),
+      ["producer_present"],
+    );
     assert.equal((await third.welcome()).seq, 1);
   });
 
@@ -66,7 +74,14 @@ suite("frame socket", () => {
     const crowd = await Promise.all(Array.from({ length: 40 }, () => connectMute(room.path)));
     producer.send(output(2, 1, "y"));
     await until("ack", () => producer.acked === 2, 1000);
-    await until("all closed", () => [mute, wrong.socket, otherRole.socket, garbage, ...crowd].every((socket) => socket.destroyed), 3000);
+    await until(
+      "all closed",
+      () =>
+        [mute, wrong.socket, otherRole.socket, garbage, ...crowd].every(
+          (socket) => socket.destroyed,
+        ),
+      3000,
+    );
 
     assert.equal(room.frames.unproven, 44);
     assert.equal(producer.socket.destroyed, false);
@@ -103,7 +118,10 @@ suite("frame socket", () => {
       good.send(output(1, 0, "x"));
       await until("ack", () => good.acked === 1);
 
-      assert.deepEqual(bad.replies.slice(1).map((reply) => reply.kind === "refused" && reply.code), ["bad_frame"]);
+      assert.deepEqual(
+        bad.replies.slice(1).map((reply) => reply.kind === "refused" && reply.code),
+        ["bad_frame"],
+      );
     });
   }
 
@@ -144,7 +162,13 @@ suite("frame socket", () => {
 
     for (let seq = 1; seq <= 10; seq += 1) {
       const at = (seq - 1) * 400;
-      producer.send({ type: "output", seq, timeUs: seq, offset: at, bytes: bytes.subarray(at, at + 400) });
+      producer.send({
+        type: "output",
+        seq,
+        timeUs: seq,
+        offset: at,
+        bytes: bytes.subarray(at, at + 400),
+      });
     }
     await until("ack", () => producer.acked === 10);
 
@@ -157,7 +181,13 @@ suite("frame socket", () => {
     await using room = await aRoom({ recordInput: false });
     using producer = await Producer.connect(room.path, room.token);
 
-    producer.send({ type: "input", seq: 1, timeUs: 0, offset: 0, bytes: Buffer.from("typed-password") });
+    producer.send({
+      type: "input",
+      seq: 1,
+      timeUs: 0,
+      offset: 0,
+      bytes: Buffer.from("typed-password"),
+    });
     producer.send(output(2, 0, "x"));
     await until("ack", () => producer.acked === 2);
 
@@ -196,8 +226,12 @@ suite("marker socket", () => {
     const markers = (await Array.fromAsync(readAsciicast(room.spoolPath))).flatMap((item) =>
       item.kind === "event" && item.event.code === "m" ? [item.event] : [],
     );
-    assert.deepEqual(markers.map((event) => event.data), ["tool github-issues list", "tool done \ufffd"]);
-    for (const { timeUs } of markers) assert.ok(timeUs >= 60_040_000 && timeUs < 62_000_000, `${timeUs}`);
+    assert.deepEqual(
+      markers.map((event) => event.data),
+      ["tool github-issues list", "tool done \ufffd"],
+    );
+    for (const { timeUs } of markers)
+      assert.ok(timeUs >= 60_040_000 && timeUs < 62_000_000, `${timeUs}`);
   });
 
   test("closes a connection that sends no markers, without end or without sense", async () => {
@@ -229,7 +263,9 @@ async function aRoom(options: { recordInput?: boolean } = {}): Promise<Room> {
   const log = silentLog;
   const spool = stack.use(await openSpool({ path: run.spoolPath, log }));
   const header = { cols: 80, rows: 24, timestamp: 1, title: "t", term: "xterm-256color" };
-  const recording = stack.use(new Recording(spool, { header, recordInput: options.recordInput ?? false, log }));
+  const recording = stack.use(
+    new Recording(spool, { header, recordInput: options.recordInput ?? false, log }),
+  );
   const path = join(run.dir, "rec.sock");
   const markerPath = join(run.dir, "mark.sock");
   const token = run.boot.agentletToken;
@@ -250,7 +286,11 @@ async function aRoom(options: { recordInput?: boolean } = {}): Promise<Room> {
   };
 }
 
-function output(seq: number, offset: number, text: string): { type: "output"; seq: number; timeUs: number; offset: number; bytes: Buffer } {
+function output(
+  seq: number,
+  offset: number,
+  text: string,
+): { type: "output"; seq: number; timeUs: number; offset: number; bytes: Buffer } {
   return { type: "output", seq, timeUs: seq * 1000, offset, bytes: Buffer.from(text) };
 }
 
@@ -259,9 +299,13 @@ async function rawOf(path: string): Promise<Buffer> {
 }
 
 async function codes(path: string): Promise<string[]> {
-  return (await Array.fromAsync(readAsciicast(path))).flatMap((item) => (item.kind === "event" ? [item.event.code] : []));
+  return (await Array.fromAsync(readAsciicast(path))).flatMap((item) =>
+    item.kind === "event" ? [item.event.code] : [],
+  );
 }
 
 async function texts(path: string): Promise<string[]> {
-  return (await Array.fromAsync(readAsciicast(path))).flatMap((item) => (item.kind === "event" ? [item.event.data] : []));
+  return (await Array.fromAsync(readAsciicast(path))).flatMap((item) =>
+    item.kind === "event" ? [item.event.data] : [],
+  );
 }

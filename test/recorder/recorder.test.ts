@@ -14,7 +14,7 @@ import { aRun } from "./helpers/run-spec.ts";
 import { SmallManager } from "./helpers/small-manager.ts";
 import { until } from "./helpers/until.ts";
 
-suite("session-recorder", () => {
+suite("session-recorder", { concurrency: 4 }, () => {
   test("records, ships, is verified, and leaves nothing", async () => {
     await using manager = await new SmallManager().listen();
     await using run = await aRun({ managerUrl: manager.url });
@@ -45,7 +45,11 @@ suite("session-recorder", () => {
     const frames = session(2000);
     await using recorders = new AsyncDisposableStack();
     let recorder = recorders.use(await RecorderProcess.start(run));
-    using producer = new ResendingProducer(run.spec.sockets.recorder, run.boot.agentletToken, frames);
+    using producer = new ResendingProducer(
+      run.spec.sockets.recorder,
+      run.boot.agentletToken,
+      frames,
+    );
     const produced = producer.run();
 
     for (const share of [0.1, 0.4, 0.7]) {
@@ -68,7 +72,11 @@ suite("session-recorder", () => {
     await using run = await aRun({ managerUrl: manager.url });
     await using recorder = await RecorderProcess.start(run);
     const frames = session(1200);
-    using producer = new ResendingProducer(run.spec.sockets.recorder, run.boot.agentletToken, frames);
+    using producer = new ResendingProducer(
+      run.spec.sockets.recorder,
+      run.boot.agentletToken,
+      frames,
+    );
     manager.closeAfter = 2;
     const produced = producer.run();
 
@@ -137,9 +145,14 @@ suite("session-recorder", () => {
     assert.equal(await recorder.exitCode(), 0, recorder.log);
 
     await same(manager.bytes, frames);
-    const events = (await Array.fromAsync(readAsciicast(chunks(manager.bytes)))).filter((item) => item.kind === "event");
+    const events = (await Array.fromAsync(readAsciicast(chunks(manager.bytes)))).filter(
+      (item) => item.kind === "event",
+    );
     assert.equal(events.at(-1)?.event.data, "recording interrupted: agentlet got SIGKILL");
-    assert.equal(events.some((item) => item.event.code === "x"), false);
+    assert.equal(
+      events.some((item) => item.event.code === "x"),
+      false,
+    );
   });
 
   test("without a supervisor seals what is there and ends", async () => {
@@ -158,7 +171,9 @@ suite("session-recorder", () => {
 
     assert.equal(code, 0, recorder.log);
     await same(manager.bytes, frames);
-    const events = (await Array.fromAsync(readAsciicast(chunks(manager.bytes)))).filter((item) => item.kind === "event");
+    const events = (await Array.fromAsync(readAsciicast(chunks(manager.bytes)))).filter(
+      (item) => item.kind === "event",
+    );
     assert.equal(events.at(-1)?.event.code, "x");
   });
 
@@ -173,8 +188,13 @@ suite("session-recorder", () => {
     assert.equal(code, 1);
     assert.equal(recorder.sealed()?.verified, false);
     assert.ok(performance.now() - start < 12_000);
-    const events = (await Array.fromAsync(readAsciicast(run.spoolPath))).filter((item) => item.kind === "event");
-    assert.deepEqual(events.map((item) => item.event.data), ["recording interrupted: supervisor lost"]);
+    const events = (await Array.fromAsync(readAsciicast(run.spoolPath))).filter(
+      (item) => item.kind === "event",
+    );
+    assert.deepEqual(
+      events.map((item) => item.event.data),
+      ["recording interrupted: supervisor lost"],
+    );
   });
 
   test("killed after the end goes on shipping when started again", async () => {
@@ -186,7 +206,11 @@ suite("session-recorder", () => {
     run.spec.manager.url = `http://127.0.0.1:${port}`;
     await using first = await RecorderProcess.start(run);
     const frames = session(10);
-    using producer = new ResendingProducer(run.spec.sockets.recorder, run.boot.agentletToken, frames);
+    using producer = new ResendingProducer(
+      run.spec.sockets.recorder,
+      run.boot.agentletToken,
+      frames,
+    );
     await producer.run();
     await first.killHard();
 
@@ -205,7 +229,10 @@ suite("session-recorder", () => {
     assert.equal(await recorder.exitCode(), 1);
     const [fault] = recorder.said;
     assert.equal(fault?.kind === "fault" ? fault.code : "", "spool_failed");
-    assert.doesNotMatch(recorder.log + JSON.stringify(recorder.said), /agentlet-0|recorder-0|runner-0/);
+    assert.doesNotMatch(
+      recorder.log + JSON.stringify(recorder.said),
+      /agentlet-0|recorder-0|runner-0/,
+    );
   });
 });
 
@@ -216,7 +243,8 @@ function session(count: number): Frame[] {
   let offset = 0;
   for (let seq = 1; seq < count; seq += 1) {
     const timeUs = seq * 700;
-    if (seq % 50 === 0) frames.push({ type: "resize", seq, timeUs, cols: 80 + (seq % 40), rows: 24 });
+    if (seq % 50 === 0)
+      frames.push({ type: "resize", seq, timeUs, cols: 80 + (seq % 40), rows: 24 });
     else if (seq % 77 === 0) frames.push({ type: "marker", seq, timeUs, label: `step ${seq}` });
     else {
       const bytes = Buffer.from(text.subarray(seq % 13, text.length - (seq % 17)));
@@ -232,15 +260,23 @@ function session(count: number): Frame[] {
 /** The recording holds exactly the bytes of the frames, and each fact once, in order. */
 async function same(recording: Buffer, frames: Frame[]): Promise<void> {
   const bytes = Buffer.concat(await Array.fromAsync(rawBytesOf(chunks(recording))));
-  const sent = Buffer.concat(frames.flatMap((frame) => (frame.type === "output" ? [frame.bytes] : [])));
+  const sent = Buffer.concat(
+    frames.flatMap((frame) => (frame.type === "output" ? [frame.bytes] : [])),
+  );
   assert.ok(bytes.equals(sent), `${bytes.length} bytes recorded of ${sent.length}`);
   const facts = (await Array.fromAsync(readAsciicast(chunks(recording)))).flatMap((item) =>
-    item.kind === "event" && /[rm]/.test(item.event.code) && !item.event.data.startsWith("recording interrupted")
+    item.kind === "event" &&
+    /[rm]/.test(item.event.code) &&
+    !item.event.data.startsWith("recording interrupted")
       ? [item.event.data]
       : [],
   );
   const expected = frames.flatMap((frame) =>
-    frame.type === "resize" ? [`${frame.cols}x${frame.rows}`] : frame.type === "marker" ? [frame.label] : [],
+    frame.type === "resize"
+      ? [`${frame.cols}x${frame.rows}`]
+      : frame.type === "marker"
+        ? [frame.label]
+        : [],
   );
   assert.deepEqual(facts, expected);
 }

@@ -1,7 +1,16 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { appendFile, mkdtemp, readFile, rm, stat, truncate, unlink, writeFile } from "node:fs/promises";
+import {
+  appendFile,
+  mkdtemp,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  unlink,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite, test } from "node:test";
@@ -23,7 +32,13 @@ suite("spool", () => {
     await using spool = await openSpool({ path, log: silentLog });
     using recording = new Recording(spool, options);
 
-    recording.take({ type: "output", seq: 1, timeUs: 1000, offset: 0, bytes: Buffer.from("héllo") });
+    recording.take({
+      type: "output",
+      seq: 1,
+      timeUs: 1000,
+      offset: 0,
+      bytes: Buffer.from("héllo"),
+    });
     await spool.flush(never);
 
     const file = await readFile(path);
@@ -33,6 +48,14 @@ suite("spool", () => {
     assert.equal((await stat(path)).mode & 0o777, 0o600);
     assert.equal((await stat(join(dir.path, "run"))).mode & 0o777, 0o700);
     assert.equal(recording.durable.seq, 1);
+  });
+
+  test("has one recorder at a time", async () => {
+    await using dir = await temporary();
+    const path = join(dir.path, "recording.cast");
+    await using _first = await openSpool({ path, log: silentLog });
+
+    await assert.rejects(openSpool({ path, log: silentLog }), { code: "spool_failed" });
   });
 
   test("that was cut anywhere is repaired to the last batch, and goes on from there", async () => {
@@ -79,7 +102,9 @@ suite("spool", () => {
   test("on a full disk loses nothing, corrupts nothing, and goes on when there is room", async (context) => {
     await using dir = await temporary();
     try {
-      execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k,mode=0700", "tmpfs", dir.path], { stdio: "pipe" });
+      execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k,mode=0700", "tmpfs", dir.path], {
+        stdio: "pipe",
+      });
     } catch {
       context.skip("this user cannot mount a tmpfs");
       return;

@@ -118,7 +118,7 @@ suite("runToolCall", () => {
     ["output without end", "yes", { limits: { output: "64Ki" } }, "killed_by_limit", /output/],
   ] as const) {
     test(`says that it was ${name}`, async (context) => {
-      const runner = await aRunner(context, [aShellTool(script, { sandbox } as Partial<ToolSpec>)]);
+      const runner = await aRunner(context, [aShellTool(script, { sandbox })]);
 
       const result = await go(runner);
 
@@ -344,6 +344,27 @@ suite("runToolCall with credentials", () => {
     assert.doesNotMatch(result.stdout, /live/);
     assert.equal(readFileSync(join(workspace, "notes"), "utf8"), "new\n");
     assert.deepEqual(readdirSync(runner.callsDir), []);
+  });
+
+  test("brings home what several calls made at once, whole", async (context) => {
+    const workspace = temporaryDirectory(context);
+    const operation = {
+      name: "go",
+      command: ["/bin/sh", "-c", 'head -c 3000000 /dev/zero | tr "\\0" "$0" > "$0"', "{{n}}"],
+      inputSchema: { type: "object", properties: { n: { type: "integer" } } },
+    };
+    const tool = aTool({
+      operations: [operation],
+      sandbox: { workspace: "rw" },
+      credentials: credentials({ env: "KEY" }),
+    });
+    const runner = await aRunner(context, [tool], { secrets, workspace });
+
+    await Promise.all([1, 2, 3, 4].map((n) => go(runner, { n })));
+
+    assert.deepEqual(readdirSync(workspace).sort(), ["1", "2", "3", "4"]);
+    for (const n of ["1", "2", "3", "4"])
+      assert.equal(readFileSync(join(workspace, n), "latin1"), n.repeat(3_000_000));
   });
 
   test("reaches its hosts through the boundary, which adds the credential, and nothing else", async (context) => {

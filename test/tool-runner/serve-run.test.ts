@@ -80,6 +80,7 @@ manager.on("connection", (socket) => {
   });
 });
 after(() => manager.close());
+await once(manager, "listening");
 
 interface Started {
   child: ChildProcess;
@@ -189,7 +190,7 @@ async function connect(url: string): Promise<Client> {
   const transport = new StreamableHTTPClientTransport(new URL("/mcp", url), {
     requestInit: { headers: { authorization: `Bearer ${TOKEN}` } },
   });
-  await client.connect(transport as Parameters<Client["connect"]>[0]);
+  await client.connect(transport);
   return client;
 }
 

@@ -77,6 +77,7 @@ export async function aRunner(
       onRequest: (record) => requests.take(record),
     }),
     requests,
+    merges: new CallQueue({ running: 1, waiting: 8 }),
     queue: new CallQueue(options.queue ?? { running: 4, waiting: 4 }),
     workspace: options.workspace === undefined ? null : { path: options.workspace, covers: [] },
     callsDir: join(directory, "calls"),

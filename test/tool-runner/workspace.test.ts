@@ -241,7 +241,7 @@ suite("PrivateWorkspace", () => {
       JSON.stringify({ workspace: place.workspace, changes }),
     );
     // The crash came between writing the temporary file and its rename.
-    writeFileSync(join(place.workspace, ".agentkube-merge.tmp"), "half");
+    writeFileSync(join(place.workspace, ".agentkube-one.tmp"), "half");
 
     const unmerged = await finishMerges(place.calls);
 

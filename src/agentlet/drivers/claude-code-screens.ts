@@ -40,7 +40,7 @@ const RULES: Rule[] = [
     state: "idle",
     title: /^✳ /,
     screen:
-      /─{10}[^\n]*\n❯[^]*\n─{10}[^\n]*\n(?!.*esc to interrupt)[^\n]*(?:mode on|for shortcuts|← for agents|Press Ctrl-C)[^]*$/,
+      /─{10}[^\n]*\n❯[^]*\n─{10}[^\n]*\n(?!.*esc to interrupt)[^\n]*(?:mode on|for shortcuts|shift\+tab to cycle|← for agents|Press Ctrl-C)[^]*$/,
   },
 ];
 

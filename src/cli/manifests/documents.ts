@@ -96,7 +96,7 @@ export function parseManifest(text: string, file: string, baseDir: string): Read
       problems.push(`${label(start, kind.name)}: ${kind.problem}`);
       continue;
     }
-    const schema: z.ZodType<unknown> = manifestSchemas[kind.name];
+    const schema: z.ZodType = manifestSchemas[kind.name];
     const result = schema.safeParse(value);
     if (!result.success) {
       for (const issue of flatten(result.error.issues))

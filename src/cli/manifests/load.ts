@@ -1,13 +1,7 @@
 import { messageOf, PlatformError } from "../../kit/platform-error.ts";
-import {
-  API_VERSION,
-  Runtime,
-  type Agent,
-  type ConfigMap,
-  type Secret,
-  type Tool,
-} from "../../protocol/manifest.ts";
+import type { Agent, ConfigMap, Secret, Tool } from "../../protocol/manifest.ts";
 import { nearest } from "../suggest.ts";
+import { synthesise, withWords } from "./from-words.ts";
 import { parseManifest, readManifestFile, type ManifestDocument, type Place } from "./documents.ts";
 
 /** What `run` was told, before anything is read. */
@@ -40,9 +34,6 @@ export interface LoadedManifests {
   readonly secretFiles: readonly string[];
   readonly warnings: readonly string[];
 }
-
-/** Where the model key is looked for when the Agent names no secret. */
-export const DEFAULT_MODEL_KEY = { name: "agent-token", key: "token" } as const;
 
 /** Reads and checks all manifests of a run. Throws `invalid_manifest` that lists every problem, or a refusal. */
 export function loadManifests(words: ManifestWords, cwd: string): LoadedManifests {
@@ -160,7 +151,11 @@ function chooseAgent(
     return first;
   }
   if (words.runtime !== null) {
-    const agent = synthesise(words.runtime, tools, problems);
+    const agent = synthesise(
+      words.runtime,
+      tools.map((tool) => tool.value.metadata.name),
+      problems,
+    );
     return agent === null
       ? null
       : { value: agent, place: { file: "--runtime", baseDir: ".", line: 1 } };
@@ -172,68 +167,6 @@ function chooseAgent(
         : `expected exactly one Agent in ${words.files.join(", ")}, got none`,
     );
   return null;
-}
-
-/** The Agent of `--runtime R --goal T`. */
-function synthesise(
-  runtime: string,
-  tools: readonly Extract<ManifestDocument, { kind: "Tool" }>[],
-  problems: string[],
-): Agent | null {
-  const known = Runtime.options.find((option) => option.toLowerCase() === runtime.toLowerCase());
-  if (known === undefined) {
-    const near = nearest(runtime, Runtime.options);
-    problems.push(
-      `--runtime: unknown runtime "${runtime}"; expected one of ${Runtime.options.join(", ")}${near === undefined ? "" : `; did you mean ${near}?`}`,
-    );
-    return null;
-  }
-  if (known === "Custom") {
-    problems.push(
-      "--runtime Custom needs the argv of its CLI; write an Agent manifest with spec.command",
-    );
-    return null;
-  }
-  return {
-    apiVersion: API_VERSION,
-    kind: "Agent",
-    metadata: { name: known.replaceAll(/(?<=[a-z])(?=[A-Z])/g, "-").toLowerCase() },
-    spec: {
-      runtime: known,
-      agentToken: { secretRef: DEFAULT_MODEL_KEY },
-      tools: tools.map((tool) => tool.value.metadata.name),
-    },
-  };
-}
-
-function withWords(agent: Agent, words: ManifestWords): Agent {
-  const { goal, modelEndpoint } = words;
-  const withGoal = goal === null ? agent.spec : { ...agent.spec, goal: { inline: goal } };
-  if (modelEndpoint === null) return { ...agent, spec: withGoal };
-  let url: URL;
-  try {
-    url = new URL(modelEndpoint);
-  } catch {
-    throw new PlatformError(
-      "usage",
-      `Option --model-endpoint expects a URL, got "${modelEndpoint}"`,
-      {
-        fix: "give something like https://gateway.example.com",
-      },
-    );
-  }
-  if (url.protocol !== "http:" && url.protocol !== "https:")
-    throw new PlatformError(
-      "usage",
-      `Option --model-endpoint expects http or https, got "${url.protocol}"`,
-    );
-  if (url.username !== "" || url.password !== "")
-    throw new PlatformError("usage", "Option --model-endpoint holds a user or password", {
-      fix: "give the key with --secret agent-token/token=@FILE",
-    });
-  // Whoever names an address on the command line means it, private or not.
-  const endpoint = { url: modelEndpoint, private: true };
-  return { ...agent, spec: { ...withGoal, model: { ...withGoal.model, endpoint } } };
 }
 
 function goalOf(

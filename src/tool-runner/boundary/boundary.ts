@@ -54,7 +54,7 @@ export class Boundary {
       name: `agentkube ${run.slice(0, 40)}`,
       ...(hosts === undefined ? {} : { hosts }),
     });
-    return new Boundary(authority, await systemBundle(), options);
+    return new Boundary(authority, systemBundle(), options);
   }
 
   /**

@@ -17,7 +17,11 @@ export class Producer implements Disposable {
     this.socket = socket;
   }
 
-  static async connect(path: string, token: string, role: "agentlet" | "runner" = "agentlet"): Promise<Producer> {
+  static async connect(
+    path: string,
+    token: string,
+    role: "agentlet" | "runner" = "agentlet",
+  ): Promise<Producer> {
     const socket = connect({ path });
     const producer = new Producer(socket);
     socket.on("error", () => undefined);
@@ -47,14 +51,16 @@ export class Producer implements Disposable {
 
   get acked(): number {
     let seq = 0;
-    for (const reply of this.replies) if (reply.kind === "ack" || reply.kind === "welcome") seq = reply.seq;
+    for (const reply of this.replies)
+      if (reply.kind === "ack" || reply.kind === "welcome") seq = reply.seq;
     return seq;
   }
 
   async welcome(): Promise<Extract<RecorderReply, { kind: "welcome" }>> {
     await until("welcome", () => this.replies.length > 0);
     const [first] = this.replies;
-    if (first?.kind !== "welcome") throw new Error(`Expected welcome, got ${JSON.stringify(first)}`);
+    if (first?.kind !== "welcome")
+      throw new Error(`Expected welcome, got ${JSON.stringify(first)}`);
     return first;
   }
 
@@ -115,7 +121,11 @@ export class ResendingProducer implements Disposable {
       if (producer.socket.writableNeedDrain)
         await until("room", () => !producer.socket.writableNeedDrain || producer.socket.destroyed);
     }
-    await until("sealed or closed", () => producer.has("sealed") || producer.socket.destroyed, 30_000);
+    await until(
+      "sealed or closed",
+      () => producer.has("sealed") || producer.socket.destroyed,
+      30_000,
+    );
     this.sealed = producer.has("sealed");
     this.#acked = Math.max(this.#acked, producer.acked);
   }

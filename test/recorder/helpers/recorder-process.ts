@@ -16,6 +16,7 @@ const program = fileURLToPath(new URL("../fixtures/recorder-child.ts", import.me
 /** A real recorder, started as the supervisor starts it. */
 export class RecorderProcess implements AsyncDisposable {
   readonly said: ChildStatus[] = [];
+  static pid = 0;
   log = "";
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #exited: Promise<unknown>;
@@ -37,9 +38,13 @@ export class RecorderProcess implements AsyncDisposable {
       env: { AGENTKUBE_RUN_SPEC: specPath },
       stdio: ["pipe", "pipe", "pipe"],
     });
+    RecorderProcess.pid = child.pid ?? 0;
     const recorder = new RecorderProcess(child);
     child.stdin.write(`${JSON.stringify(run.boot)}\n`);
-    await until("recorder says something", () => recorder.said.length > 0 || child.exitCode !== null);
+    await until(
+      "recorder says something",
+      () => recorder.said.length > 0 || child.exitCode !== null,
+    );
     return recorder;
   }
 

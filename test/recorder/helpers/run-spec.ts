@@ -25,7 +25,11 @@ export async function aRun(
     agentName: "triage",
     epoch: 1,
     manager: { url: options.managerUrl ?? "http://127.0.0.1:9" },
-    sockets: { recorder: join(dir, "rec.sock"), markers: join(dir, "mark.sock"), runner: join(dir, "run.sock") },
+    sockets: {
+      recorder: join(dir, "rec.sock"),
+      markers: join(dir, "mark.sock"),
+      runner: join(dir, "run.sock"),
+    },
     runtimeDir: dir,
     spoolDir,
     agent: {

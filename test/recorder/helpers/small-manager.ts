@@ -84,7 +84,9 @@ export class SmallManager implements AsyncDisposable {
         }
         return;
       }
-      const message = RecorderMessage.parse(JSON.parse(String(data)));
+      const message = RecorderMessage.parse(
+        JSON.parse(Buffer.isBuffer(data) ? data.toString("utf8") : ""),
+      );
       if (message.kind === "hello") {
         if (this.refuseWith !== null) socket.close(this.refuseWith, "Refused for the test");
         else say({ kind: "committed", bytes: this.committed });
@@ -97,4 +99,3 @@ export class SmallManager implements AsyncDisposable {
     });
   }
 }
-

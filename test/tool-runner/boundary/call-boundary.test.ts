@@ -19,7 +19,14 @@ suite("a request of a tool", () => {
     const answer = await world.curl(
       `${world.origin}/bound/issues?page=2`,
       ...["-H", "Authorization: Bearer mine", "-H", "X_Api_Key: mine", "-H", "Cookie: a=b"],
-      ...["-H", "Private-Token: mine", "-H", "X-HTTP-Method-Override: DELETE", "-H", "Range: bytes=5-9"],
+      ...[
+        "-H",
+        "Private-Token: mine",
+        "-H",
+        "X-HTTP-Method-Override: DELETE",
+        "-H",
+        "Range: bytes=5-9",
+      ],
       ...["-H", "Connection: authorization", "-H", "Accept-Encoding: zstd", "-H", "X-Kept: yes"],
     );
 
@@ -28,13 +35,16 @@ suite("a request of a tool", () => {
     const pairs = rawHeaders.flatMap((name, index) =>
       index % 2 === 0 ? [`${name}: ${rawHeaders[index + 1]}`] : [],
     );
-    assert.deepEqual(pairs.filter((pair) => !/^(?:user-agent|accept:)/i.test(pair)), [
-      `Host: ${HOST}:${world.port}`,
-      "X-Kept: yes",
-      "Accept-Encoding: identity",
-      `Authorization: Bearer ${SECRET}`,
-      "Connection: keep-alive",
-    ]);
+    assert.deepEqual(
+      pairs.filter((pair) => !/^(?:user-agent|accept:)/i.test(pair)),
+      [
+        `Host: ${HOST}:${world.port}`,
+        "X-Kept: yes",
+        "Accept-Encoding: identity",
+        `Authorization: Bearer ${SECRET}`,
+        "Connection: keep-alive",
+      ],
+    );
     assert.equal(url, "/bound/issues?page=2");
     const [record] = world.records;
     assert.deepEqual(
@@ -59,9 +69,20 @@ suite("a request of a tool", () => {
   test("goes without credential when path or method are not the rule's", async () => {
     await using world = await openWorld({ handler: ok });
 
-    for (const args of [["/bound"], ["/other/x"], ["/boundary/x"], ["/bound/x", "-X", "DELETE"], ["/Bound/x"]]) {
+    for (const args of [
+      ["/bound"],
+      ["/other/x"],
+      ["/boundary/x"],
+      ["/bound/x", "-X", "DELETE"],
+      ["/Bound/x"],
+    ]) {
       const [path, ...rest] = args;
-      const answer = await world.curl(`${world.origin}${path}`, ...rest, "-H", "Authorization: Bearer mine");
+      const answer = await world.curl(
+        `${world.origin}${path}`,
+        ...rest,
+        "-H",
+        "Authorization: Bearer mine",
+      );
       assert.equal(answer.status, 200);
     }
 
@@ -94,7 +115,8 @@ suite("a request of a tool", () => {
   });
 
   test("can carry the credential as basic or query, and never shows it back", async () => {
-    const echo: http.RequestListener = (req, res) => res.end(`${req.url} ${req.headers.authorization}`);
+    const echo: http.RequestListener = (req, res) =>
+      res.end(`${req.url} ${req.headers.authorization}`);
     for (const form of [{ basic: { username: "bot" } }, { query: "key" }]) {
       await using world = await openWorld({
         handler: echo,
@@ -106,7 +128,10 @@ suite("a request of a tool", () => {
       const req = world.received[0] as http.IncomingMessage;
       const sent = `${req.url} ${req.headers.authorization}`;
       const basic = Buffer.from(`bot:${SECRET}`).toString("base64");
-      assert.ok(sent.includes("query" in form ? `/bound/x?a=1&key=${SECRET}` : `Basic ${basic}`), sent);
+      assert.ok(
+        sent.includes("query" in form ? `/bound/x?a=1&key=${SECRET}` : `Basic ${basic}`),
+        sent,
+      );
       assert.ok(!answer.body.includes(SECRET) && !answer.body.includes(basic), answer.body);
       assert.equal(answer.body.length, sent.length);
       assert.equal(world.records[0]?.path, "/bound/x");
@@ -121,7 +146,11 @@ suite("a request of a tool", () => {
     await using world = await openWorld({ handler: (req, res) => req.pipe(res) });
     const body = "0123456789abcdef".repeat(64 * 1024);
 
-    const answer = await world.curl(`${world.origin}/bound/echo`, "--data-binary", body.slice(0, 100_000));
+    const answer = await world.curl(
+      `${world.origin}/bound/echo`,
+      "--data-binary",
+      body.slice(0, 100_000),
+    );
     const chunked = await world.curl(
       `${world.origin}/bound/echo`,
       ...["-H", "Transfer-Encoding: chunked", "--data-binary", body.slice(0, 90_000)],
@@ -220,7 +249,9 @@ suite("a secret that comes back", () => {
     zstd: zlib.zstdCompressSync,
   })) {
     reflections[`compressed as ${name}`] = (_, res) => {
-      res.writeHead(200, { "content-encoding": name }).end(create(Buffer.from(`you sent ${SECRET}!`)));
+      res
+        .writeHead(200, { "content-encoding": name })
+        .end(create(Buffer.from(`you sent ${SECRET}!`)));
     };
   }
 
@@ -233,7 +264,8 @@ suite("a secret that comes back", () => {
       const seen = answer.headers + answer.body;
       assert.equal(answer.code, 0, answer.stderr);
       assert.ok(!seen.includes(SECRET) && !seen.includes(b64), seen);
-      if (where.startsWith("compressed")) assert.ok(answer.body.includes(`you sent ${"*".repeat(SECRET.length)}!`));
+      if (where.startsWith("compressed"))
+        assert.ok(answer.body.includes(`you sent ${"*".repeat(SECRET.length)}!`));
       if (where !== "in early hints") assert.ok((world.records[0]?.masked ?? 0) > 0, where);
     });
   }
@@ -263,7 +295,8 @@ suite("a secret that comes back", () => {
       assert.equal(world.records[0]?.verdict, "undecodable");
     }
     await using world = await openWorld({
-      handler: (_, res) => res.writeHead(200, { "content-encoding": "gzip" }).end(zlib.gunzipSync(bomb)),
+      handler: (_, res) =>
+        res.writeHead(200, { "content-encoding": "gzip" }).end(zlib.gunzipSync(bomb)),
     });
 
     const answer = await world.curl("-o", "/dev/null", `${world.origin}/bound/x`);
@@ -280,7 +313,11 @@ suite("a secret that comes back", () => {
         pending.push(res);
       },
     });
-    const socket = tls.connect({ socket: await world.connect(), servername: HOST, ca: world.boundary.caPem });
+    const socket = tls.connect({
+      socket: await world.connect(),
+      servername: HOST,
+      ca: world.boundary.caPem,
+    });
     socket.write(`GET /bound/x HTTP/1.1\r\nHost: ${HOST}:${world.port}\r\n\r\n`);
     const [head] = (await once(socket, "data")) as [Buffer];
     assert.match(head.toString(), /text\/event-stream/);
@@ -299,7 +336,8 @@ suite("a secret that comes back", () => {
 });
 
 suite("a request that could be read in two ways", () => {
-  const get = (path: string, ...lines: string[]) => `GET ${path} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`;
+  const get = (path: string, ...lines: string[]) =>
+    `GET ${path} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`;
 
   test("has one Host, the one of its connection", async () => {
     await using world = await openWorld({ handler: ok });
@@ -370,7 +408,13 @@ suite("a request that could be read in two ways", () => {
       `POST /bound/x HTTP/1.1\r\n${own}\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n`,
       get("/bound/x", own, "X: a\r\n folded"),
       get("/bound/x", own, "Connection: upgrade", "Upgrade: websocket"),
-      get("/bound/x", own, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk"),
+      get(
+        "/bound/x",
+        own,
+        "Connection: Upgrade, HTTP2-Settings",
+        "Upgrade: h2c",
+        "HTTP2-Settings: AAMAAABk",
+      ),
       get("/bound/x", own, `X-Big: ${"a".repeat(20_000)}`),
       `TRACE /bound/x HTTP/1.1\r\n${own}\r\n\r\n`,
       `CONNECT ${HOST}:${world.port} HTTP/1.1\r\n${own}\r\n\r\n`,

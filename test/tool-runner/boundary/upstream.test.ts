@@ -9,7 +9,11 @@ const code = (body: string): string => JSON.parse(body).error.code;
 
 suite("an upstream that is not what it should be", () => {
   test("gets nothing when its certificate is for another name, by a stranger, or expired", async () => {
-    for (const issue of [{ host: "other.test" }, { stranger: true }, { notAfter: new Date(Date.now() - 1000) }]) {
+    for (const issue of [
+      { host: "other.test" },
+      { stranger: true },
+      { notAfter: new Date(Date.now() - 1000) },
+    ]) {
       await using world = await openWorld({ handler: ok, issue });
 
       const answer = await world.curl(`${world.origin}/bound/x`);
@@ -22,7 +26,11 @@ suite("an upstream that is not what it should be", () => {
   });
 
   test("gets nothing at a private address that the rule does not allow, nor at a metadata address", async () => {
-    for (const rule of [{ private: false }, { private: true, address: "169.254.169.254" }, { private: true, address: "::ffff:169.254.169.254" }]) {
+    for (const rule of [
+      { private: false },
+      { private: true, address: "169.254.169.254" },
+      { private: true, address: "::ffff:169.254.169.254" },
+    ]) {
       await using world = await openWorld({ handler: ok, rule });
 
       const answer = await world.curl(`${world.origin}/bound/x`);
@@ -71,7 +79,12 @@ suite("an upstream that is not what it should be", () => {
     });
     const cut = await world.curl(`${world.origin}/bound/x`);
 
-    assert.deepEqual(seen, ["upstream_unreachable", "upstream_unresolved", "upstream_timeout", "upstream_garbage"]);
+    assert.deepEqual(seen, [
+      "upstream_unreachable",
+      "upstream_unresolved",
+      "upstream_timeout",
+      "upstream_garbage",
+    ]);
     assert.notEqual(cut.code, 0);
     assert.equal(world.records[0]?.verdict, "upstream_failed");
   });

@@ -51,7 +51,9 @@ export class World implements AsyncDisposable {
   readonly dir: string;
   readonly server: http.Server | https.Server;
 
-  constructor(parts: Pick<World, "boundary" | "call" | "port" | "records" | "received" | "dir" | "server">) {
+  constructor(
+    parts: Pick<World, "boundary" | "call" | "port" | "records" | "received" | "dir" | "server">,
+  ) {
     this.boundary = parts.boundary;
     this.call = parts.call;
     this.port = parts.port;
@@ -108,7 +110,9 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   const stranger = new CertificateAuthority({ name: "stranger" });
   const signer = options.issue?.stranger === true ? stranger : authority;
   const { certPem, keyPem } = signer.issue(options.issue?.host ?? HOST, {
-    ...(options.issue?.notAfter === undefined ? {} : { notAfter: options.issue.notAfter, notBefore: new Date(0) }),
+    ...(options.issue?.notAfter === undefined
+      ? {}
+      : { notAfter: options.issue.notAfter, notBefore: new Date(0) }),
   });
   const listener: RequestListener = (req, res) => {
     received.push(req);
@@ -148,7 +152,9 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     } as HttpCredential,
     secret: options.secret ?? (() => Buffer.from(SECRET)),
   });
-  const names = { one: ["github"], two: ["github", "other"], none: [] }[options.credentials ?? "one"];
+  const names = { one: ["github"], two: ["github", "other"], none: [] }[
+    options.credentials ?? "one"
+  ];
   const call = await boundary.openCall(
     { call: createCallId(), tool: "probe", network: [rule], credentials: names.map(credential) },
     { port: 0 },
@@ -168,7 +174,9 @@ export async function runCurl(args: string[]): Promise<Answer> {
     (error: { code: number; stdout: string; stderr: string }) => error,
   );
   const status = Number(/(\d+)$/.exec(stdout)?.[1] ?? 0);
-  const text = stdout.replace(/\n\d+$/, "").replace(/^HTTP\/1\.1 200 Connection Established\r\n\r\n/, "");
+  const text = stdout
+    .replace(/\n\d+$/, "")
+    .replace(/^HTTP\/1\.1 200 Connection Established\r\n\r\n/, "");
   const split = text.indexOf("\r\n\r\n");
   return {
     status,
@@ -185,7 +193,10 @@ export async function readAll(socket: net.Socket): Promise<string> {
     text += chunk.toString("latin1");
   });
   socket.on("error", () => {});
-  if (!socket.closed) await once(socket, "close");
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (socket.closed) resolve();
+  else socket.once("close", () => resolve());
+  await promise;
   return text;
 }
 
