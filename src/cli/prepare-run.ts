@@ -9,6 +9,7 @@ import { resolveAgentProgram, SYSTEM_PATH, type AgentProgram } from "./agent-pro
 import { checkTool } from "../tool-runner/local-call.ts";
 import { ruleProblems, valueProblems } from "./credential-rules.ts";
 import { openDataDir } from "./data-dir.ts";
+import { DEFAULT_MODEL_KEY } from "./manifests/from-words.ts";
 import { loadManifests, type LoadedManifests, type Placed } from "./manifests/load.ts";
 import { parseSecretWords, resolveSecrets, secretFilesOf, type SecretNeed } from "./secrets.ts";
 import { packageSourceOf } from "./store-tools.ts";

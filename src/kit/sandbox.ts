@@ -12,7 +12,7 @@ import { type SandboxLine, type SandboxPlan, sandboxLine } from "./sandbox-argum
 import { compileSeccomp } from "./seccomp.ts";
 
 export type { ProgramExit } from "./init-channel.ts";
-export type { SandboxBind, SandboxPlan } from "./sandbox-arguments.ts";
+export type { SandboxPlan } from "./sandbox-arguments.ts";
 
 export interface SandboxStdio {
   stdin: "ignore" | "pipe";

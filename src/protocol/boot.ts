@@ -16,7 +16,11 @@ export interface BootHandlers {
  * Reads what the supervisor hands a child: the first line of `input` is the boot document, later lines are commands, the end
  * is the loss of the supervisor. Rejects with `boot_missing` when the input ends before the first line.
  */
-export function readBoot<T>(schema: z.ZodType<T>, handlers: BootHandlers, input: Readable): Promise<T> {
+export function readBoot<T>(
+  schema: z.ZodType<T>,
+  handlers: BootHandlers,
+  input: Readable,
+): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
   let booted = false;
@@ -35,9 +39,13 @@ export function readBoot<T>(schema: z.ZodType<T>, handlers: BootHandlers, input:
     if (booted) handlers.onParentGone();
     else {
       reject(
-        new PlatformError("boot_missing", "Expected a boot document on standard input, got its end", {
-          fix: "this program is started by agentkube run; see docs/architecture.md for its input",
-        }),
+        new PlatformError(
+          "boot_missing",
+          "Expected a boot document on standard input, got its end",
+          {
+            fix: "this program is started by agentkube run; see docs/architecture.md for its input",
+          },
+        ),
       );
     }
   });

@@ -31,8 +31,10 @@ export function processesNaming(text: string): SeenProcess[] {
     if (command.includes(text)) return true;
     if (tryRead(`/proc/${pid}/environ`).includes(text)) return true;
     if (tryLink(`/proc/${pid}/cwd`).includes(text)) return true;
-    const isElsewhere = tryLink(`/proc/${pid}/ns/mnt`) !== ours;
-    return isElsewhere && tryRead(`/proc/${pid}/mountinfo`).includes(text);
+    if (tryLink(`/proc/${pid}/ns/mnt`) === ours) return false;
+    // The fourth field is what was bound; the fifth, where to, may name a mount of the host.
+    const mounts = tryRead(`/proc/${pid}/mountinfo`).split("\n");
+    return mounts.some((mount) => mount.split(" ")[3]?.includes(text) === true);
   });
 }
 

@@ -18,6 +18,7 @@ import {
 } from "../run-ending.ts";
 import { findRun, type KnownRun } from "../run-files.ts";
 import { startSupervisor, type SupervisorProcess } from "../supervisor-process.ts";
+import { Stopping } from "../stopping.ts";
 import type { SupervisorRequest } from "../supervisor-request.ts";
 import { KEYS, viewTerminal } from "../viewer.ts";
 
@@ -143,56 +144,6 @@ function portOf(given: string | undefined): number | null {
   const port = Number(given);
   if (/^[0-9]{1,5}$/.test(given) && port <= 65_535) return port;
   throw new UsageError(`Option --port expects a number from 0 to 65535, got "${given}"`);
-}
-
-/** Turns signals into a wish to stop the run, or, with a person attached, into leaving it. */
-class Stopping implements Disposable {
-  readonly #supervisor: SupervisorProcess;
-  readonly #stopListening: () => void;
-  readonly leaving = new AbortController();
-  #target: { dataDir: string; run: string } | null = null;
-  #asked = 0;
-  #signal: NodeJS.Signals | null = null;
-
-  constructor(context: RunContext, supervisor: SupervisorProcess, isAttended: boolean) {
-    this.#supervisor = supervisor;
-    this.#stopListening = context.onSignal((signal) => {
-      // A person's terminal that is closed, or a viewer that is told to end, leaves the run alone.
-      const isLeaving = signal === "SIGHUP" || (isAttended && this.#target !== null);
-      if (!isLeaving) return this.stop();
-      this.#signal = signal;
-      this.leaving.abort();
-    });
-  }
-
-  get isAsked(): boolean {
-    return this.#asked > 0;
-  }
-
-  get signal(): NodeJS.Signals | null {
-    return this.#signal;
-  }
-
-  watch(dataDir: string, run: string): void {
-    this.#target = { dataDir, run };
-  }
-
-  /** Asks the manager; the supervisor itself when there is none yet, when it fails, or when asked again. */
-  stop(): void {
-    this.#asked += 1;
-    const target = this.#target;
-    if (target === null || this.#asked > 1) return this.#supervisor.stop();
-    void findManager(target.dataDir)
-      .then(async (manager) => {
-        if (manager === null) this.#supervisor.stop();
-        else await manager.stop(target.run);
-      })
-      .catch(() => this.#supervisor.stop());
-  }
-
-  [Symbol.dispose](): void {
-    this.#stopListening();
-  }
 }
 
 /** Shows the run until it has ended. False when the person left it. */

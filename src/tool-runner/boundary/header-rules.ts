@@ -65,20 +65,23 @@ export function responseHeaders(
   options: { table: RedactionTable | null; dropCookies: boolean; isDecoded: boolean },
 ): { headers: string[]; masked: number } {
   const listed = connectionListed(response.headers.connection);
-  const headers: string[] = [];
-  let masked = 0;
-  const clean = (text: string): string => {
-    const result = maskText(options.table, text);
-    masked += result.masked;
-    return result.text;
-  };
+  const kept: string[] = [];
   for (const [name, value] of pairs(response.rawHeaders)) {
     const lower = name.toLowerCase();
     if (HOP_BY_HOP.has(lower) || listed.has(lower) || lower === "alt-svc") continue;
     if (options.dropCookies && /^set-cookie2?$/.test(lower)) continue;
     if (options.isDecoded && (lower === "content-encoding" || lower === "content-length")) continue;
-    if (clean(name) !== name) continue;
-    headers.push(name, clean(value));
+    kept.push(name, value);
+  }
+  // Nearly always there is nothing, and one pass over all fields says so.
+  if (maskText(options.table, kept.join("\n")).masked === 0) return { headers: kept, masked: 0 };
+  const headers: string[] = [];
+  let masked = 0;
+  for (const [name, value] of pairs(kept)) {
+    const cleanName = maskText(options.table, name);
+    const cleanValue = maskText(options.table, value);
+    masked += cleanName.masked + cleanValue.masked;
+    if (cleanName.masked === 0) headers.push(name, cleanValue.text);
   }
   return { headers, masked };
 }

@@ -29,7 +29,7 @@ export class Producer implements Disposable {
     const lines = createInterface({ input: socket });
     lines.on("error", () => undefined);
     const first = Promise.withResolvers<void>();
-    lines.on("close", () => first.reject(new Error("closed before the challenge")));
+    socket.once("close", () => first.reject(new Error("closed before the challenge")));
     let proven = false;
     lines.on("line", (line) => {
       if (proven) {
@@ -57,7 +57,7 @@ export class Producer implements Disposable {
   }
 
   async welcome(): Promise<Extract<RecorderReply, { kind: "welcome" }>> {
-    await until("welcome", () => this.replies.length > 0);
+    await until("welcome", () => this.replies.length > 0 || this.socket.destroyed);
     const [first] = this.replies;
     if (first?.kind !== "welcome")
       throw new Error(`Expected welcome, got ${JSON.stringify(first)}`);

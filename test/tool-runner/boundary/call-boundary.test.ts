@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import http from "node:http";
+import type http from "node:http";
 import net from "node:net";
 import type { Readable } from "node:stream";
 import { suite, test } from "node:test";
@@ -18,16 +18,24 @@ suite("a request of a tool", () => {
 
     const answer = await world.curl(
       `${world.origin}/bound/issues?page=2`,
-      ...["-H", "Authorization: Bearer mine", "-H", "X_Api_Key: mine", "-H", "Cookie: a=b"],
-      ...[
-        "-H",
-        "Private-Token: mine",
-        "-H",
-        "X-HTTP-Method-Override: DELETE",
-        "-H",
-        "Range: bytes=5-9",
-      ],
-      ...["-H", "Connection: authorization", "-H", "Accept-Encoding: zstd", "-H", "X-Kept: yes"],
+      "-H",
+      "Authorization: Bearer mine",
+      "-H",
+      "X_Api_Key: mine",
+      "-H",
+      "Cookie: a=b",
+      "-H",
+      "Private-Token: mine",
+      "-H",
+      "X-HTTP-Method-Override: DELETE",
+      "-H",
+      "Range: bytes=5-9",
+      "-H",
+      "Connection: authorization",
+      "-H",
+      "Accept-Encoding: zstd",
+      "-H",
+      "X-Kept: yes",
     );
 
     assert.equal(answer.body, "fine");
@@ -120,7 +128,7 @@ suite("a request of a tool", () => {
     for (const form of [{ basic: { username: "bot" } }, { query: "key" }]) {
       await using world = await openWorld({
         handler: echo,
-        http: { header: undefined, format: undefined, ...form } as object,
+        http: { header: undefined, format: undefined, ...form },
       });
 
       const answer = await world.curl(`${world.origin}/bound/x?a=1`);
@@ -153,7 +161,10 @@ suite("a request of a tool", () => {
     );
     const chunked = await world.curl(
       `${world.origin}/bound/echo`,
-      ...["-H", "Transfer-Encoding: chunked", "--data-binary", body.slice(0, 90_000)],
+      "-H",
+      "Transfer-Encoding: chunked",
+      "--data-binary",
+      body.slice(0, 90_000),
     );
 
     assert.equal(answer.body, body.slice(0, 100_000));
@@ -383,11 +394,30 @@ suite("a request that could be read in two ways", () => {
   test("spells its path in the one plain way", async () => {
     await using world = await openWorld({ handler: ok });
     const paths = [
-      ...["/bound/../admin", "/bound/./x", "/bound/..", "/bound//x", "//bound/x", "/bound/..;/x"],
-      ...["/bound/%2e%2e/x", "/bound/%2E%2E/x", "/bound/a%2fb", "/bound/a%5cb", "/bound/a\\b"],
-      ...["/bound/a%00", "/bound/%252e%252e/x", "/bound/..%3b/x", "/bound/a#b", "/bound/%zz"],
-      ...["/bound/%c0%ae/x", "/bound/\xe4", "/bound/x?_method=DELETE", "/bound/x?access_token=1"],
-      ...["*", "bound/x", `http://${HOST}/bound/x`, "/bound/..%20/x"],
+      "/bound/../admin",
+      "/bound/./x",
+      "/bound/..",
+      "/bound//x",
+      "//bound/x",
+      "/bound/..;/x",
+      "/bound/%2e%2e/x",
+      "/bound/%2E%2E/x",
+      "/bound/a%2fb",
+      "/bound/a%5cb",
+      "/bound/a\\b",
+      "/bound/a%00",
+      "/bound/%252e%252e/x",
+      "/bound/..%3b/x",
+      "/bound/a#b",
+      "/bound/%zz",
+      "/bound/%c0%ae/x",
+      "/bound/\xe4",
+      "/bound/x?_method=DELETE",
+      "/bound/x?access_token=1",
+      "*",
+      "bound/x",
+      `http://${HOST}/bound/x`,
+      "/bound/..%20/x",
     ];
 
     for (const path of paths) {
@@ -489,6 +519,30 @@ suite("the end of a call", () => {
     assert.ok(performance.now() - start < 500);
     assert.notEqual((await running).code, 0);
     assert.equal(world.records[0]?.status, null);
+  });
+
+  test("closes upstream connections too: idle ones and those that are being made", async () => {
+    await using world = await openWorld({ handler: ok });
+    await world.curl(`${world.origin}/bound/x`);
+    const dialled: net.Socket[] = [];
+    const mute = net.createServer((socket) => dialled.push(socket)).listen(0, "127.0.0.1");
+    await once(mute, "listening");
+    const { port } = mute.address() as net.AddressInfo;
+    await using dialling = await openWorld({ handler: ok, rule: { port } });
+    const running = dialling.curl(`https://${HOST}:${port}/x`);
+    await until(() => dialled.length === 1, "the dial");
+
+    await world.call[Symbol.asyncDispose]();
+    await dialling.call[Symbol.asyncDispose]();
+
+    const upstream = world.received[0]?.socket;
+    await until(() => upstream?.destroyed === true, "the idle upstream connection closed");
+    for (const socket of dialled) {
+      socket.resume();
+      await until(() => socket.destroyed, "the half-made upstream connection closed");
+    }
+    await running;
+    mute.close();
   });
 });
 

@@ -105,15 +105,18 @@ suite("the model gateway", () => {
 
     const answer = await gateway.ask(
       "/model/anthropic/v1/messages?beta=true",
-      ...[
-        "-H",
-        `Authorization: Bearer ${TOKEN}`,
-        "-H",
-        `X-Api-Key: ${TOKEN}`,
-        "-H",
-        `X-Also: t=${TOKEN}`,
-      ],
-      ...["-H", "anthropic-version: 2023-06-01", "-H", "Cookie: a=b", "-d", '{"model":"m"}'],
+      "-H",
+      `Authorization: Bearer ${TOKEN}`,
+      "-H",
+      `X-Api-Key: ${TOKEN}`,
+      "-H",
+      `X-Also: t=${TOKEN}`,
+      "-H",
+      "anthropic-version: 2023-06-01",
+      "-H",
+      "Cookie: a=b",
+      "-d",
+      '{"model":"m"}',
     );
 
     assert.equal(answer.body, "fine");
@@ -161,7 +164,12 @@ suite("the model gateway", () => {
 
       const answer = await gateway.ask(
         `/model/${provider}${path}?key=${TOKEN}&alt=sse`,
-        ...["-H", `x-goog-api-key: ${TOKEN}`, "-H", "anthropic-beta: one,two", "-d", "{}"],
+        "-H",
+        `x-goog-api-key: ${TOKEN}`,
+        "-H",
+        "anthropic-beta: one,two",
+        "-d",
+        "{}",
       );
 
       assert.equal(answer.status, 200, answer.body);
@@ -228,7 +236,7 @@ suite("the model gateway", () => {
     await using gateway = await openGateway({
       handler: (req, res) => {
         if (req.url === "/v1/models") {
-          const body = zlib.gzipSync(`your key is ${req.headers["x-api-key"]}`);
+          const body = zlib.gzipSync(`your key is ${String(req.headers["x-api-key"])}`);
           res
             .writeHead(401, { "content-encoding": "gzip", "x-echo": KEY, "set-cookie": "a=b" })
             .end(body);

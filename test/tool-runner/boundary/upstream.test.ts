@@ -53,7 +53,7 @@ suite("an upstream that is not what it should be", () => {
       seen.push(code((await world.curl(`https://${HOST}:${port}/x`)).body));
     }
     {
-      await using world = await openWorld({ handler: ok, rule: { address: undefined } as object });
+      await using world = await openWorld({ handler: ok, rule: { address: undefined } });
       seen.push(code((await world.curl(`${world.origin}/x`)).body));
     }
     {

@@ -110,9 +110,8 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   const stranger = new CertificateAuthority({ name: "stranger" });
   const signer = options.issue?.stranger === true ? stranger : authority;
   const { certPem, keyPem } = signer.issue(options.issue?.host ?? HOST, {
-    ...(options.issue?.notAfter === undefined
-      ? {}
-      : { notAfter: options.issue.notAfter, notBefore: new Date(0) }),
+    notBefore: new Date(0),
+    notAfter: options.issue?.notAfter ?? new Date(Date.now() + 3_600_000),
   });
   const listener: RequestListener = (req, res) => {
     received.push(req);
