@@ -11,6 +11,9 @@ import { openDataDir } from "./data-dir.ts";
 import { childEnvironment } from "./child-environment.ts";
 
 const START_LIMIT_MS = 10_000;
+const LOOK_MS = 25;
+/** How long the winner of a race for the lock may go on before another manager is tried. */
+const BEATEN_MS = 250;
 const MAX_LOG_BYTES = 4 * 1024 * 1024;
 
 export interface EnsureManagerOptions {
@@ -33,29 +36,7 @@ export async function ensureManager(
   if (running !== null) return requirePort(running, port, dataDir);
 
   const logPath = join(dataDir, "manager.log");
-  const log = openLogFile(logPath);
-  try {
-    const wish = port === null ? [] : ["--port", String(port)];
-    const words = [...options.self, "manager", "--data", dataDir, "--ephemeral", ...wish];
-    const [program = "", ...args] = words;
-    const child = spawn(program, args, {
-      detached: true,
-      cwd: "/",
-      env: childEnvironment(options.env),
-      stdio: ["ignore", "ignore", log],
-    });
-    child.unref();
-    const exited: Promise<Exit> = once(child, "exit").then(
-      ([code, killedBy]) => ({
-        how: `it ended with ${String(code ?? killedBy)}`,
-        isBeaten: code === ExitCode.refused,
-      }),
-      (error: unknown) => ({ how: `it did not start: ${messageOf(error)}`, isBeaten: false }),
-    );
-    return requirePort(await waitForManager(dataDir, exited, logPath, signal), port, dataDir);
-  } finally {
-    closeSync(log);
-  }
+  return requirePort(await startManager(options, logPath, signal), port, dataDir);
 }
 
 interface Exit {
@@ -64,28 +45,63 @@ interface Exit {
   isBeaten: boolean;
 }
 
-async function waitForManager(
-  dataDir: string,
-  exited: Promise<Exit>,
+/**
+ * Starts a manager and waits until one answers. One that found the lock held has lost a race: its winner needs a moment to
+ * answer, or was a manager on its way out, whose place must be taken; so it is tried again until the time is over.
+ */
+async function startManager(
+  options: EnsureManagerOptions,
   logPath: string,
   signal: AbortSignal,
 ): Promise<ManagerClient> {
-  const deadline = Date.now() + START_LIMIT_MS;
-  let ended: (Exit & { at: number }) | undefined;
-  void exited.then((exit) => (ended = { ...exit, at: Date.now() }));
-  while (Date.now() < deadline) {
-    signal.throwIfAborted();
-    const client = await findManager(dataDir);
-    if (client !== null) return client;
-    // A manager that lost the race for the lock ends at once; the winner may need another moment.
-    if (ended !== undefined && (!ended.isBeaten || Date.now() - ended.at > 2000)) break;
-    await timers.setTimeout(25, undefined, { signal });
+  const { dataDir } = options;
+  const deadline = performance.now() + START_LIMIT_MS;
+  let how = `no answer within ${START_LIMIT_MS / 1000} s`;
+  while (performance.now() < deadline) {
+    let ended: Exit | null = null;
+    void spawnManager(options, logPath).then((exit) => (ended = exit));
+    let exit: Exit | null = null;
+    while (exit === null && performance.now() < deadline) {
+      signal.throwIfAborted();
+      // Read before the look, so that a winner that answers by now is found.
+      exit = ended;
+      const client = await findManager(dataDir);
+      if (client !== null) return client;
+      await timers.setTimeout(exit === null ? LOOK_MS : BEATEN_MS, undefined, { signal });
+    }
+    if (exit !== null) how = exit.how;
+    if (exit?.isBeaten === false) break;
   }
   throw new PlatformError(
     "manager_start_failed",
-    `Cannot start the manager of "${dataDir}": ${ended?.how ?? `no answer within ${START_LIMIT_MS / 1000} s`}${await lastWords(logPath)}`,
+    `Cannot start the manager of "${dataDir}": ${how}${await lastWords(logPath)}`,
     { path: logPath, fix: "read the log, then run the same command again" },
   );
+}
+
+/** Starts a manager that outlives us; resolves with how it ended, if it does. Never rejects. */
+async function spawnManager(
+  { dataDir, self, env, port }: EnsureManagerOptions,
+  logPath: string,
+): Promise<Exit> {
+  const log = openLogFile(logPath);
+  try {
+    const wish = port === null ? [] : ["--port", String(port)];
+    const [program = "", ...args] = [...self, "manager", "--data", dataDir, "--ephemeral", ...wish];
+    const child = spawn(program, args, {
+      detached: true,
+      cwd: "/",
+      env: childEnvironment(env),
+      stdio: ["ignore", "ignore", log],
+    });
+    child.unref();
+    const [code, killedBy] = (await once(child, "exit")) as [number | null, string | null];
+    return { how: `it ended with ${code ?? killedBy}`, isBeaten: code === ExitCode.refused };
+  } catch (error) {
+    return { how: `it did not start: ${messageOf(error)}`, isBeaten: false };
+  } finally {
+    closeSync(log);
+  }
 }
 
 function requirePort(client: ManagerClient, port: number | null, dataDir: string): ManagerClient {

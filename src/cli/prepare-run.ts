@@ -195,11 +195,17 @@ function zoneOf(agent: Agent, workspace: string, binds: readonly Bind[]): Zone {
   };
 }
 
-/** This package and the Node that runs it: what is executed with secrets in hand must not be the agent's to change. */
+/**
+ * This package, the packages beside it that it needs, and the Node that runs it: what is executed with secrets in hand must not
+ * be the agent's to change.
+ */
 function ownInstallation(self: readonly string[]): string[] {
   const [node = process.execPath, entry] = self;
   const root = entry === undefined ? [] : [dirname(dirname(realpathSync(entry)))];
-  return [...root, realpathSync(node)];
+  return [...root, realpathSync(node)].map((path) => {
+    const at = path.indexOf("/node_modules/");
+    return at === -1 ? path : path.slice(0, at + "/node_modules".length);
+  });
 }
 
 /** The secret of the model key: the one that the Agent names, else the usual one when the command line gives it. */

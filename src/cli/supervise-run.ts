@@ -82,13 +82,13 @@ class Programs {
           child.command({ kind: "producer_lost", cause: this.#agentletGone });
       },
     });
-    await this.#recorder.ready;
     this.#runner = new KeptChild({
       ...this.#child("tool-runner", this.#runnerBoot()),
       onStatus: () => {},
       onLost: (cause) => this.#giveUp("agentlet_fault", cause),
     });
-    await this.#runner.ready;
+    // Both before the agentlet: no byte without a recorder, no call without a runner.
+    await Promise.all([this.#recorder.ready, this.#runner.ready]);
     stop.throwIfAborted();
 
     let end: RunEnd | null = null;

@@ -178,23 +178,41 @@ export function readListeningSockets(): string[] {
   });
 }
 
-/** Read-only binds over what of `protectedPaths` lies in a writable place: manifests, packages, our own installation. */
+/**
+ * Binds over what of `protectedPaths` lies in a writable place: manifests, packages, our own installation. Each is read-only,
+ * and each directory on the way to it is bound to itself: a mount point cannot be renamed, so nobody can move the way aside and
+ * put another file in its place for the next run.
+ */
 export function readOnlyCovers(
   protectedPaths: readonly string[],
   writable: readonly string[],
 ): Bind[] {
-  return [...new Set(protectedPaths)].flatMap((path) => {
+  const covered = new Set<string>();
+  const pinned = new Set<string>();
+  for (const path of new Set(protectedPaths)) {
     if (writable.includes(path))
       throw new PlatformError(
         "policy",
         `Cannot let the agent write to "${path}": the run itself is made from it`,
         { path, fix: "give another directory with --workspace DIR" },
       );
-    const isInside = writable.some((dir) => isBelow(path, dir));
-    return isInside && existsSync(path)
-      ? [{ source: path, target: path, mode: "ro" } as const]
-      : [];
-  });
+    for (const root of writable) {
+      if (!isBelow(path, root) || !existsSync(path)) continue;
+      covered.add(path);
+      for (let dir = dirname(path); isBelow(dir, root); dir = dirname(dir)) pinned.add(dir);
+    }
+  }
+  const isInCover = (path: string): boolean => [...covered].some((cover) => isBelow(path, cover));
+  const binds = [
+    ...[...pinned]
+      .filter((path) => !covered.has(path))
+      .map((path): Bind => ({ source: path, target: path, mode: "rw" })),
+    ...[...covered].map((path): Bind => ({ source: path, target: path, mode: "ro" })),
+  ];
+  // What lies in a cover is covered. Outer ones first, so that no bind hides an inner one.
+  return binds
+    .filter((bind) => !isInCover(bind.target))
+    .sort((left, right) => left.target.length - right.target.length);
 }
 
 /** True when `path` lies in `dir`; a path does not lie in itself. */

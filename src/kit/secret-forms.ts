@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { PlatformError } from "./platform-error.ts";
 
 /** A shorter piece of a secret is not masked by itself: so few bytes occur in ordinary text. */
-export const WINDOW_BYTES = 12;
+const WINDOW_BYTES = 12;
 /** Beyond this a secret gets its common forms only, so that the table stays small. */
 const ALL_FORMS_UP_TO = 4096;
 /** Beyond this a secret is refused: it cannot be masked at a bounded cost. */

@@ -8,11 +8,11 @@ import { commandHelp } from "../../src/cli/help.ts";
 import { parseWords } from "../../src/cli/parse-words.ts";
 import { nearest } from "../../src/cli/suggest.ts";
 
-const entry = fileURLToPath(new URL("../../bin/agentkube.js", import.meta.url));
+const program = fileURLToPath(new URL("../../bin/agentkube.js", import.meta.url));
 
 function agentkube(...words: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [entry, ...words], (error, stdout, stderr) =>
+    execFile(process.execPath, [program, ...words], (error, stdout, stderr) =>
       resolve({ code: typeof error?.code === "number" ? error.code : 0, stdout, stderr }),
     );
   });
@@ -56,12 +56,12 @@ suite("agentkube", () => {
 });
 
 suite("every verb", () => {
-  for (const { name, summary, load } of commands)
-    test(`${name} has help with an example, and says the same in the table`, async () => {
-      const command = await load();
+  for (const entry of commands)
+    test(`${entry.name} has help with an example, and says the same in the table`, async () => {
+      const command = await entry.load();
 
-      assert.equal(command.name, name);
-      assert.equal(command.summary, summary);
+      assert.equal(command.name, entry.name);
+      assert.equal(command.summary, entry.summary);
       assert.match(commandHelp(command), /Examples?:\n {2}\S/);
       assert.equal(parseWords(command, ["--help"]).help, true);
     });

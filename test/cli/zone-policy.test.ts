@@ -143,6 +143,27 @@ suite("readOnlyCovers", () => {
     ]);
   });
 
+  test("pin the way to what lies deeper, outer directories first, and nothing twice", () => {
+    const deep = join(dir, "a/b/tool.yaml");
+    mkdirSync(join(dir, "a/b/package/sub"), { recursive: true });
+    writeFileSync(deep, "");
+
+    const covers = readOnlyCovers(
+      [join(dir, "a/b/package/sub"), deep, join(dir, "a/b/package")],
+      [dir],
+    );
+
+    assert.deepEqual(
+      covers.map(({ target, mode }) => [target.slice(dir.length), mode]),
+      [
+        ["/a", "rw"],
+        ["/a/b", "rw"],
+        ["/a/b/package", "ro"],
+        ["/a/b/tool.yaml", "ro"],
+      ],
+    );
+  });
+
   test("a workspace that is our own installation is refused", () => {
     assert.throws(() => readOnlyCovers([dir], [dir]), { code: "policy" });
   });

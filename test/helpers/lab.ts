@@ -2,7 +2,15 @@
 // command line, and a look at what is left afterwards.
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import timers from "node:timers/promises";
@@ -192,6 +200,7 @@ export function openLab(): Lab {
         for (const { pid } of left) killQuietly(pid);
         await timers.setTimeout(50);
       }
+      makeRemovable(root);
       rmSync(root, { recursive: true, force: true });
     },
   };
@@ -254,6 +263,13 @@ function entriesOf(dir: string): string[] {
   } catch {
     return [];
   }
+}
+
+/** The store of packages is read-only; only root removes files from such directories. */
+function makeRemovable(dir: string): void {
+  chmodSync(dir, 0o700);
+  for (const entry of readdirSync(dir, { withFileTypes: true }))
+    if (entry.isDirectory()) makeRemovable(path.join(dir, entry.name));
 }
 
 function killQuietly(pid: number): void {

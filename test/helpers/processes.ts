@@ -38,14 +38,6 @@ export function processesNaming(text: string): SeenProcess[] {
   });
 }
 
-/** The process and all that descend from it. */
-export function descendantsOf(root: number): SeenProcess[] {
-  const all = allProcesses();
-  const found = all.filter(({ pid }) => pid === root);
-  for (const parent of found) found.push(...all.filter((child) => child.parent === parent.pid));
-  return found;
-}
-
 function tryRead(file: string): string {
   try {
     return readFileSync(file, "latin1");

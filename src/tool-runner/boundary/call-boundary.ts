@@ -5,10 +5,10 @@ import type tls from "node:tls";
 import type { Duplex } from "node:stream";
 import type { Log } from "../../kit/log.ts";
 import type { RedactionTable } from "../../kit/redactor.ts";
-import type { NetworkRule } from "../../protocol/manifest.ts";
+import { AllowList, type Destination, isPlainAllowed } from "./allow-list.ts";
 import { type Authority, parseAbsoluteTarget, parseAuthority } from "./authority.ts";
 import type { CallGrant } from "./call-grant.ts";
-import { CallUpstreams, isPlainAllowed } from "./call-upstreams.ts";
+import { CallUpstreams } from "./call-upstreams.ts";
 import { forward } from "./forward.ts";
 import {
   type CallLimits,
@@ -33,13 +33,6 @@ export interface CallServices {
   tableFor: (secrets: Buffer[], extraForms: Buffer[]) => RedactionTable;
 }
 
-/** Where the requests of a connection go: the host of its CONNECT. */
-interface Tunnel {
-  rule: NetworkRule;
-  authority: Authority;
-  isTls: boolean;
-}
-
 /**
  * The proxy of one call. Whoever connects to its listener speaks for this call and for nothing else: the connection is the
  * capability, no name and no token is. After disposal there is no listener, no connection and no grant.
@@ -48,9 +41,10 @@ export class CallBoundary implements AsyncDisposable {
   readonly #grant: CallGrant;
   readonly #services: CallServices;
   readonly #server: http.Server;
-  readonly #upstreams: CallUpstreams;
+  readonly #allowed: AllowList;
+  readonly #upstreams = new CallUpstreams();
   readonly #sockets = new Set<Duplex>();
-  readonly #tunnels = new WeakMap<Duplex, Tunnel>();
+  readonly #tunnels = new WeakMap<Duplex, Destination>();
   readonly #open = new Set<Promise<void>>();
   #requests = 0;
   #reported = 0;
@@ -59,7 +53,7 @@ export class CallBoundary implements AsyncDisposable {
   constructor(grant: CallGrant, services: CallServices) {
     this.#grant = grant;
     this.#services = services;
-    this.#upstreams = new CallUpstreams();
+    this.#allowed = new AllowList(grant.tool, grant.network);
     this.#server = http.createServer({
       insecureHTTPParser: false,
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -136,13 +130,13 @@ export class CallBoundary implements AsyncDisposable {
     res.on("error", () => res.destroy());
     const tunnel = this.#tunnels.get(req.socket);
     const absolute = tunnel === undefined ? parseAbsoluteTarget(req.url ?? "") : null;
-    const meant = tunnel?.authority ?? this.#meant(absolute?.authority ?? null);
+    const meant = tunnel?.authority ?? this.#allowed.meant(absolute?.authority ?? null);
     const path = tunnel === undefined ? (absolute?.path ?? "") : (req.url ?? "");
     const meter = this.#meter(req.method ?? "", meant, path);
     this.#requests += 1;
     try {
       this.#admit();
-      const target = tunnel ?? this.#plainTarget(meant);
+      const target = tunnel ?? this.#allowed.destinationOf(meant);
       // An absolute target is spoken as plain HTTP, so its Host header leaves out port 80, whatever is dialled.
       const defaultPort = tunnel?.isTls === true ? 443 : 80;
       requireStrict(req, path, absolute?.authority ?? target.authority, defaultPort);
@@ -166,7 +160,7 @@ export class CallBoundary implements AsyncDisposable {
         throw new Refusal(405, "refused_rule", "method_refused", "Method CONNECT is not forwarded");
       }
       this.#admit();
-      const rule = this.#ruleOf(authority);
+      const rule = this.#allowed.ruleOf(authority);
       const tunnel = { rule, authority: authority as Authority };
       socket.write("HTTP/1.1 200 Connection Established\r\n\r\n");
       if (head.length > 0) socket.unshift(head);
@@ -189,48 +183,6 @@ export class CallBoundary implements AsyncDisposable {
       this.#requests += 1;
       this.#refuse(error, meter, (refusal) => refuseSocket(refusal, socket));
     }
-  }
-
-  /** Port 80 that is not declared stands for the host's HTTPS port: plain on our side, TLS upstream. */
-  #meant(authority: Authority | null): Authority | null {
-    if (authority === null || authority.port !== 80 || this.#find(authority) !== undefined) {
-      return authority;
-    }
-    return { ...authority, port: 443 };
-  }
-
-  /** Absolute form speaks plain HTTP to us; what we speak upstream is never weaker than the rule says. */
-  #plainTarget(authority: Authority | null): Tunnel {
-    if (authority === null) {
-      throw new Refusal(
-        400,
-        "refused_ambiguous",
-        "not_a_proxy_request",
-        "Expected CONNECT host:port or an absolute http:// target with a lowercase host name",
-      );
-    }
-    const rule = this.#ruleOf(authority);
-    return { rule, authority, isTls: !isPlainAllowed(rule) };
-  }
-
-  #find(authority: Authority): NetworkRule | undefined {
-    return this.#grant.network.find(
-      ({ host, port = 443 }) => host === authority.host && port === authority.port,
-    );
-  }
-
-  /** The allow list, asked before any name is looked up. */
-  #ruleOf(authority: Authority | null): NetworkRule {
-    const rule = authority === null ? undefined : this.#find(authority);
-    if (rule !== undefined) return rule;
-    const named = authority === null ? "This target" : `${authority.host}:${authority.port}`;
-    throw new Refusal(
-      403,
-      "refused_host",
-      "host_refused",
-      `${named} is not in the network of tool "${this.#grant.tool}"`,
-      "declare host and port in the tool's sandbox.network",
-    );
   }
 
   #admit(): void {

@@ -29,9 +29,3 @@ export class CallUpstreams {
     this.#pools.clear();
   }
 }
-
-/** Plain HTTP is spoken upstream to port 80, and to other ports (but 443) of a host of one's own that names no authority. */
-export function isPlainAllowed(rule: NetworkRule): boolean {
-  const port = rule.port ?? 443;
-  return port === 80 || (port !== 443 && rule.private === true && rule.ca === undefined);
-}

@@ -1,5 +1,5 @@
-import { once } from "node:events";
 import http, { type IncomingMessage, type ServerResponse } from "node:http";
+import { Readable } from "node:stream";
 import { errnoOf } from "../../kit/platform-error.ts";
 import { type RedactionTable, Redactor } from "../../kit/redactor.ts";
 import { codingOf, decodeBody } from "./decode-body.ts";
@@ -53,7 +53,7 @@ export async function forward(job: Forwarding): Promise<void> {
   };
   try {
     if (!isDecoded) begin();
-    const body = isDecoded ? decodeBody(response, coding) : response;
+    const body = isDecoded ? Readable.from(decodeBody(response, coding)) : response;
     await sendBody(job, body, begin);
     sendTrailers(job, response);
     res.end();
@@ -64,32 +64,59 @@ export async function forward(job: Forwarding): Promise<void> {
   }
 }
 
-async function sendBody(
-  { res, table, meter, limits }: Forwarding,
-  body: AsyncIterable<Buffer>,
-  begin: () => void,
-): Promise<void> {
+/** Events instead of an async iterator: a short answer then leaves in the same turn of the event loop in which it came. */
+async function sendBody(job: Forwarding, body: Readable, begin: () => void): Promise<void> {
+  const { res, table, meter } = job;
   const redactor = table === null ? null : new Redactor(table);
-  const write = async (bytes: Buffer) => {
-    if (!res.headersSent) begin();
-    if (bytes.length === 0) return;
-    meter.bytesDown += bytes.length;
-    if (meter.bytesDown > limits.bytesDown) {
-      throw new Refusal(
-        502,
-        "upstream_failed",
-        "response_too_large",
-        `The response is larger than ${limits.bytesDown} bytes`,
-      );
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const guarded = (work: () => void) => () => {
+    try {
+      work();
+    } catch (error) {
+      reject(error);
     }
-    if (!res.write(bytes)) await drained(res);
   };
+  const onClose = () => reject(new Error("The connection was closed"));
+  body.on("data", (chunk: Buffer) => {
+    guarded(() => {
+      if (!res.headersSent) begin();
+      if (send(job, redactor === null ? chunk : redactor.push(chunk))) return;
+      body.pause();
+      res.once("drain", () => body.resume());
+    })();
+  });
+  body.once(
+    "end",
+    guarded(() => {
+      if (!res.headersSent) begin();
+      if (redactor !== null) send(job, redactor.end());
+      resolve();
+    }),
+  );
+  body.once("error", reject);
+  body.once("close", onClose);
+  res.once("close", onClose);
   try {
-    for await (const chunk of body) await write(redactor === null ? chunk : redactor.push(chunk));
-    await write(redactor === null ? Buffer.alloc(0) : redactor.end());
+    await promise;
   } finally {
     meter.masked += redactor?.masked ?? 0;
+    res.off("close", onClose);
   }
+}
+
+/** Writes some of the body; false when the receiver is slower than the upstream. */
+function send({ res, meter, limits }: Forwarding, bytes: Buffer): boolean {
+  if (bytes.length === 0) return true;
+  meter.bytesDown += bytes.length;
+  if (meter.bytesDown > limits.bytesDown) {
+    throw new Refusal(
+      502,
+      "upstream_failed",
+      "response_too_large",
+      `The response is larger than ${limits.bytesDown} bytes`,
+    );
+  }
+  return res.write(bytes);
 }
 
 function sendTrailers({ res, table, meter }: Forwarding, response: IncomingMessage): void {
@@ -184,18 +211,6 @@ async function answerOf(job: Forwarding, upstream: http.ClientRequest): Promise<
 }
 
 function ignore(): void {}
-
-async function drained(res: ServerResponse): Promise<void> {
-  if (res.destroyed) throw new Error("The sender closed the connection");
-  const abort = new AbortController();
-  const onClose = () => abort.abort();
-  res.once("close", onClose);
-  try {
-    await once(res, "drain", { signal: abort.signal });
-  } finally {
-    res.off("close", onClose);
-  }
-}
 
 function refusalOf({ pool }: Forwarding, error: unknown): Refusal {
   if (error instanceof Refusal) return error;

@@ -2,12 +2,10 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Log } from "../../kit/log.ts";
 import { compileRedaction } from "../../kit/redactor.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
-import type { Authority } from "./authority.ts";
 import { forward } from "./forward.ts";
 import { requestHeaders } from "./header-rules.ts";
 import {
   isOauthToken,
-  isPrivateEndpoint,
   OAUTH_BETA,
   type Provider,
   type ProviderName,
@@ -15,11 +13,10 @@ import {
   providers,
   upstreamPath,
 } from "./model-providers.ts";
+import { auditedHost, openUpstream, type Upstream } from "./model-upstream.ts";
 import { splitOnce } from "./plan-request.ts";
 import { Refusal, replyRefused } from "./refusal.ts";
 import { type OnRequest, RequestMeter } from "./request-record.ts";
-import { upstreamContext } from "./trust.ts";
-import { UpstreamPool } from "./upstream-pool.ts";
 
 /** A model may think for minutes before its first byte. */
 const LIMITS = { bytesUp: 64 * 1024 ** 2, bytesDown: 1024 ** 3, silenceMs: 10 * 60_000 };
@@ -41,13 +38,6 @@ export interface ModelGatewayOptions {
   key: Buffer | null;
   log: Log;
   onRequest: OnRequest;
-}
-
-interface Upstream {
-  provider: Provider;
-  base: URL;
-  authority: Authority;
-  pool: UpstreamPool;
 }
 
 /**
@@ -80,7 +70,7 @@ export function createModelGateway(
         call: null,
         source: "model",
         method: req.method ?? "",
-        host: hostOf(spec, name),
+        host: auditedHost(spec, providerNamed(name)),
         path: inner,
       },
       options.onRequest,
@@ -134,7 +124,7 @@ export function createModelGateway(
 function routeOf(method: string, name: string, path: string): Provider | null {
   if (name === "anthropic" && path === "/api/hello" && ["GET", "HEAD"].includes(method))
     return null;
-  const provider = Object.hasOwn(providers, name) ? providers[name as ProviderName] : undefined;
+  const provider = providerNamed(name);
   if (provider?.routes.some((route) => route.method === method && route.path.test(path)) === true) {
     return provider;
   }
@@ -148,12 +138,8 @@ function routeOf(method: string, name: string, path: string): Provider | null {
   );
 }
 
-/** The host that the audit names: where such a request goes, whether or not it is let go. */
-function hostOf(spec: RunSpec, name: string): string {
-  const provider = Object.hasOwn(providers, name) ? providers[name as ProviderName] : undefined;
-  if (provider === undefined) return "-";
-  const url = new URL(spec.modelEndpoint?.url ?? provider.baseUrl);
-  return url.port === "" ? `${url.host}:${url.protocol === "https:" ? 443 : 80}` : url.host;
+function providerNamed(name: string): Provider | undefined {
+  return Object.hasOwn(providers, name) ? providers[name as ProviderName] : undefined;
 }
 
 function requireProviderOfRun(spec: RunSpec, key: string, provider: Provider): void {
@@ -166,32 +152,6 @@ function requireProviderOfRun(spec: RunSpec, key: string, provider: Provider): v
     `The model key of this run is for ${own}; it is not sent to ${provider.name}`,
     "set spec.model.provider of the Agent",
   );
-}
-
-function openUpstream(provider: Provider, spec: RunSpec): Upstream {
-  const endpoint = spec.modelEndpoint ?? { url: provider.baseUrl };
-  const base = new URL(endpoint.url);
-  const isTls = base.protocol === "https:";
-  const isPrivate = isPrivateEndpoint(endpoint);
-  if (!isTls && !isPrivate) {
-    throw new Refusal(
-      502,
-      "refused_rule",
-      "endpoint_needs_tls",
-      "The model key is not sent over plain HTTP to a public endpoint",
-      "use https in the model endpoint's url, or private: true for a host of your own",
-    );
-  }
-  const authority = {
-    host: base.hostname.replace(/^\[|\]$/g, ""),
-    port: base.port === "" ? (isTls ? 443 : 80) : Number(base.port),
-  };
-  const pool = new UpstreamPool({
-    ...authority,
-    private: isPrivate,
-    secureContext: isTls ? upstreamContext(endpoint.ca?.inline) : null,
-  });
-  return { provider, base, authority, pool };
 }
 
 function modelHeaders(req: IncomingMessage, { provider, base }: Upstream, key: string): string[] {

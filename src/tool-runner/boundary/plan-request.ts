@@ -1,7 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { RedactionTable } from "../../kit/redactor.ts";
-import type { NetworkRule } from "../../protocol/manifest.ts";
-import type { Authority } from "./authority.ts";
+import type { Destination } from "./allow-list.ts";
 import {
   chooseCredential,
   type GrantedCredential,
@@ -28,7 +27,7 @@ export interface RequestPlan {
 export function planRequest(
   req: IncomingMessage,
   target: string,
-  to: { rule: NetworkRule; authority: Authority; isTls: boolean },
+  to: Destination,
   credentials: readonly GrantedCredential[],
   tableFor: (secrets: Buffer[], extraForms: Buffer[]) => RedactionTable,
 ): RequestPlan {

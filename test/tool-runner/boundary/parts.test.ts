@@ -11,7 +11,7 @@ import {
   parseAuthority,
 } from "../../../src/tool-runner/boundary/authority.ts";
 import { Boundary } from "../../../src/tool-runner/boundary/boundary.ts";
-import { isPlainAllowed } from "../../../src/tool-runner/boundary/call-upstreams.ts";
+import { isPlainAllowed } from "../../../src/tool-runner/boundary/allow-list.ts";
 import { CertificateAuthority } from "../../../src/tool-runner/boundary/certificate-authority.ts";
 import { isPathMatch } from "../../../src/tool-runner/boundary/credential-rule.ts";
 import { vettedAddresses } from "../../../src/tool-runner/boundary/dial.ts";
