@@ -34,7 +34,10 @@ export function zonePlan(spec: RunSpec, files: Launch["files"], nodePath: string
   const ownNetwork = zone.network !== "host";
   return {
     init: "zone-init",
-    initArgs: ownNetwork ? ["--listen", String(GATEWAY_PORT)] : [],
+    initArgs: ownNetwork
+      ? ["--listen", String(GATEWAY_PORT)]
+      : // Not a part of the file system, they come with the host's network.
+        ["--abstract-sockets", "own"],
     argv: [],
     hostname: spec.run,
     network: ownNetwork ? "own" : "host",

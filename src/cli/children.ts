@@ -187,7 +187,7 @@ export class KeptChild {
       this.#gone.resolve();
       return;
     }
-    const now = Date.now();
+    const now = performance.now();
     this.#deaths.push(now);
     const recent = this.#deaths.filter((at) => now - at < RESTARTS.withinMs);
     if (recent.length > RESTARTS.most) {

@@ -48,9 +48,19 @@ export async function readManagerFile(dataDir: string): Promise<ManagerFile | nu
 /** A client of the manager that runs for a data directory; null when none answers. */
 export async function findManager(dataDir: string): Promise<ManagerClient | null> {
   const file = await readManagerFile(dataDir);
-  if (file === null) return null;
+  // The port of a manager that is gone may be a stranger's by now, who must not be sent our token.
+  if (file === null || !isOurs(file.pid)) return null;
   const client = new ManagerClient(file);
   return (await client.isHealthy()) ? client : null;
+}
+
+/** Whether a process that we may signal has that pid. */
+function isOurs(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }
 
 /** The operator's HTTP and WebSocket calls to one manager, typed. Every answer is parsed. */

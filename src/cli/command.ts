@@ -35,6 +35,8 @@ export interface CommandContext<O extends CommandOptions> {
   readonly self: readonly string[];
   /** Calls back on SIGINT, SIGTERM or SIGHUP instead of dying; returns how to stop listening. */
   onSignal(listener: (signal: NodeJS.Signals) => void): () => void;
+  /** Calls back when standard output cannot be written, instead of ending this process. */
+  onOutputError(listener: (error: Error) => void): void;
 }
 
 /** A verb with its options erased, as the table holds it. */

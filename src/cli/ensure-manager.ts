@@ -1,5 +1,4 @@
 import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { closeSync, ftruncateSync, fstatSync, openSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -58,13 +57,12 @@ async function startManager(
   const deadline = performance.now() + START_LIMIT_MS;
   let how = `no answer within ${START_LIMIT_MS / 1000} s`;
   while (performance.now() < deadline) {
-    let ended: Exit | null = null;
-    void spawnManager(options, logPath).then((exit) => (ended = exit));
+    const manager = spawnManager(options, logPath);
     let exit: Exit | null = null;
     while (exit === null && performance.now() < deadline) {
       signal.throwIfAborted();
-      // Read before the look, so that a winner that answers by now is found.
-      exit = ended;
+      // Before the look, so that what answers by then is found whatever became of ours.
+      exit = manager.exit;
       const client = await findManager(dataDir);
       if (client !== null) return client;
       await timers.setTimeout(exit === null ? LOOK_MS : BEATEN_MS, undefined, { signal });
@@ -79,11 +77,11 @@ async function startManager(
   );
 }
 
-/** Starts a manager that outlives us; resolves with how it ended, if it does. Never rejects. */
-async function spawnManager(
+/** Starts a manager that outlives us. `exit`: how it ended, once it has. */
+function spawnManager(
   { dataDir, self, env, port }: EnsureManagerOptions,
   logPath: string,
-): Promise<Exit> {
+): { exit: Exit | null } {
   const log = openLogFile(logPath);
   try {
     const wish = port === null ? [] : ["--port", String(port)];
@@ -95,10 +93,15 @@ async function spawnManager(
       stdio: ["ignore", "ignore", log],
     });
     child.unref();
-    const [code, killedBy] = (await once(child, "exit")) as [number | null, string | null];
-    return { how: `it ended with ${code ?? killedBy}`, isBeaten: code === ExitCode.refused };
-  } catch (error) {
-    return { how: `it did not start: ${messageOf(error)}`, isBeaten: false };
+    const manager: { exit: Exit | null } = { exit: null };
+    child.once("error", (error) => {
+      manager.exit = { how: `it did not start: ${messageOf(error)}`, isBeaten: false };
+    });
+    child.once("exit", (code, killedBy) => {
+      const how = `it ended with ${String(code ?? killedBy)}`;
+      manager.exit = { how, isBeaten: code === ExitCode.refused };
+    });
+    return manager;
   } finally {
     closeSync(log);
   }
@@ -127,10 +130,12 @@ function openLogFile(path: string): number {
   }
 }
 
-/** The message of the manager's last log line, when it has one. */
+/** The manager's last message, when it left one. */
 async function lastWords(path: string): Promise<string> {
   try {
-    const line = (await readFile(path, "utf8")).trimEnd().split("\n").at(-1) ?? "";
+    const lines = (await readFile(path, "utf8")).trimEnd().split("\n");
+    // An indented line is the fix below its message.
+    const line = lines.findLast((text) => !text.startsWith(" ")) ?? "";
     const parsed: unknown = line.startsWith("{") ? JSON.parse(line) : line;
     if (typeof parsed === "string")
       return parsed === "" ? "" : `; it said: ${parsed.slice(0, 500)}`;

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { isatty } from "node:tty";
 import { fileURLToPath } from "node:url";
+import { ExitCode } from "../protocol/outcome.ts";
 import { commands } from "./commands.ts";
 import { commandHelp, programHelp } from "./help.ts";
 import { createOutput, UsageError, type Output } from "./output.ts";
@@ -45,6 +46,9 @@ async function runVerb(verb: string, words: readonly string[]): Promise<number> 
       stdin: process.stdin,
       self: [process.execPath, fileURLToPath(new URL("../../bin/agentkube.js", import.meta.url))],
       onSignal,
+      onOutputError: (listener) => {
+        outputErrors.listener = listener;
+      },
     });
   } catch (error) {
     return output.fail(error);
@@ -79,6 +83,15 @@ function onSignal(listener: (signal: NodeJS.Signals) => void): () => void {
   };
 }
 
+/** What a failed write to standard output does. A reader that left early (`| head`) is no failure of ours. */
+const outputErrors = {
+  listener: (error: NodeJS.ErrnoException): void => {
+    if (error.code === "EPIPE") process.exit(0);
+    process.stderr.write(`agentkube: Cannot write the output: ${error.code ?? error.message}\n`);
+    process.exit(ExitCode.failed);
+  },
+};
+
 function version(): string {
   const path = new URL("../../package.json", import.meta.url);
   const parsed: unknown = JSON.parse(readFileSync(path, "utf8"));
@@ -87,10 +100,8 @@ function version(): string {
     : "unknown";
 }
 
-// A reader that left early (`| head`) is no failure of ours.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(0);
-  throw error;
-});
+process.stdout.on("error", (error: NodeJS.ErrnoException) => outputErrors.listener(error));
+// Notes that nobody can read must not end what they are about.
+process.stderr.on("error", () => undefined);
 
 process.exit(await main(process.argv.slice(2)));

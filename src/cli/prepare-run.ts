@@ -18,6 +18,7 @@ import {
   mountBinds,
   readListeningSockets,
   readOnlyCovers,
+  refuseMovableWorkspace,
   refuseOverlaps,
   refuseSockets,
   resolveWorkspace,
@@ -79,6 +80,7 @@ export async function prepareRun(
     ...mounts.map((mount) => ({ what: "mount", path: mount.source })),
     ...program.binds.map((bind) => ({ what: "program directory", path: bind.source })),
   ];
+  refuseMovableWorkspace(workspace, mounts);
   refuseOverlaps(candidates, [
     { what: "data directory", path: realpathSync(request.dataDir) },
     { what: "runtime directory", path: realpathSync(outside.runtimeDir) },
@@ -101,8 +103,8 @@ export async function prepareRun(
   invalidWhen(tools.flatMap((tool) => valueProblems(tool.value, secrets.values)));
 
   const writable = [
-    workspace,
-    ...mounts.filter((mount) => mount.mode === "rw").map((mount) => mount.source),
+    { source: workspace, target: workspace },
+    ...mounts.filter((mount) => mount.mode === "rw"),
   ];
   const covers = readOnlyCovers(
     [...loaded.files, ...packages.filter((dir) => dir !== null), ...ownInstallation(outside.self)],

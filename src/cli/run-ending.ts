@@ -84,7 +84,7 @@ export function refusedExitCode(error: unknown): number {
 
 /** The exit code of an ended run. */
 export function exitCodeOfEnding(info: RunInfo): number {
-  return exitCodeOfRun(info.end ?? unknownEnd, info.recording?.verified === true);
+  return exitCodeOfRun(info.end ?? unknownEnd, info.recording);
 }
 
 /** What a person reads when a run is over. */

@@ -1,3 +1,5 @@
+import { errnoOf, messageOf } from "../kit/platform-error.ts";
+import { ExitCode, signalExitCode } from "../protocol/outcome.ts";
 import { findManager } from "./client.ts";
 import type { CommandContext, CommandOptions } from "./command.ts";
 import type { SupervisorProcess } from "./supervisor-process.ts";
@@ -9,21 +11,24 @@ export class Stopping implements Disposable {
   readonly leaving = new AbortController();
   #target: { dataDir: string; run: string } | null = null;
   #asked = 0;
-  #signal: NodeJS.Signals | null = null;
+  #exitCode: number = ExitCode.done;
+  #problem: string | null = null;
 
   constructor(
-    context: Pick<CommandContext<CommandOptions>, "onSignal">,
+    context: Pick<CommandContext<CommandOptions>, "onSignal" | "onOutputError">,
     supervisor: SupervisorProcess,
     isAttended: boolean,
   ) {
     this.#supervisor = supervisor;
     this.#stopListening = context.onSignal((signal) => {
-      // A person's terminal that is closed, or a viewer that is told to end, leaves the run alone.
-      const isLeaving = signal === "SIGHUP" || (isAttended && this.#target !== null);
-      if (!isLeaving) return this.stop();
-      this.#signal = signal;
-      this.leaving.abort();
+      // A person's terminal that is closed, or a viewer that is told to end, leaves the run alone. Ctrl-C is a signal only
+      // until the terminal is the program's: then somebody does not want the run.
+      const isAway = isAttended && this.#target !== null && signal !== "SIGINT";
+      if (signal === "SIGHUP" || isAway) this.#leave(signalExitCode(signal));
+      else this.stop();
     });
+    // For good: an error of the last write comes when everything is over, and must not change the exit code.
+    context.onOutputError((error) => this.#onOutputLost(error));
   }
 
   /** True once somebody asked for the end of the run. */
@@ -31,9 +36,14 @@ export class Stopping implements Disposable {
     return this.#asked > 0;
   }
 
-  /** The signal that made this process leave the run; null when there was none. */
-  get signal(): NodeJS.Signals | null {
-    return this.#signal;
+  /** The exit code of a process that left the run: how it goes on is not known. */
+  get exitCode(): number {
+    return this.#exitCode;
+  }
+
+  /** Why the run is left, when nobody asked for it. */
+  get problem(): string | null {
+    return this.#problem;
   }
 
   /** The run exists: from now on the manager is asked. */
@@ -52,6 +62,17 @@ export class Stopping implements Disposable {
         else await manager.stop(target.run);
       })
       .catch(() => this.#supervisor.stop());
+  }
+
+  #leave(exitCode: number): void {
+    this.#exitCode = exitCode;
+    this.leaving.abort();
+  }
+
+  /** Nobody reads any more (`| head`), or there is no room: the run goes on without this process. */
+  #onOutputLost(error: Error): void {
+    this.#problem = `Cannot write the output: ${errnoOf(error) ?? messageOf(error)}`;
+    this.#leave(errnoOf(error) === "EPIPE" ? signalExitCode("SIGPIPE") : ExitCode.failed);
   }
 
   [Symbol.dispose](): void {

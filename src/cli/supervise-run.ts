@@ -54,7 +54,7 @@ export async function superviseRun(options: SuperviseOptions, stop: AbortSignal)
   await watched;
   if (recording?.verified === true || recording === null) removeEmpty(spec.spoolDir);
   log.info({ end, recording, isTold }, "run ended");
-  return exitCodeOfRun(end, recording?.verified ?? false);
+  return exitCodeOfRun(end, recording);
 }
 
 /** The three child processes of a run, from start to end. */
@@ -130,10 +130,9 @@ class Programs {
     await this.#runner?.end(RUNNER_END_MS);
     const recorder = this.#recorder;
     if (recorder === null) return null;
-    recorder.command({
-      kind: "producer_lost",
-      cause: this.#agentletGone || "the run was not started",
-    });
+    // Kept, because a recorder that is started again from here on must be told too.
+    this.#agentletGone ||= "the run was not started";
+    recorder.command({ kind: "producer_lost", cause: this.#agentletGone });
     const limit = new AbortController();
     const sealed = await Promise.race([
       recorder.gone.then(() => true),

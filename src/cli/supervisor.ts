@@ -25,9 +25,8 @@ const MAX_REQUEST_BYTES = 64 * 1024 * 1024;
 export async function main(context: CommandContext<CommandOptions>): Promise<number> {
   const { env, self } = context;
   const report = (message: SupervisorReport): void => writeJsonLine(process.stdout, message);
-  // `run` may be gone, and with it the ends of both pipes.
-  process.stdout.on("error", () => {});
-  process.stderr.on("error", () => {});
+  // `run` may be gone, and with it the ends of both pipes: the run goes on.
+  context.onOutputError(() => {});
   const stopping = new AbortController();
   const stopListening = context.onSignal((signal) => {
     if (signal !== "SIGHUP") stopping.abort(signal);

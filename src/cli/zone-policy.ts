@@ -185,34 +185,47 @@ export function readListeningSockets(): string[] {
  */
 export function readOnlyCovers(
   protectedPaths: readonly string[],
-  writable: readonly string[],
+  writable: readonly Pick<Bind, "source" | "target">[],
 ): Bind[] {
-  const covered = new Set<string>();
-  const pinned = new Set<string>();
+  const covers = new Map<string, Bind>();
+  const pins = new Map<string, Bind>();
   for (const path of new Set(protectedPaths)) {
-    if (writable.includes(path))
-      throw new PlatformError(
-        "policy",
-        `Cannot let the agent write to "${path}": the run itself is made from it`,
-        { path, fix: "give another directory with --workspace DIR" },
-      );
-    for (const root of writable) {
-      if (!isBelow(path, root) || !existsSync(path)) continue;
-      covered.add(path);
-      for (let dir = dirname(path); isBelow(dir, root); dir = dirname(dir)) pinned.add(dir);
+    for (const place of writable) {
+      if (place.source === path)
+        throw new PlatformError(
+          "policy",
+          `Cannot let the agent write to "${path}": the run itself is made from it`,
+          { path, fix: "give another directory with --workspace DIR" },
+        );
+      if (!isBelow(path, place.source) || !existsSync(path)) continue;
+      // A place that is seen at two paths needs its cover at both.
+      const at = (source: string): string => place.target + source.slice(place.source.length);
+      covers.set(at(path), { source: path, target: at(path), mode: "ro" });
+      for (let dir = dirname(path); isBelow(dir, place.source); dir = dirname(dir))
+        pins.set(at(dir), { source: dir, target: at(dir), mode: "rw" });
     }
   }
-  const isInCover = (path: string): boolean => [...covered].some((cover) => isBelow(path, cover));
-  const binds = [
-    ...[...pinned]
-      .filter((path) => !covered.has(path))
-      .map((path): Bind => ({ source: path, target: path, mode: "rw" })),
-    ...[...covered].map((path): Bind => ({ source: path, target: path, mode: "ro" })),
-  ];
   // What lies in a cover is covered. Outer ones first, so that no bind hides an inner one.
-  return binds
-    .filter((bind) => !isInCover(bind.target))
+  return [...new Map([...pins, ...covers]).values()]
+    .filter(({ target }) => ![...covers.keys()].some((cover) => isBelow(target, cover)))
     .sort((left, right) => left.target.length - right.target.length);
+}
+
+/**
+ * Throws a refusal when a writable mount contains the workspace: the agent could move the workspace away and put a link there,
+ * and what tools then get as their workspace would be whatever the link names.
+ */
+export function refuseMovableWorkspace(workspace: string, mounts: readonly Bind[]): void {
+  const around = mounts.find(({ source, mode }) => mode === "rw" && isBelow(workspace, source));
+  if (around === undefined) return;
+  throw new PlatformError(
+    "policy",
+    `Cannot mount "${around.source}" for the agent to write: it contains the workspace "${workspace}"`,
+    {
+      path: around.source,
+      fix: "mount it with mode: ro, name a smaller path, or make it the workspace",
+    },
+  );
 }
 
 /** True when `path` lies in `dir`; a path does not lie in itself. */

@@ -6,6 +6,8 @@ export interface SandboxBind {
   source: string;
   target: string;
   mode: "ro" | "rw";
+  /** the source is a real path that others may replace meanwhile: the sandbox is refused when anything else was mounted */
+  exact?: true;
 }
 
 /** What a sandbox is made of: an allow list, and nothing else of the host. */

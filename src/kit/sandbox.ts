@@ -5,6 +5,7 @@ import { delimiter, join } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import timers from "node:timers/promises";
 import { InitChannel, type ProgramExit } from "./init-channel.ts";
+import { checkMountedBinds, movableBinds } from "./mounted-binds.ts";
 import { native, nativeProgram } from "./native.ts";
 import { PlatformError } from "./platform-error.ts";
 import { childrenOf } from "./process-tree.ts";
@@ -242,6 +243,9 @@ class RunningSandbox implements Sandbox {
       this.stderr?.pause();
     }
     [this.#initPid] = await childrenOf(this.pid);
+    // Before anything runs in it: what is mounted now stays mounted.
+    const movable = movableBinds(this.#plan.binds);
+    if (movable.length > 0) await checkMountedBinds(this.#initPid ?? this.pid, movable);
     if (this.#plan.init === "tool-init") {
       const { argv, cwd, env } = this.#plan;
       this.#channel.start({ id: 1, argv, cwd, env, cols: 0, rows: 0 });

@@ -87,6 +87,8 @@ const NUMBERS = {
   vhangup: [153, 58],
   uselib: [134, null],
   memfd_secret: [447, 447],
+  memfd_create: [319, 279],
+  shmget: [29, 194],
 } as const satisfies Record<string, readonly [number | null, number | null]>;
 type Syscall = keyof typeof NUMBERS;
 
@@ -194,6 +196,8 @@ const PROFILES: Record<SeccompProfile, Rule[]> = {
       "EPERM",
     ),
     ...refuse(["vmsplice", "memfd_secret"], "EPERM"),
+    // Memory that no process maps is in no process's size, so the watchdog would not see it.
+    ...refuse(["memfd_create", "shmget"], "ENOSYS"),
     {
       call: "personality",
       refusal: "EPERM",

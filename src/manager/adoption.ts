@@ -13,9 +13,10 @@ export interface AdoptionTimes {
   agentletMs: number;
   recorderMs: number;
 }
+/** Above an agentlet's longest pause between two tries to connect, and short enough to close such a run within 10 s. */
 export const ADOPTION_TIMES: AdoptionTimes = {
   checkMs: 1000,
-  agentletMs: 10_000,
+  agentletMs: 8000,
   recorderMs: 30_000,
 };
 

@@ -160,10 +160,11 @@ export class Run {
     await this.save();
   }
 
+  /** Passes the wish on at once; a full disk keeps it only from a manager after this one. */
   async askStop(by: string): Promise<void> {
     this.#record.stopAskedBy ??= by;
-    await this.save();
     this.relay.stop(by);
+    await this.save().catch(() => undefined);
   }
 
   /** Waits until everything that the roles sent so far is handled. */
@@ -171,14 +172,22 @@ export class Run {
     await Promise.all(Object.values(this.links).map(async (link) => await link?.idle()));
   }
 
-  /** The last act: writes the end, tells everyone, closes the files. */
+  /** The last act: writes the end, tells everyone, closes the files. While the end cannot be written the run stays live. */
   async end(end: RunEnd): Promise<void> {
-    if (this.#open !== null) this.#record.info.committedBytes = this.#open.committed;
-    this.#record.info.end = end;
-    this.#record.info.endedAt = new Date().toISOString();
-    this.#record.info.phase = "ended";
-    this.#record.info.state = "exited";
-    await this.save();
+    const { info } = this.#record;
+    const { phase, state, endedAt } = info;
+    info.committedBytes = this.committedBytes;
+    info.end = end;
+    info.endedAt = new Date().toISOString();
+    info.phase = "ended";
+    info.state = "exited";
+    try {
+      await this.save();
+    } catch (error) {
+      // Whoever ends it tries again; until then the file and we say the same.
+      Object.assign(info, { phase, state, endedAt, end: null });
+      throw error;
+    }
     this.announce();
     this.relay.end(`Run ${end.outcome}: ${end.reason}`);
     for (const link of Object.values(this.links)) link?.close(1000, "Run ended");

@@ -2,7 +2,7 @@
 // each, hands the master out, reaps whatever dies, and reports the raw wait status of what it started.
 // Outside a pid namespace (a container that is the zone) it works as a subreaper.
 //
-//   zone-init [--listen PORT]... [--processes N]
+//   zone-init [--listen PORT]... [--processes N] [--abstract-sockets own]
 #include "init.h"
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -91,10 +91,28 @@ static void reap(void) {
       }
 }
 
+/**
+ * In the host's network the abstract sockets of its desktop (X11, the session bus) would take commands from the same user. A
+ * Landlock scope (Linux 6.12) keeps to those made inside; it handles no files, so that sandboxes of the agent's own still mount.
+ * Older kernels lack it: docs/security.md says so. Numbers as in linux/landlock.h, which may be older than the kernel.
+ */
+static void keep_to_own_abstract_sockets(void) {
+  struct {
+    uint64_t files, network, scoped;
+  } rules = {.scoped = 1};
+  long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, 1);
+  if (abi < 6) return;
+  long fd = syscall(SYS_landlock_create_ruleset, &rules, sizeof rules, 0);
+  if (fd < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_landlock_restrict_self, (int)fd, 0) != 0)
+    fault("landlock");
+  close((int)fd);
+}
+
 int main(int argc, char **argv) {
   int children = begin();
   for (int i = 1; i + 1 < argc; i += 2) {
     if (strcmp(argv[i], "--listen") == 0) offer_listener((uint16_t)atoi(argv[i + 1]));
+    else if (strcmp(argv[i], "--abstract-sockets") == 0 && strcmp(argv[i + 1], "own") == 0) keep_to_own_abstract_sockets();
     else if (strcmp(argv[i], "--processes") == 0) limit(RLIMIT_NPROC, "processes", argv[i + 1]);
     else {
       errno = EINVAL;

@@ -68,12 +68,16 @@ export function signalExitCode(signal: string): number {
   return 128 + (number ?? 0);
 }
 
-/** The exit code of `agentkube run` for an end. A recording that is not verified turns success into a failure. */
-export function exitCodeOfRun(end: RunEnd, recordingVerified: boolean): number {
+/**
+ * The exit code of `agentkube run` for an end. A recording that is not verified makes every run that was not refused a
+ * failure, however it ended; null: there is none, as when a run is cancelled before it began.
+ */
+export function exitCodeOfRun(end: RunEnd, recording: { verified: boolean } | null): number {
   if (end.outcome === "refused") return ExitCode.refused;
+  if (recording?.verified === false) return ExitCode.failed;
   if (end.outcome === "cancelled") return ExitCode.cancelled;
   if (end.reason === "timed_out") return ExitCode.timedOut;
-  if (!recordingVerified) return ExitCode.failed;
+  if (recording === null) return ExitCode.failed;
   if (end.outcome === "succeeded") return ExitCode.done;
   if (end.reason === "exited" && end.exitCode !== null && end.exitCode !== 0) return end.exitCode;
   if (end.reason === "signalled" && end.signal !== null) return signalExitCode(end.signal);

@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { posix } from "node:path";
 import { PlatformError } from "../kit/platform-error.ts";
-import type { SandboxPlan } from "../kit/sandbox.ts";
+import type { SandboxBind, SandboxPlan } from "../kit/sandbox-arguments.ts";
 import type { Bind } from "../protocol/run-spec.ts";
 import type { CallSecrets } from "./call-secrets.ts";
 import { PACKAGE_DIR } from "./operations.ts";
@@ -80,9 +80,13 @@ export function hasNetwork(tool: LoadedTool): boolean {
   return tool.sandbox.network.length > 0;
 }
 
-function workspaceBinds({ source, mode, covers }: CallWorkspace): Bind[] {
+function workspaceBinds({ source, mode, covers }: CallWorkspace): SandboxBind[] {
+  // The agent works there while the sandbox is built: nothing it puts in the way may lead the bind elsewhere.
+  const whole = { source, target: WORKSPACE_DIR, mode, exact: true } as const;
+  // What is read-only as a whole needs no covers.
+  if (mode === "ro") return [whole];
   return [
-    { source, target: WORKSPACE_DIR, mode },
+    whole,
     ...covers.map(({ source: covered, target }) => ({
       source: covered,
       target: `${WORKSPACE_DIR}/${posix.relative(source, target)}`,

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, mkdtemp, rm, rmdir } from "node:fs/promises";
+import { mkdir, mkdtemp, realpath, rm, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Log, silentLog } from "../kit/log.ts";
@@ -40,7 +40,7 @@ export async function callToolLocally(options: LocalCall): Promise<ToolCallResul
   const { tool, log = silentLog } = options;
   const tools = loadTools([tool]);
   const secrets = new CallSecrets(options.secrets, tools.values());
-  const directory = await mkdtemp(join(tmpdir(), "agentkube-call-"));
+  const directory = await mkdtemp(join(await realpath(tmpdir()), "agentkube-call-"));
   try {
     secrets.require(tools.values());
     await mkdir(join(directory, "calls"), { mode: 0o700 });

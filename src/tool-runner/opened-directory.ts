@@ -22,6 +22,16 @@ export class OpenedDirectory implements AsyncDisposable {
     return new OpenedDirectory(await fs.open(path, DIRECTORY));
   }
 
+  /** Opens a real path that others may replace meanwhile; throws ELOOP when a link on the way led elsewhere. */
+  static async openReal(path: string): Promise<OpenedDirectory> {
+    const opened = await OpenedDirectory.open(path);
+    if ((await fs.readlink(`/proc/self/fd/${opened.#handle.fd}`)) === path) return opened;
+    await opened[Symbol.asyncDispose]();
+    throw Object.assign(new Error("ELOOP: a link lies on the way to a workspace"), {
+      code: "ELOOP",
+    });
+  }
+
   async openDirectory(name: string): Promise<OpenedDirectory> {
     return new OpenedDirectory(await fs.open(this.at(name), DIRECTORY));
   }
@@ -106,7 +116,9 @@ export class OpenedDirectory implements AsyncDisposable {
 
   async makeDirectory(name: string, mode: number): Promise<void> {
     await fs.mkdir(this.at(name), { mode });
-    await fs.chmod(this.at(name), mode);
+    // By descriptor: the name may lead to a link by now, and a mode set by name follows it.
+    await using made = await this.openDirectory(name);
+    await made.#handle.chmod(mode);
   }
 
   async rename(from: string, to: string): Promise<void> {

@@ -55,7 +55,7 @@ export class PrivateWorkspace implements AsyncDisposable {
   ): Promise<PrivateWorkspace> {
     await fs.mkdir(join(callDir, "copy"), { recursive: true, mode: 0o700 });
     try {
-      await using from = await OpenedDirectory.open(workspace);
+      await using from = await OpenedDirectory.openReal(workspace);
       await using to = await OpenedDirectory.open(join(callDir, "copy"));
       return new PrivateWorkspace(callDir, workspace, await copyTree(from, to, signal));
     } catch (error) {
@@ -66,7 +66,7 @@ export class PrivateWorkspace implements AsyncDisposable {
 
   /** Brings the tool's changes into the workspace, all or none of them. Call it once the tool is dead. */
   async merge(options: MergeOptions, signal: AbortSignal): Promise<MergeResult> {
-    await using workspace = await OpenedDirectory.open(this.#workspace);
+    await using workspace = await OpenedDirectory.openReal(this.#workspace);
     await using own = await OpenedDirectory.open(this.path);
     const tree = await hashTree(own, signal);
     const changes = changesOf(this.#base, tree);
@@ -110,7 +110,7 @@ export async function finishMerges(callsDir: string): Promise<string[]> {
     const text = await fs.readFile(join(callDir, "merge.json"), "utf8").catch(() => null);
     if (text !== null) {
       const { workspace: path, changes } = parseJson("a merge journal", Journal, text);
-      await using workspace = await OpenedDirectory.open(path);
+      await using workspace = await OpenedDirectory.openReal(path);
       await using own = await OpenedDirectory.open(join(callDir, "copy"));
       unmerged.push(...(await applyAll(workspace, own, changes, name)));
     }

@@ -10,6 +10,7 @@ import {
   mountBinds,
   readListeningSockets,
   readOnlyCovers,
+  refuseMovableWorkspace,
   refuseOverlaps,
   refuseSockets,
   resolveWorkspace,
@@ -133,12 +134,31 @@ suite("mountBinds", () => {
   });
 });
 
+suite("refuseMovableWorkspace", () => {
+  for (const [source, mode, refused] of [
+    ["/home/u/work", "rw", true],
+    ["/home/u/work", "ro", false],
+    ["/home/u/work/site", "rw", false],
+    ["/home/u/work/site/lib", "rw", false],
+    ["/home/u/wor", "rw", false],
+  ] as const)
+    test(`a workspace /home/u/work/site with ${source} mounted ${mode} is ${refused ? "refused" : "fine"}`, () => {
+      const refuse = (): void =>
+        refuseMovableWorkspace("/home/u/work/site", [{ source, target: source, mode }]);
+
+      if (refused) assert.throws(refuse, { code: "policy" });
+      else refuse();
+    });
+});
+
 suite("readOnlyCovers", () => {
+  const at = (path: string) => ({ source: path, target: path });
+
   test("cover what lies in a writable place, once, and nothing else", () => {
     const inside = join(dir, "agent.yaml");
     writeFileSync(inside, "");
 
-    assert.deepEqual(readOnlyCovers([inside, inside, "/etc/hostname"], [dir]), [
+    assert.deepEqual(readOnlyCovers([inside, inside, "/etc/hostname"], [at(dir)]), [
       { source: inside, target: inside, mode: "ro" },
     ]);
   });
@@ -150,7 +170,7 @@ suite("readOnlyCovers", () => {
 
     const covers = readOnlyCovers(
       [join(dir, "a/b/package/sub"), deep, join(dir, "a/b/package")],
-      [dir],
+      [at(dir)],
     );
 
     assert.deepEqual(
@@ -165,6 +185,19 @@ suite("readOnlyCovers", () => {
   });
 
   test("a workspace that is our own installation is refused", () => {
-    assert.throws(() => readOnlyCovers([dir], [dir]), { code: "policy" });
+    assert.throws(() => readOnlyCovers([dir], [at(dir)]), { code: "policy" });
+  });
+
+  test("a mount that is seen at two paths is covered at both", () => {
+    const inside = join(dir, "twice.yaml");
+    writeFileSync(inside, "");
+
+    assert.deepEqual(
+      readOnlyCovers([inside], [at(dir), { source: dir, target: "/home/agent/p" }]),
+      [
+        { source: inside, target: "/home/agent/p/twice.yaml", mode: "ro" },
+        { source: inside, target: inside, mode: "ro" },
+      ].sort((left, right) => left.target.length - right.target.length),
+    );
   });
 });

@@ -1,5 +1,15 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync, chmodSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
@@ -194,6 +204,42 @@ attempt("plain chmod", lambda: os.chmod("/tmp/f", 0o755))
     );
   });
 
+  test("refuses memory that the watchdog could not see", async () => {
+    const python = `
+import os, ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+try: os.memfd_create("m"); print("memfd ALLOWED")
+except OSError as error: print("memfd", error.errno)
+print("shmget", libc.shmget(0, 4096, 0o1600), ctypes.get_errno())
+`;
+    const { stdout } = await runTool('exec python3 -c "$SCRIPT"', {
+      env: { PATH: "/usr/bin:/bin", SCRIPT: python },
+    });
+
+    assert.equal(stdout, "memfd 38\nshmget -1 38\n");
+  });
+
+  test("is refused when a link lies on the way to a bind that others may replace", async (context) => {
+    const root = realpathSync(mkdtempSync(join(tmpdir(), "ak-link-")));
+    context.after(() => rmSync(root, { recursive: true }));
+    mkdirSync(join(root, "secret/inner"), { recursive: true });
+    mkdirSync(join(root, "place/real/inner"), { recursive: true });
+    symlinkSync(join(root, "secret"), join(root, "place/link"));
+    const rw = { source: join(root, "place"), target: "/place", mode: "rw" as const };
+    const below = (name: string) => ({
+      source: join(root, "place", name, "inner"),
+      target: "/seen",
+      mode: "ro" as const,
+    });
+
+    assert.equal((await runTool("ls -d /seen", { binds: [rw, below("real")] })).stdout, "/seen\n");
+    for (const binds of [[rw, below("link")], [{ ...below("link"), exact: true as const }]])
+      await assert.rejects(runTool("ls /seen", { binds }), {
+        code: "sandbox_start_failed",
+        path: join(root, "place/link/inner"),
+      });
+  });
+
   test("hands its loopback listener to us", async () => {
     const plan = toolPlan("exec 3<>/dev/tcp/127.0.0.1/3128; cat <&3", {
       initArgs: ["--listen", "3128"],
@@ -325,6 +371,34 @@ suite("zone A", () => {
 
     assert.match(output, /Permission denied[\s\S]*Permission denied[\s\S]*Permission denied/);
     assert.match(output, /alive\n$/);
+  });
+
+  test("in the host's network reaches no abstract socket but its own", async (context) => {
+    const name = `ak-abstract-${process.pid}`;
+    const server = createServer((socket) => socket.end()).listen({ path: `\0${name}` });
+    await once(server, "listening");
+    context.after(() => server.close());
+    const python = `
+import ctypes, socket
+def attempt(name, path):
+    try: socket.socket(socket.AF_UNIX).connect(path); print(name, "ALLOWED")
+    except OSError as error: print(name, error.errno)
+print("abi", ctypes.CDLL(None).syscall(444, None, 0, 1) >= 6)
+attempt("theirs", "\\0${name}")
+own = socket.socket(socket.AF_UNIX); own.bind("\\0${name}-own"); own.listen()
+attempt("own", "\\0${name}-own")
+`;
+    const script = `cat > /tmp/a.py <<'END'\n${python}END\npython3 /tmp/a.py`;
+
+    const open = await runInZone(script, { network: "host" });
+    const scoped = await runInZone(script, {
+      network: "host",
+      initArgs: ["--abstract-sockets", "own"],
+    });
+
+    assert.match(open.output, /theirs ALLOWED\nown ALLOWED\n$/);
+    if (!open.output.startsWith("abi True")) return context.skip("Landlock has no scopes here");
+    assert.match(scoped.output, /theirs 1\nown ALLOWED\n$/);
   });
 
   test("puts files where the plan says, with their modes", async () => {

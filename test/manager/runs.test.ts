@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { appendFile, readFile, stat } from "node:fs/promises";
+import { appendFile, mkdir, readFile, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { suite, test } from "node:test";
+import type { RunInfo } from "../../src/protocol/manager-api.ts";
 import { agentlet, api, Peer, registration, seedRun, startManager, SUCCEEDED } from "./seed.ts";
 
 const time = "2026-11-20T10:00:00.000Z";
@@ -166,6 +167,37 @@ suite("runs", () => {
       kind: "stop",
       by: "the operator",
     });
+  });
+
+  test("stay live while their end cannot be written, can still be stopped, and end at the next try", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const { run, tokens } = await seedRun(manager, dataDir);
+    const link = await agentlet(manager, { run, tokens });
+    await link.until(({ kind }) => kind === "event_ack");
+    const post = async (act: string, body: object): Promise<number> =>
+      (
+        await api(manager, `/v1/runs/${run}/${act}`, {
+          method: "POST",
+          body: JSON.stringify(body),
+        })
+      ).status;
+    const end = { end: SUCCEEDED, recording: null };
+    // A directory in its place: the file cannot be replaced, as on a full disk.
+    const file = join(dataDir, "runs", run, "run.json");
+    const kept = await readFile(file);
+    await rm(file);
+    await mkdir(file);
+
+    assert.equal(await post("stop", {}), 202);
+    assert.equal((await link.until(({ kind }) => kind === "stop"))["by"], "the operator");
+    assert.equal(await post("end", end), 500);
+    const live = (await (await api(manager, `/v1/runs/${run}`)).json()) as RunInfo;
+    await rmdir(file);
+    await writeFile(file, kept);
+
+    assert.deepEqual([live.phase === "ended", live.end, live.endedAt], [false, null, null]);
+    assert.equal(await post("end", end), 200);
+    assert.match(await readFile(file, "utf8"), /"phase": "ended"/);
   });
 
   test("are refused at the cap, with sizes and what to do", async (t) => {

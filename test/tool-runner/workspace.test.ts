@@ -8,12 +8,15 @@ import {
   readFileSync,
   readdirSync,
   readlinkSync,
+  realpathSync,
   rmSync,
+  rmdirSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
+import timers from "node:timers/promises";
 import { compileRedaction } from "../../src/kit/redactor.ts";
 import { OpenedDirectory } from "../../src/tool-runner/opened-directory.ts";
 import {
@@ -260,5 +263,37 @@ suite("PrivateWorkspace", () => {
 
     assert.deepEqual(readdirSync(place.calls), []);
     assert.equal(readFileSync(join(place.workspace, "b.txt"), "utf8"), "b");
+  });
+});
+
+suite("an opened directory", () => {
+  test("is not opened through a link on the way to it", async (context) => {
+    const root = realpathSync(temporaryDirectory(context));
+    mkdirSync(join(root, "real/workspace"), { recursive: true });
+    symlinkSync("real", join(root, "link"));
+
+    await using opened = await OpenedDirectory.openReal(join(root, "real/workspace"));
+    assert.ok((await opened.stat()).isDirectory());
+    await assert.rejects(OpenedDirectory.openReal(join(root, "link/workspace")), { code: "ELOOP" });
+  });
+
+  test("never changes the mode of what a new directory was replaced by", async (context) => {
+    const root = temporaryDirectory(context);
+    mkdirSync(join(root, "workspace"));
+    mkdirSync(join(root, "secret"), { mode: 0o700 });
+    await using opened = await OpenedDirectory.open(join(root, "workspace"));
+    const making = opened.makeDirectory("new", 0o755);
+    // As an agent would: it waits for the directory and puts a link in its place.
+    while (!existsSync(join(root, "workspace/new"))) await timers.setImmediate();
+    try {
+      rmdirSync(join(root, "workspace/new"));
+      symlinkSync(join(root, "secret"), join(root, "workspace/new"));
+    } catch {
+      // The mode was set before.
+    }
+
+    await making.catch(() => undefined);
+
+    assert.equal(lstatSync(join(root, "secret")).mode & 0o777, 0o700);
   });
 });

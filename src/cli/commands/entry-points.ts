@@ -1,6 +1,9 @@
 import { PlatformError } from "../../kit/platform-error.ts";
 import { dataOption, defineCommand } from "../command.ts";
 
+/** What reads our status may die before us; then there is still a run to end in order. */
+const goOn = (): void => {};
+
 const READS =
   "Reads the run spec that AGENTKUBE_RUN_SPEC names, and tokens from the first line of standard input. Started by a supervisor.";
 
@@ -22,6 +25,7 @@ export const agentlet = defineCommand({
         `agentkube agentlet ${context.positionals[0] ?? ""} is not yet supported`,
         { fix: "use agentkube logs RUN for the states of a run" },
       );
+    context.onOutputError(goOn);
     return await (await import("../../agentlet/main.ts")).main();
   },
 });
@@ -39,7 +43,10 @@ export const toolRunner = defineCommand({
     },
   ],
   options: {},
-  run: async () => await (await import("../../tool-runner/main.ts")).main(),
+  run: async (context) => {
+    context.onOutputError(goOn);
+    return await (await import("../../tool-runner/main.ts")).main();
+  },
 });
 
 /** `agentkube session-recorder`. */
@@ -52,7 +59,10 @@ export const sessionRecorder = defineCommand({
     { command: "AGENTKUBE_RUN_SPEC=spec.json agentkube session-recorder", does: "records one run" },
   ],
   options: {},
-  run: async () => await (await import("../../recorder/main.ts")).main(),
+  run: async (context) => {
+    context.onOutputError(goOn);
+    return await (await import("../../recorder/main.ts")).main();
+  },
 });
 
 /** `agentkube manager`. */
@@ -74,7 +84,10 @@ export const manager = defineCommand({
       help: "refuse new runs beyond this size of the data directory (default 20Gi)",
     },
   },
-  run: async (context) => await (await import("../../manager/main.ts")).main([...context.args]),
+  run: async (context) => {
+    context.onOutputError(goOn);
+    return await (await import("../../manager/main.ts")).main([...context.args]);
+  },
 });
 
 /** `agentkube supervisor`: hidden, started by `run`. */

@@ -1,7 +1,7 @@
 import { text } from "node:stream/consumers";
 import timers from "node:timers/promises";
 import { errnoOf } from "../../kit/platform-error.ts";
-import { ExitCode, signalExitCode } from "../../protocol/outcome.ts";
+import { ExitCode } from "../../protocol/outcome.ts";
 import { findManager } from "../client.ts";
 import { dataOption, defineCommand, type CommandContext } from "../command.ts";
 import { resolveDataDir } from "../data-dir.ts";
@@ -108,10 +108,11 @@ export const command = defineCommand({
     const isWatched = await watch(context, known, supervisor, stopping, isAttended);
     if (!isWatched) {
       supervisor.leave();
+      if (stopping.problem !== null) output.note(stopping.problem);
       output.note(
         `detached; run ${known.info.run} goes on: agentkube attach ${known.info.run} --write`,
       );
-      return stopping.signal === null ? ExitCode.done : signalExitCode(stopping.signal);
+      return stopping.exitCode;
     }
     return await finish(context, known, supervisor, request.dataDir, page);
   },
@@ -188,7 +189,12 @@ async function watch(
       () => Promise.resolve(!hasExited),
       stopping.leaving.signal,
     );
-    if (!(await Promise.race([pouring.then(() => true), left]))) return false;
+    const poured = pouring.then(
+      () => true,
+      async (error: unknown) =>
+        stopping.leaving.signal.aborted ? await left : Promise.reject(error),
+    );
+    if (!(await Promise.race([poured, left]))) return false;
   }
   return await Promise.race([exited.then(() => true), left]);
 }

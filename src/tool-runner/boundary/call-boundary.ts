@@ -3,6 +3,7 @@ import type { AddressInfo, Socket } from "node:net";
 import timers from "node:timers/promises";
 import type tls from "node:tls";
 import type { Duplex } from "node:stream";
+import { errnoOf } from "../../kit/platform-error.ts";
 import type { Log } from "../../kit/log.ts";
 import type { RedactionTable } from "../../kit/redactor.ts";
 import { AllowList, type Destination, isPlainAllowed } from "./allow-list.ts";
@@ -69,7 +70,7 @@ export class CallBoundary implements AsyncDisposable {
     this.#server.on("connect", (req, socket, head) => {
       this.#run(this.#connect(req, socket as Socket, head));
     });
-    this.#server.on("clientError", (_, socket) => this.#refuseGarbage(socket));
+    this.#server.on("clientError", (error, socket) => this.#refuseGarbage(error, socket));
   }
 
   /** Takes over a listening descriptor; a port of loopback instead is for tests and measurements. */
@@ -220,21 +221,19 @@ export class CallBoundary implements AsyncDisposable {
     reply(refusal);
   }
 
-  /** Bytes that the strict parser does not take for HTTP: smuggled framing, HTTP/2, headers that are too large. */
-  #refuseGarbage(socket: Duplex): void {
+  /** Bytes that the strict parser does not take for HTTP (smuggled framing, HTTP/2, too many headers), or none in time. */
+  #refuseGarbage(error: Error, socket: Duplex): void {
     this.#requests += 1;
     const meter = this.#meter("-", this.#tunnels.get(socket)?.authority ?? null, "");
-    meter.status = 400;
-    meter.finish("refused_ambiguous");
-    refuseSocket(
-      new Refusal(
-        400,
-        "refused_ambiguous",
-        "malformed_request",
-        "Expected one well-formed HTTP/1.1 request",
-      ),
-      socket as Socket,
+    const code = errnoOf(error);
+    const status = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 }[code ?? ""] ?? 400;
+    const refusal = new Refusal(
+      status,
+      "refused_ambiguous",
+      "malformed_request",
+      `Expected one well-formed HTTP/1.1 request with at most ${MAX_HEADER_BYTES / 1024} KiB of headers, in time`,
     );
+    this.#refuse(refusal, meter, (each) => refuseSocket(each, socket as Socket));
   }
 }
 

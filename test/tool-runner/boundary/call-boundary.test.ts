@@ -454,6 +454,8 @@ suite("a request that could be read in two ways", () => {
       const answer = await world.speak(text);
       assert.match(answer, /^HTTP\/1\.1 4\d\d /, text.slice(0, 60));
     }
+    const large = await world.speak(get("/bound/x", own, `X-Big: ${"a".repeat(20_000)}`));
+    assert.match(large, /^HTTP\/1\.1 431 /);
     const h2 = await world.speak(get("/bound/x", own), { ALPNProtocols: ["h2"] });
 
     assert.equal(h2, "");

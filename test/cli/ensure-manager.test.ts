@@ -1,0 +1,94 @@
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer, type AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, suite, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { findManager, readManagerFile } from "../../src/cli/client.ts";
+import { ensureManager } from "../../src/cli/ensure-manager.ts";
+import { eventually } from "../helpers/lab.ts";
+
+const self = [process.execPath, fileURLToPath(new URL("../../bin/agentkube.js", import.meta.url))];
+const never = new AbortController().signal;
+
+let dataDir = "";
+beforeEach(() => {
+  dataDir = mkdtempSync(join(tmpdir(), "agentkube-ensure-"));
+});
+afterEach(() => rmSync(dataDir, { recursive: true, force: true }));
+
+async function end(pid: number): Promise<void> {
+  process.kill(pid, "SIGTERM");
+  await eventually(() => (isThere(pid) ? undefined : true), "the manager's end");
+}
+
+function isThere(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+suite("ensureManager", () => {
+  test("waits for a manager on its way out, which still holds the lock, and takes its place", async () => {
+    const [program = "", ...args] = [...self, "manager", "--data", dataDir];
+    const old = spawn(program, args, { stdio: "ignore" });
+    const file = await eventually(
+      async () => (await findManager(dataDir)) && (await readManagerFile(dataDir)),
+      "the first manager",
+    );
+    assert.ok(file !== null);
+    // An answer on its way keeps it for 1.5 s.
+    const held = connect(file.port, "127.0.0.1");
+    held.on("error", () => undefined);
+    await once(held, "connect");
+    held.write(
+      `POST /v1/runs HTTP/1.1\r\nhost: 127.0.0.1:${file.port}\r\nauthorization: Bearer ${file.token}\r\ncontent-length: 9\r\n\r\n{`,
+    );
+    await eventually(async () => {
+      old.kill("SIGTERM");
+      return (await findManager(dataDir)) === null ? true : undefined;
+    }, "a manager that answers no more");
+
+    const client = await ensureManager({ dataDir, self, env: process.env, port: null }, never);
+
+    assert.notEqual(client.pid, file.pid);
+    assert.equal(client.port, file.port);
+    await end(client.pid);
+    held.destroy();
+  });
+
+  test("several at once agree on one manager", async () => {
+    const clients = await Promise.all(
+      [1, 2, 3].map(async () =>
+        ensureManager({ dataDir, self, env: process.env, port: null }, never),
+      ),
+    );
+
+    const [pid = 0, ...others] = new Set(clients.map((client) => client.pid));
+    await end(pid);
+    assert.deepEqual(others, []);
+  });
+});
+
+suite("findManager", () => {
+  test("sends no token to a stranger on the port of a manager that is gone", async () => {
+    let connections = 0;
+    await using stranger = createServer((socket) => {
+      connections += 1;
+      socket.destroy();
+    }).listen(0, "127.0.0.1");
+    await once(stranger, "listening");
+    const { port } = stranger.address() as AddressInfo;
+    const { pid } = spawnSync("true");
+    const file = { protocol: 1, pid, port, token: "t".repeat(43) };
+    writeFileSync(join(dataDir, "manager.json"), JSON.stringify(file));
+
+    assert.equal(await findManager(dataDir), null);
+    assert.equal(connections, 0);
+  });
+});

@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { existsSync, readdirSync } from "node:fs";
+import path from "node:path";
+import { suite, test } from "node:test";
+import { eventually, openLab, repository } from "../helpers/lab.ts";
+import type { Lab } from "../helpers/lab.ts";
+import { anAgent } from "../helpers/manifests.ts";
+
+/** An agent that leaves a file behind when it has come to its end. */
+const WORKER = anAgent(
+  "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do echo $i; sleep 0.1; done; echo >over",
+);
+
+async function untilOver(lab: Lab): Promise<void> {
+  const over = () => (existsSync(path.join(lab.workspace, "over")) ? true : undefined);
+  await eventually(over, "the end of the agent's work", 20_000);
+  assert.deepEqual(await lab.leftovers(), []);
+  const ps = await lab.agentkube(["ps", "--data", lab.data]).ended;
+  assert.match(ps.text, /succeeded \(exited\)/);
+}
+
+suite("run goes away and the run goes on", () => {
+  test("killed while its supervisor still starts the programs", async () => {
+    await using lab = openLab();
+    const cli = lab.run([lab.write("agent.yaml", WORKER)]);
+    const runs = path.join(lab.data, "runs");
+    await eventually(
+      () =>
+        readdirSync(runs).some((run) => existsSync(path.join(runs, run, "run.json"))) || undefined,
+      "the registered run",
+      20_000,
+    );
+
+    cli.child.kill("SIGKILL");
+
+    await untilOver(lab);
+  });
+
+  for (const [into, code, says] of [
+    ["| head -1", 141, /EPIPE/],
+    [">/dev/full", 1, /ENOSPC/],
+  ] as const) {
+    test(`${into}: says so, and its exit code is no success`, async () => {
+      await using lab = openLab();
+      const agent = lab.write("agent.yaml", WORKER);
+      const words = `run ${agent} --data ${lab.data} --workspace ${lab.workspace}`;
+      const run = `${process.execPath} ${repository}bin/agentkube.js ${words}`;
+
+      const shell = lab.start("/bin/bash", ["-c", `${run} ${into}; exit \${PIPESTATUS[0]}`]);
+      const end = await shell.ended;
+
+      assert.equal(end.code, code, end.text);
+      assert.match(end.stderr, says);
+      assert.match(end.stderr, /detached; run lab-\w+ goes on/);
+      await untilOver(lab);
+    });
+  }
+});
