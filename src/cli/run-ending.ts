@@ -87,11 +87,11 @@ export function exitCodeOfEnding(info: RunInfo): number {
   return exitCodeOfRun(info.end ?? unknownEnd, info.recording);
 }
 
-/** What a person reads when a run is over. */
+/** What a person reads when a run is over. `servedBy`: the command that serves the page, when nothing does now. */
 export function sayEnding(
   info: RunInfo,
   recordingPath: string,
-  page: string | null,
+  page: { url: string; servedBy: string | null } | null,
   output: Output,
 ): void {
   const end = info.end ?? unknownEnd;
@@ -121,7 +121,11 @@ export function sayEnding(
     output.note(`  recording  ${recordingPath} (${humanBytes(info.recording.bytes)}, ${verified})`);
     output.note(`  replay     agentkube recording play ${info.run}`);
   }
-  if (page !== null) output.note(`  page       ${page}`);
+  if (page !== null) {
+    output.note(`  page       ${page.url}`);
+    // The manager went with its last run; the page keeps its address.
+    if (page.servedBy !== null) output.note(`             while this runs: ${page.servedBy}`);
+  }
 }
 
 const MAX_CALLS = 20;

@@ -5,7 +5,7 @@ import { parseJson } from "../kit/json-lines.ts";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
 import { RunId } from "../protocol/ids.ts";
 import { RunInfo } from "../protocol/manager-api.ts";
-import { isGone } from "../manager/supervisor-watch.ts";
+import { isGone } from "../kit/process-alive.ts";
 import { findManager } from "./client.ts";
 import { nearest } from "./suggest.ts";
 

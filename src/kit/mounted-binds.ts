@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import { errnoOf, PlatformError } from "./platform-error.ts";
 import type { SandboxBind } from "./sandbox-arguments.ts";
 
@@ -24,8 +24,8 @@ export function movableBinds(binds: readonly SandboxBind[]): SandboxBind[] {
  * Checks that each bind shows the very path it names, links not followed, in the mount namespace of `pid`. As every bind makes
  * one mount, one that went astray leaves its place empty. Throws `PlatformError` `sandbox_start_failed`.
  */
-export async function checkMountedBinds(pid: number, binds: readonly SandboxBind[]): Promise<void> {
-  const [host, inside] = await Promise.all([mountsOf("self"), mountsOf(String(pid))]);
+export function checkMountedBinds(pid: number, binds: readonly SandboxBind[]): void {
+  const [host, inside] = [mountsOf("self"), mountsOf(String(pid))];
   for (const { source, target } of binds) {
     const expected = placeOf(source, host);
     const found = inside.findLast(({ point }) => point === target);
@@ -57,10 +57,11 @@ function placeOf(path: string, mounts: readonly Mount[]): { device: string; root
   return { device: best.device, root: root === "" ? "/" : root };
 }
 
-async function mountsOf(pid: string): Promise<Mount[]> {
+function mountsOf(pid: string): Mount[] {
   let text: string;
   try {
-    text = await readFile(`/proc/${pid}/mountinfo`, "utf8");
+    // The kernel answers at once; the thread pool would take longer than the reading.
+    text = readFileSync(`/proc/${pid}/mountinfo`, "utf8");
   } catch (error) {
     throw new PlatformError(
       "sandbox_start_failed",

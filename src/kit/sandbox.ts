@@ -245,7 +245,7 @@ class RunningSandbox implements Sandbox {
     [this.#initPid] = await childrenOf(this.pid);
     // Before anything runs in it: what is mounted now stays mounted.
     const movable = movableBinds(this.#plan.binds);
-    if (movable.length > 0) await checkMountedBinds(this.#initPid ?? this.pid, movable);
+    if (movable.length > 0) checkMountedBinds(this.#initPid ?? this.pid, movable);
     if (this.#plan.init === "tool-init") {
       const { argv, cwd, env } = this.#plan;
       this.#channel.start({ id: 1, argv, cwd, env, cols: 0, rows: 0 });

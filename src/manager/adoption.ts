@@ -5,7 +5,7 @@ import type { RunEnd } from "../protocol/outcome.ts";
 import { completeRecording } from "./complete-recording.ts";
 import type { Run } from "./run.ts";
 import type { Runs } from "./runs.ts";
-import { isGone } from "./supervisor-watch.ts";
+import { isGone } from "../kit/process-alive.ts";
 
 /** How long a run without a supervisor may be without an agentlet, and how long its recorder may go on shipping after that. */
 export interface AdoptionTimes {

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import timers from "node:timers/promises";
 import { parseJson } from "../kit/json-lines.ts";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
+import { isGone } from "../kit/process-alive.ts";
 import { ManagerFile } from "../protocol/manager-api.ts";
 import { writeAtomically } from "./durable-file.ts";
 
@@ -74,7 +75,7 @@ async function heldByOther(dir: string): Promise<PlatformError> {
   const deadline = Date.now() + HOLDER_WAIT_MS;
   for (;;) {
     const holder = await readManagerFile(dir);
-    if (holder !== null && isAlive(holder.pid))
+    if (holder !== null && !isGone(holder.pid, null))
       return lockedError(
         dir,
         `A manager already runs at http://127.0.0.1:${holder.port} (pid ${holder.pid}) for data directory "${dir}"`,
@@ -111,14 +112,5 @@ async function readManagerFile(dir: string): Promise<ManagerFile | null> {
       return null;
     }
     throw error;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return errnoOf(error) === "EPERM";
   }
 }

@@ -13,7 +13,7 @@ import { openDataDir, type DataDir } from "./data-dir.ts";
 import { Guard } from "./guard.ts";
 import { IdleExit, IDLE_TIMES, type IdleTimes } from "./idle-exit.ts";
 import { isPageFile, sendPageFile } from "./page-files.ts";
-import { errorReply, replyJson } from "./reply.ts";
+import { errorReply, replyJson, urlOf } from "./reply.ts";
 import { createRunStore } from "./run-store.ts";
 import { Runs } from "./runs.ts";
 import { Sockets } from "./sockets.ts";
@@ -95,7 +95,7 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
     try {
       if (!guard.isOwnOrigin(request))
         throw new PlatformError("foreign_origin", "Expected the manager's own Host and Origin");
-      const url = new URL(request.url ?? "/", "http://127.0.0.1");
+      const url = urlOf(request);
       const head = request.method === "HEAD";
       if (isPageFile(url.pathname) && (head || request.method === "GET"))
         return await sendPageFile(response, url.pathname, { port: portOf(server), head });

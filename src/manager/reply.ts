@@ -25,6 +25,15 @@ const STATUS: Record<string, number> = {
   data_full: 507,
 };
 
+/** The URL of a request. Throws `bad_request` for a target that is not an absolute path, which `new URL` would take for a host. */
+export function urlOf(request: IncomingMessage): URL {
+  const target = request.url ?? "";
+  const url = target.startsWith("/") ? URL.parse(`http://127.0.0.1${target}`) : null;
+  if (url === null)
+    throw new PlatformError("bad_request", "Expected a request target that begins with /");
+  return url;
+}
+
 /** What every answer with data carries: it is kept nowhere and never taken for something else. */
 export const DATA_HEADERS = {
   "cache-control": "no-store",

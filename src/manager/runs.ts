@@ -14,7 +14,7 @@ import { completeRecording } from "./complete-recording.ts";
 import { readJournal } from "./journal.ts";
 import { Run } from "./run.ts";
 import type { RunRecord, RunStore } from "./run-store.ts";
-import { processStart } from "./supervisor-watch.ts";
+import { processStart } from "../kit/process-alive.ts";
 
 const MARKER = "The recording ends here: its recorder could not finish it";
 const MEASURE_MS = 5000;

@@ -13,7 +13,7 @@ import { serveFollow } from "./follow-socket.ts";
 import type { Guard } from "./guard.ts";
 import { LIVE_PROTOCOLS, serveLive } from "./live-socket.ts";
 import { recorderLink } from "./recorder-link.ts";
-import { errorReply } from "./reply.ts";
+import { errorReply, urlOf } from "./reply.ts";
 import { asBuffer, serveLink } from "./role-link.ts";
 import type { Role, Run } from "./run.ts";
 import type { Runs } from "./runs.ts";
@@ -113,7 +113,7 @@ export class Sockets implements AsyncDisposable {
     if (this.#closing) throw new PlatformError("unavailable", "The manager is stopping");
     if (!this.#guard.isOwnOrigin(request))
       throw new PlatformError("foreign_origin", "Expected the manager's own Host and Origin");
-    const url = new URL(request.url ?? "/", "http://127.0.0.1");
+    const url = urlOf(request);
     const recording = /^\/v1\/recordings\/([a-z0-9-]{1,63})$/.exec(url.pathname);
     if (recording !== null)
       return this.#role(request, stream, head, "recorder", recording[1] ?? "");

@@ -51,6 +51,15 @@ async function upgrade(url: string, headers: Record<string, string>): Promise<nu
 }
 
 suite("access", () => {
+  test("calls a request target that is no path a bad request", async (t) => {
+    const { manager } = await startManager(t);
+    const { host } = new URL(manager.url);
+
+    for (const target of ["http://[", "*", "foo"])
+      assert.equal((await bare(manager, target, { host })).status, 400, target);
+    assert.notEqual((await bare(manager, "//", { host })).status, 500);
+  });
+
   test("needs the operator token on every route with data", async (t) => {
     const { manager, dataDir } = await startManager(t);
     const { run } = await seedRun(manager, dataDir);

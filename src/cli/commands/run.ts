@@ -1,6 +1,6 @@
 import { text } from "node:stream/consumers";
 import timers from "node:timers/promises";
-import { errnoOf } from "../../kit/platform-error.ts";
+import { isGone } from "../../kit/process-alive.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import { findManager } from "../client.ts";
 import { dataOption, defineCommand, type CommandContext } from "../command.ts";
@@ -216,7 +216,10 @@ async function finish(
   const info = await waitForEnding(known, ADOPTION_LIMIT_MS, never);
   const isServing = await letManagerGo(dataDir);
   if (output.json) output.document(resultOf(info, known.castPath, page));
-  else sayEnding(info, known.castPath, isServing ? page : null, output);
+  else {
+    const servedBy = isServing ? null : `agentkube manager --data ${dataDir}`;
+    sayEnding(info, known.castPath, page === null ? null : { url: page, servedBy }, output);
+  }
   return exitCodeOfEnding(info);
 }
 
@@ -252,12 +255,7 @@ async function letManagerGo(dataDir: string): Promise<boolean> {
   if (!willExit) return true;
   const deadline = performance.now() + MANAGER_EXIT_MS;
   while (performance.now() < deadline) {
-    try {
-      process.kill(manager.pid, 0);
-    } catch (error) {
-      if (errnoOf(error) === "ESRCH") return false;
-      throw error;
-    }
+    if (isGone(manager.pid, null)) return false;
     await timers.setTimeout(20);
   }
   return true;

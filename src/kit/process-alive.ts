@@ -17,7 +17,7 @@ export function processStart(pid: number): string | null {
   return state === "Z" || state === "X" ? null : (fields[19] ?? null);
 }
 
-/** True when the process that was registered is gone. */
+/** True when the process is gone, a zombie included: who reaps it, and when, is not ours to know. `start` null: any process of that pid. */
 export function isGone(pid: number, start: string | null): boolean {
   const now = processStart(pid);
   return now === null || (start !== null && now !== start);
