@@ -14,6 +14,9 @@ const bin = (name) => path.join(root, "node_modules/.bin", name);
 /** Suites that take minutes. They have scripts of their own (`npm run test:attacks`); `check` leaves them out. */
 const LONG_SUITES = { attacks: 120_000, faults: 300_000, runtimes: 600_000, soak: 3_600_000 };
 const TEST_TIMEOUT_MS = 60_000;
+/** A process that a broken test left behind can hold node's test runner for ever; nothing else would end it. */
+const CHECK_LIMIT_MS = 900_000;
+const SUITE_LIMIT_MS = 2_400_000;
 
 const STATIC_PARTS = [
   ["types", bin("tsc"), ["--noEmit"]],
@@ -55,7 +58,7 @@ function check(args) {
   const files = testFiles("test").filter(
     (file) => !long.some((suite) => file.startsWith(`test/${suite}/`)),
   );
-  const code = runTests(files, TEST_TIMEOUT_MS, args);
+  const code = runTests(files, TEST_TIMEOUT_MS, args, CHECK_LIMIT_MS);
   return failed.length > 0 ? 1 : code;
 }
 
@@ -65,15 +68,16 @@ function longSuite(name, args) {
     process.stdout.write(`run: no tests in test/${name} yet\n`);
     return 0;
   }
-  return runTests(files, LONG_SUITES[name], args);
+  const limitMs = name === "soak" ? undefined : SUITE_LIMIT_MS;
+  return runTests(files, LONG_SUITES[name], args, limitMs);
 }
 
-function runTests(files, timeoutMs, args) {
+function runTests(files, timeoutMs, args, limitMs) {
   const options = [
     `--test-timeout=${timeoutMs}`,
     `--test-concurrency=${Math.max(1, Math.min(4, availableParallelism()))}`,
   ];
-  return run(node, ["--test", "--test-reporter=spec", ...options, ...args, ...files]);
+  return run(node, ["--test", "--test-reporter=spec", ...options, ...args, ...files], limitMs);
 }
 
 /** Test files beneath a directory, relative to the root, in a stable order. */
@@ -84,11 +88,16 @@ function testFiles(dir) {
     .sort();
 }
 
-/** The exit code of a program that has our terminal; 1 when a signal ended it. */
-function run(program, args) {
+/** The exit code of a program that has our terminal; 1 when a signal or the limit ended it. */
+function run(program, args, limitMs) {
   // The pinned Node first on PATH: the launchers in node_modules/.bin take "node" from there.
   const env = { ...process.env, PATH: `${path.dirname(node)}:${process.env.PATH ?? ""}` };
-  const result = spawnSync(program, args, { cwd: root, env, stdio: "inherit" });
+  const result = spawnSync(program, args, {
+    cwd: root,
+    env,
+    stdio: "inherit",
+    ...(limitMs === undefined ? {} : { timeout: limitMs, killSignal: "SIGKILL" }),
+  });
   if (result.error !== undefined)
     process.stderr.write(`run: Cannot run "${program}": ${result.error.message}\n`);
   return result.status ?? 1;
