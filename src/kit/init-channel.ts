@@ -86,6 +86,12 @@ export class InitChannel {
     this.#send(message);
   }
 
+  /** Reads what the init said before its end, then closes: its last word may still be in the socket when its end is known. */
+  finish(): void {
+    this.#receive();
+    this.close();
+  }
+
   /** Closes our end, which ends the init and its namespace. Safe to call twice. */
   close(): void {
     if (this.#closed) return;

@@ -205,7 +205,7 @@ class RunningSandbox implements Sandbox {
     // The outer process waits for init, and init's end is the end of every process in its namespace.
     this.closed = gone.promise.then(() => {
       this.#gone = true;
-      this.#channel.close();
+      this.#channel.finish();
     });
     this.#ready.promise.catch(() => {});
   }

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { RunInfo } from "../../src/protocol/manager-api.ts";
 import { AsciicastWriter } from "../../src/protocol/asciicast-writer.ts";
+import { makeRemovable } from "../helpers/lab.ts";
 
 const entry = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
@@ -81,6 +82,7 @@ export class PreparedData implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    makeRemovable(this.root);
     rmSync(this.root, { recursive: true, force: true });
   }
 }

@@ -266,7 +266,7 @@ function entriesOf(dir: string): string[] {
 }
 
 /** The store of packages is read-only; only root removes files from such directories. */
-function makeRemovable(dir: string): void {
+export function makeRemovable(dir: string): void {
   chmodSync(dir, 0o700);
   for (const entry of readdirSync(dir, { withFileTypes: true }))
     if (entry.isDirectory()) makeRemovable(path.join(dir, entry.name));
