@@ -34,6 +34,9 @@ export const EMULATOR_LIMITS = {
 const CLEAN =
   "\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?2026l\x1b[!p\x1b[?7h\x1b[?25h\x1b[0m\x1b[H\x1b[2J\x1b[3J";
 
+/** CAN: ends any sequence without acting on it. */
+const CANCEL = "\x18";
+
 export interface TerminalStateOptions {
   ring: OutputRing;
   size: TerminalSize;
@@ -57,6 +60,7 @@ export class TerminalState implements Disposable {
   #cursorHidden = false;
   #sgrMouse = false;
   #approximate = false;
+  #cutOff = false;
   #disposed = false;
 
   constructor(options: TerminalStateOptions) {
@@ -157,6 +161,9 @@ export class TerminalState implements Disposable {
     );
     const slice = ring.slice(this.#parsed, limit);
     this.#busy = true;
+    // The parser keeps half a sequence over a reset; joined with the tail it could be a query, and its answer be typed.
+    if (this.#cutOff) this.#terminal.write(CANCEL);
+    this.#cutOff = false;
     this.#terminal.write(slice, () => this.#fed(slice));
   }
 
@@ -194,6 +201,7 @@ export class TerminalState implements Disposable {
     this.#parsed = Math.max(ring.start, ring.end - EMULATOR_LIMITS.tailBytes);
     this.#scanner.startAt(this.#parsed);
     this.#approximate = true;
+    this.#cutOff = true;
     this.#cursorHidden = false;
     this.#sgrMouse = false;
   }

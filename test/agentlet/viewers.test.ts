@@ -234,6 +234,19 @@ suite("viewers of a terminal", () => {
     state[Symbol.dispose]();
   });
 
+  test("half a sequence before a skip and the tail after it never make a query", async () => {
+    const { output, settled, replies, state } = openTerminal();
+    output(Buffer.from("\x1b["));
+    await settled();
+
+    for (let i = 0; i < 40; i++) output(Buffer.alloc(64 * 1024, "c"));
+    await settled();
+
+    assert.equal(state.approximate, true);
+    assert.deepEqual(replies, []);
+    state[Symbol.dispose]();
+  });
+
   test("a flood does not pile up in the emulator: it skips to the tail and says it is approximate", async () => {
     const { output, settled, state } = openTerminal();
 
