@@ -239,7 +239,8 @@ suite("viewers of a terminal", () => {
     output(Buffer.from("\x1b["));
     await settled();
 
-    for (let i = 0; i < 40; i++) output(Buffer.alloc(64 * 1024, "c"));
+    for (let i = 0; i < 40; i++) output(Buffer.alloc(64 * 1024, "1"));
+    output(Buffer.alloc(64 * 1024, "c"));
     await settled();
 
     assert.equal(state.approximate, true);
