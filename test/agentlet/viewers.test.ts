@@ -239,7 +239,7 @@ suite("viewers of a terminal", () => {
     output(Buffer.from("\x1b["));
     await settled();
 
-    for (let i = 0; i < 40; i++) output(Buffer.alloc(64 * 1024, "1"));
+    for (let i = 0; i < 40; i++) output(Buffer.alloc(64 * 1024, "0"));
     output(Buffer.alloc(64 * 1024, "c"));
     await settled();
 
