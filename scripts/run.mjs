@@ -6,6 +6,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { installRuntimes } from "./runtimes.mjs";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const node = path.join(root, `node_modules/node-linux-${process.arch}/bin/node`);
@@ -68,6 +69,8 @@ function longSuite(name, args) {
     process.stdout.write(`run: no tests in test/${name} yet\n`);
     return 0;
   }
+  if (name === "runtimes")
+    process.env.PATH = [...installRuntimes(node), process.env.PATH ?? ""].join(":");
   const limitMs = name === "soak" ? undefined : SUITE_LIMIT_MS;
   return runTests(files, LONG_SUITES[name], args, limitMs);
 }

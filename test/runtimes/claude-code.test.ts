@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
 import { openFakeModel } from "../helpers/fake-model.ts";
@@ -69,6 +69,38 @@ suite("the real Claude Code with a scripted model", { skip }, () => {
     );
     assert.ok(model.requests.some(({ body }) => body.includes("half past tool")));
     assert.ok(model.requests.some(({ body }) => body.includes("noted")));
+    assert.deepEqual(await lab.leftovers(), []);
+  });
+
+  test("in its own terminal: no dialog at a fresh HOME, the goal, a tool over MCP, then idle; stopped, it is on record", async () => {
+    await using lab = openLab();
+    await using model = await openFakeModel(KEY);
+    writePackage(path.join(lab.config, "clock"), "#!/bin/sh\necho half past tool\n");
+    const goal = "[[tool mcp__agentkube__clock_run {}]] [[say That was all.]]";
+    const spec = { tools: ["clock"], mode: "supervised" };
+    const agent = lab.write("agent.yaml", claudeAgent(model.url, goal, spec));
+    const tool = lab.write("tool.yaml", aTool("clock"));
+    const secret = lab.write("key", KEY, 0o600);
+
+    const cli = lab.run([agent, tool, `--secret=agent-token/token=@${secret}`], {
+      timeoutMs: 110_000,
+    });
+    const { run } = await lab.waitForRun(
+      ({ state, calls }) => state === "idle" && calls.length === 1,
+      60_000,
+    );
+    const events = JSON.stringify(await lab.get(`/v1/runs/${run}/events`));
+    await lab.agentkube(["stop", run, "--data", lab.data]).ended;
+    const result = resultOf(await cli.ended);
+
+    assert.deepEqual([result.outcome, result.recording?.verified], ["cancelled", true]);
+    assert.match(events, /"state":"busy"/);
+    assert.doesNotMatch(events, /"state":"(?:blocked|permission|question)"/);
+    assert.ok(model.requests.some(({ body }) => body.includes("half past tool")));
+    assert.ok(model.requests.every(({ key }) => key === KEY));
+    const cast = readFileSync(result.recording?.path ?? "", "utf8");
+    assert.match(cast, /That was all/);
+    assert.ok(!cast.includes(KEY));
     assert.deepEqual(await lab.leftovers(), []);
   });
 });
