@@ -4,6 +4,7 @@ import type { Agent } from "../protocol/manifest.ts";
 import { findProgram } from "./resolve-program.ts";
 import { runtimeTreeOf, type RuntimeTree } from "./runtime-tree.ts";
 import { runtimePrograms } from "./runtimes.ts";
+import { behindShim } from "./version-manager-shims.ts";
 import { neverWhole } from "./zone-policy.ts";
 
 /** The system's own part of PATH, inside zone A and where the user has none. */
@@ -43,7 +44,7 @@ export function resolveAgentProgram(
             : `install it: ${known.install}`,
       },
     );
-  const tree = runtimeTreeOf(found, {
+  const tree = runtimeTreeOf(behindShim(found), {
     path,
     neverWhole: neverWhole(env, env["HOME"] ?? homedir()),
   });

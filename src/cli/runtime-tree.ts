@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, realpathSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Bind } from "../protocol/run-spec.ts";
 import { findProgram, interpreterOf, type FoundProgram } from "./resolve-program.ts";
+import { behindShim } from "./version-manager-shims.ts";
 
 /** What of the host a program needs to run in zone A, besides `/usr`. */
 export interface RuntimeTree {
@@ -39,11 +40,12 @@ export function runtimeTreeOf(program: FoundProgram, facts: HostFacts): RuntimeT
   for (let depth = 0; depth < 4; depth += 1) {
     const named = interpreterOf(script);
     if (named === null) break;
-    const interpreter = findProgram(named.name, facts.path, "/");
-    if (interpreter === null) {
+    const first = findProgram(named.name, facts.path, "/");
+    if (first === null) {
       missing.push(named.name);
       break;
     }
+    const interpreter = behindShim(first);
     addProgram(interpreter, facts, paths);
     if (!isSystem(interpreter.found)) {
       paths.add(interpreter.found);

@@ -13,6 +13,7 @@ import { dirname, join } from "node:path";
 import { afterEach, beforeEach, suite, test } from "node:test";
 import { findProgram, interpreterOf } from "../../src/cli/resolve-program.ts";
 import { runtimeTreeOf } from "../../src/cli/runtime-tree.ts";
+import { behindShim } from "../../src/cli/version-manager-shims.ts";
 
 let home = "";
 beforeEach(() => {
@@ -163,4 +164,29 @@ suite("interpreterOf", () => {
     test(JSON.stringify(line), () => {
       assert.equal(interpreterOf(put("file", `${line}\nrest`))?.name, name);
     });
+});
+
+suite("behindShim", () => {
+  const shim = (manager: string) =>
+    `#!/usr/bin/env bash\nset -e\nprogram="\${0##*/}"\nexec "${manager}" exec "$program" "$@"\n`;
+
+  test("asks the version manager what its shim would start", () => {
+    const real = put(".pyenv/versions/3.12/bin/python3", "ELF");
+    const manager = put(
+      ".pyenv/libexec/pyenv",
+      `#!/bin/sh\n[ "$*" = "which python3" ] && echo ${real}\n`,
+    );
+    const found = put(".pyenv/shims/python3", shim(manager));
+
+    assert.deepEqual(behindShim({ found, real: found }), { found: real, real });
+  });
+
+  test("gives the shim back when the manager knows nothing, and never runs what is no shim", () => {
+    const manager = put(".rbenv/libexec/rbenv", "#!/bin/sh\nexit 127\n");
+    const found = put(".rbenv/shims/ruby", shim(manager));
+    const other = put("bin/tool", shim("/bin/false"));
+
+    assert.equal(behindShim({ found, real: found }).real, found);
+    assert.equal(behindShim({ found: other, real: other }).real, other);
+  });
 });
