@@ -6,6 +6,7 @@ import { openGreetingApi } from "../../examples/hello/greeting-api.ts";
 import { openLab, repository, resultOf } from "../helpers/lab.ts";
 import type { Lab } from "../helpers/lab.ts";
 import { aTool, addNode, anAgent, reachApi, writePackage } from "../helpers/manifests.ts";
+import { tapManager } from "../helpers/manager-tap.ts";
 import { findSecret } from "../helpers/secret-forms.ts";
 
 // With what each encoding changes: quotes and backslashes for JSON, + / = for URLs and base64, & and < for HTML.
@@ -29,9 +30,10 @@ interface Place {
 }
 
 suite("the secret of a tool", () => {
-  test("is nowhere in zone A, the terminal, the recording, the events, the logs or the manager's data", async () => {
+  test("is nowhere in zone A, the terminal, the recording, the events, the logs, or what the manager is told and keeps", async () => {
     await using lab = openLab();
     await using api = await openGreetingApi(SECRET);
+    await using tap = await tapManager(lab);
     const secretFile = lab.write("secret", SECRET, 0o600);
     const hunt = "/opt/agentkube/node ./secret-hunter.ts";
     const end = await runWithTool(
@@ -48,18 +50,24 @@ suite("the secret of a tool", () => {
     );
     const places = [
       ...everyPlace(lab, end.result.run),
+      ...tap.said(),
       { where: "output of run", bytes: Buffer.from(end.text) },
     ];
+    // The tap heard the registration, the recording and the audit.
+    const heard = Buffer.concat(tap.said().map(({ bytes }) => bytes)).toString("latin1");
+    assert.match(heard, /POST \/v1\/runs HTTP/);
+    assert.match(heard, /"kind":"audit"[^]*"verdict":"allowed"/);
+    assert.match(heard, /Hello, x!/);
     // The agent did get the tool's answer: a search over nothing would prove nothing.
     assert.match(readFileSync(path.join(lab.workspace, "said.txt"), "utf8"), /Hello, x!/);
     assert.ok(places.length > 40, `only ${places.length} places`);
     assert.deepEqual(search(places), []);
-    assert.deepEqual(await lab.leftovers(), []);
   });
 
   test("is found by the same search where it was planted", async () => {
     await using lab = openLab();
     await using api = await openGreetingApi(SECRET);
+    await using tap = await tapManager(lab);
     const secretFile = lab.write("secret", SECRET, 0o600);
     lab.write("planted.json", JSON.stringify({ note: SECRET }));
     copyFileSync(path.join(lab.config, "planted.json"), path.join(lab.workspace, "planted.json"));
@@ -72,7 +80,7 @@ suite("the secret of a tool", () => {
     );
 
     assert.equal(end.result.outcome, "succeeded", end.text);
-    const found = search(everyPlace(lab, end.result.run));
+    const found = search([...everyPlace(lab, end.result.run), ...tap.said()]);
     const forms = (where: RegExp) =>
       found.filter((hit) => where.test(hit.where)).map(({ form }) => form);
     assert.ok(forms(/planted\.json$/).includes("JSON"), JSON.stringify(found));
@@ -81,6 +89,7 @@ suite("the secret of a tool", () => {
       JSON.stringify(found),
     );
     assert.ok(forms(/recording\.cast$/).includes("hex"), JSON.stringify(found));
+    assert.ok(forms(/to the manager$/).includes("hex"), JSON.stringify(found));
   });
 });
 
