@@ -24,8 +24,8 @@ export interface AttachTerminal {
   /** Null while the emulator is too far behind. */
   snapshot(): Snapshot | null;
   size(): TerminalSize;
-  /** False when the program does not read and its input queue is full. */
-  type(bytes: Buffer): boolean;
+  /** Types what a viewer sent; what a full input queue refuses is told as a notice, and the viewer stays. */
+  type(bytes: Buffer): void;
   resize(size: TerminalSize): void;
 }
 
@@ -82,8 +82,7 @@ export class Attachments implements Disposable {
       if (this.#leader === attach.id) this.#chooseLeader();
     } else if (attach.write && command.kind === "attach_input") {
       this.#lead(attach);
-      if (!this.#terminal.type(Buffer.from(command.data, "base64")))
-        this.#close(attach, "The program does not read its input; what was typed is not taken");
+      this.#terminal.type(Buffer.from(command.data, "base64"));
     } else if (attach.write && command.kind === "attach_resize") {
       attach.size = { cols: command.cols, rows: command.rows };
       this.#lead(attach);

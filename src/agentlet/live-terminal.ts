@@ -15,6 +15,8 @@ export interface LiveTerminalOptions {
   onOutput: (bytes: Buffer) => void;
   /** The screen has changed. */
   onScreen: () => void;
+  /** A viewer types and the program has stopped reading: its input queue is full, and what is typed is not taken. */
+  onRefusedInput: () => void;
 }
 
 /** Where the bytes of a run's terminal go: first to the recorder, then to the ring that viewers and the emulator read from. */
@@ -25,6 +27,7 @@ export class LiveTerminal implements Disposable {
   readonly #attachments: Attachments;
   #size: TerminalSize;
   #pty: PtySession | null = null;
+  #refusing = false;
 
   constructor(options: LiveTerminalOptions) {
     this.#options = options;
@@ -100,11 +103,13 @@ export class LiveTerminal implements Disposable {
     if (!this.#attachments.hasWriter) this.#pty?.write(bytes);
   }
 
-  #type(bytes: Buffer): boolean {
-    if (this.#pty === null) return true;
-    if (!this.#pty.write(bytes)) return false;
-    if (this.#options.recordInput) this.#options.recorder.input(bytes);
-    return true;
+  #type(bytes: Buffer): void {
+    if (this.#pty === null) return;
+    const isTaken = this.#pty.write(bytes);
+    // Said once for each time the program stops reading, not for each key.
+    if (!isTaken && !this.#refusing) this.#options.onRefusedInput();
+    this.#refusing = !isTaken;
+    if (isTaken && this.#options.recordInput) this.#options.recorder.input(bytes);
   }
 
   #resize(size: TerminalSize): void {

@@ -77,6 +77,8 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
       for (const tap of outputTaps) tap(bytes);
     },
     onScreen: () => observer.screenChanged(),
+    onRefusedInput: () =>
+      notice("The program does not read its input; what was typed is not taken until it does"),
   });
   await using manager = new ManagerLink({
     url: spec.manager.url,

@@ -89,7 +89,6 @@ function openTerminal() {
     size: () => SIZE,
     type: (bytes) => {
       typed.push(bytes.toString());
-      return true;
     },
     resize: (size) => sizes.push(size),
   };
