@@ -12,47 +12,79 @@ export interface Row {
   met: boolean | null;
 }
 
-/** A row whose ratio decides. `atMost`: the ratio is good when it is at most this; `atLeast`: when it is at least this. */
-export function ratioRow(
+/** How much is enough; `atMost` where less is better. */
+export type Goal = { atMost: number } | { atLeast: number };
+
+/** What a row is measured against, in the same run and the same unit. */
+export interface Peer {
+  name: string;
+  value: number;
+}
+
+/** A row whose ratio decides. */
+export function ratioRow(row: string, value: number, unit: string, peer: Peer, goal: Goal): Row {
+  return againstPeer(row, value, unit, peer, judge(value / peer.value, "×", goal));
+}
+
+/** A row whose own value decides, or nothing. The peer is there to tell the program from the machine. */
+export function peerRow(
   row: string,
   value: number,
   unit: string,
-  against: { name: string; value: number },
-  goal: { atMost: number } | { atLeast: number },
+  peer: Peer,
+  goal: Goal | null,
 ): Row {
-  const ratio = value / against.value;
-  const [word, met] =
-    "atMost" in goal
-      ? [`≤ ${goal.atMost} ×`, ratio <= goal.atMost]
-      : [`≥ ${goal.atLeast} ×`, ratio >= goal.atLeast];
-  return {
-    row,
-    value: round(value),
-    unit,
-    against: `${against.name}: ${round(against.value)} ${unit}`,
-    ratio: round(ratio),
-    goal: word,
-    met,
-  };
+  return againstPeer(row, value, unit, peer, judge(value, unit, goal));
 }
 
-/** A row whose own value decides. */
+/** A row whose difference to its peer decides. */
+export function differenceRow(
+  row: string,
+  value: number,
+  unit: string,
+  peer: Peer,
+  atMost: number,
+): Row {
+  const more = value - peer.value;
+  return againstPeer(row, value, unit, peer, {
+    goal: `≤ ${atMost} ${unit} more, got ${round(more)}`,
+    met: more <= atMost,
+  });
+}
+
+/** A row whose own value decides, with nothing to divide by. */
 export function valueRow(
   row: string,
   value: number,
   unit: string,
   against: string,
-  goal: { atMost: number } | null,
+  goal: Goal | null,
+): Row {
+  return { row, value: round(value), unit, against, ratio: null, ...judge(value, unit, goal) };
+}
+
+function againstPeer(
+  row: string,
+  value: number,
+  unit: string,
+  peer: Peer,
+  verdict: Pick<Row, "goal" | "met">,
 ): Row {
   return {
     row,
     value: round(value),
     unit,
-    against,
-    ratio: null,
-    goal: goal === null ? "none" : `≤ ${goal.atMost} ${unit}`,
-    met: goal === null ? null : value <= goal.atMost,
+    against: `${peer.name}: ${round(peer.value)} ${unit}`,
+    ratio: round(value / peer.value),
+    ...verdict,
   };
+}
+
+function judge(value: number, unit: string, goal: Goal | null): Pick<Row, "goal" | "met"> {
+  if (goal === null) return { goal: "none", met: null };
+  return "atMost" in goal
+    ? { goal: `≤ ${goal.atMost} ${unit}`, met: value <= goal.atMost }
+    : { goal: `≥ ${goal.atLeast} ${unit}`, met: value >= goal.atLeast };
 }
 
 /** What a row says that cannot be measured on this machine. */

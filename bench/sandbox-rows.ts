@@ -1,11 +1,8 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { closeSync } from "node:fs";
-import { findBubblewrap, openSandbox } from "../src/kit/sandbox.ts";
+import { findBubblewrap } from "../src/kit/sandbox.ts";
 import { median, sideBySide } from "./measure.ts";
-import { toolPlan } from "./plans.ts";
 import { ratioRow } from "./row.ts";
 import type { Row } from "./row.ts";
+import { sandboxedTrue, spawned } from "./sandbox-work.ts";
 
 // The least that bubblewrap needs for the same view: no seccomp, no limits, no listener, no init of ours.
 const BARE_BWRAP =
@@ -15,22 +12,11 @@ const BARE_BWRAP =
 
 /** A tool's sandbox around /bin/true, from the call to the end of its last process. */
 export async function sandboxRows(): Promise<Row[]> {
-  const never = new AbortController().signal;
   const bwrap = findBubblewrap(process.env["PATH"] ?? "/usr/bin:/bin");
   const times = await sideBySide(60, {
-    node: () => run("/bin/true", []),
-    bwrap: () => run(bwrap, BARE_BWRAP),
-    sandbox: async () => {
-      await using sandbox = await openSandbox(
-        toolPlan(["/bin/true"]),
-        { stdin: "ignore", stdout: "pipe", stderr: "pipe" },
-        never,
-      );
-      const exit = await sandbox.toolExit;
-      if (exit.kind !== "exited" || exit.code !== 0)
-        throw new Error(`/bin/true ended as ${JSON.stringify(exit)}`);
-      for (const descriptor of sandbox.listeners.values()) closeSync(descriptor);
-    },
+    node: () => spawned("/bin/true", []),
+    bwrap: () => spawned(bwrap, BARE_BWRAP),
+    sandbox: () => sandboxedTrue({ listens: true }),
   });
   const value = median(times.sandbox);
   return [
@@ -49,13 +35,4 @@ export async function sandboxRows(): Promise<Row[]> {
       { atMost: 1 },
     ),
   ];
-}
-
-async function run(program: string, args: string[]): Promise<void> {
-  const child = spawn(program, args, {
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { PATH: "/usr/bin:/bin" },
-  });
-  const [code] = (await once(child, "close")) as [number | null];
-  if (code !== 0) throw new Error(`${program} ended with ${code}`);
 }

@@ -2,8 +2,7 @@ import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import timers from "node:timers/promises";
@@ -11,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { messageOf } from "../src/kit/platform-error.ts";
 import { PROTOCOL } from "../src/protocol/version.ts";
 import type { RunSpec } from "../src/protocol/run-spec.ts";
+import { ownChild, temporaryDirectory } from "./belongings.ts";
 import { median, timesOf } from "./measure.ts";
 import { missingRow, ratioRow } from "./row.ts";
 import type { Row } from "./row.ts";
@@ -21,36 +21,29 @@ const GOAL = { atMost: 4 };
 
 /** Each program from its start to its word that it is ready, against the start of Node itself. */
 export async function startRows(): Promise<Row[]> {
-  const dir = mkdtempSync(path.join(tmpdir(), "agentkube-bench-"));
-  try {
-    const node = {
-      name: "node -e 0",
-      value: median(
-        await timesOf(TURNS, () =>
-          ended(spawn(process.execPath, ["-e", "0"], { stdio: "ignore" })),
-        ),
-      ),
-    };
-    const rows: Row[] = [];
-    let turn = 0;
-    for (const program of ["agentlet", "tool-runner", "session-recorder"] as const) {
-      const name = `cold start of ${program} to ready`;
-      try {
-        // A socket path has at most 107 bytes, so the directories have short names.
-        const times = await timesOf(TURNS, () =>
-          untilReady(program, path.join(dir, String(turn++))),
-        );
-        rows.push(ratioRow(name, median(times), "ms", node, GOAL));
-      } catch (error) {
-        rows.push(missingRow(name, messageOf(error)));
-      }
+  await using directory = temporaryDirectory();
+  const dir = directory.path;
+  const node = {
+    name: "node -e 0",
+    value: median(
+      await timesOf(TURNS, () => ended(spawn(process.execPath, ["-e", "0"], { stdio: "ignore" }))),
+    ),
+  };
+  const rows: Row[] = [];
+  let turn = 0;
+  for (const program of ["agentlet", "tool-runner", "session-recorder"] as const) {
+    const name = `cold start of ${program} to ready`;
+    try {
+      // A socket path has at most 107 bytes, so the directories have short names.
+      const times = await timesOf(TURNS, () => untilReady(program, path.join(dir, String(turn++))));
+      rows.push(ratioRow(name, median(times), "ms", node, GOAL));
+    } catch (error) {
+      rows.push(missingRow(name, messageOf(error)));
     }
-    const times = await timesOf(TURNS, () => managerUntilReady(path.join(dir, String(turn++))));
-    rows.push(ratioRow("cold start of manager to its port", median(times), "ms", node, GOAL));
-    return rows;
-  } finally {
-    rmSync(dir, { recursive: true, force: true });
   }
+  const times = await timesOf(TURNS, () => managerUntilReady(path.join(dir, String(turn++))));
+  rows.push(ratioRow("cold start of manager to its port", median(times), "ms", node, GOAL));
+  return rows;
 }
 
 async function untilReady(
@@ -60,10 +53,13 @@ async function untilReady(
   mkdirSync(path.join(dir, "spool"), { recursive: true });
   const specFile = path.join(dir, "run.json");
   writeFileSync(specFile, JSON.stringify(aRunSpec(dir)), { mode: 0o600 });
-  const child = spawn(process.execPath, [agentkube, program], {
-    env: { PATH: process.env["PATH"], AGENTKUBE_RUN_SPEC: specFile },
-    stdio: ["pipe", "pipe", "ignore"],
-  });
+  await using owned = ownChild(
+    spawn(process.execPath, [agentkube, program], {
+      env: { PATH: process.env["PATH"], AGENTKUBE_RUN_SPEC: specFile },
+      stdio: ["pipe", "pipe", "ignore"],
+    }),
+  );
+  const { child } = owned;
   child.stdin?.on("error", () => undefined);
   child.stdin?.write(`${JSON.stringify(bootOf(program))}\n`);
   const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream });
@@ -82,7 +78,10 @@ async function untilReady(
 
 async function managerUntilReady(dir: string): Promise<void> {
   mkdirSync(dir, { mode: 0o700 });
-  const child = spawn(process.execPath, [agentkube, "manager", "--data", dir], { stdio: "ignore" });
+  await using owned = ownChild(
+    spawn(process.execPath, [agentkube, "manager", "--data", dir], { stdio: "ignore" }),
+  );
+  const { child } = owned;
   const deadline = performance.now() + 10_000;
   while (!existsSync(path.join(dir, "manager.json")) && performance.now() < deadline)
     await timers.setTimeout(1);

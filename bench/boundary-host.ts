@@ -1,0 +1,54 @@
+// The boundary in a process of its own, as in a tool-runner, with open calls that all have the same grant.
+import { silentLog } from "../src/kit/log.ts";
+import { createCallId } from "../src/protocol/ids.ts";
+import { Boundary } from "../src/tool-runner/boundary/boundary.ts";
+import { answer } from "./forked.ts";
+
+export interface BoundaryQuestion {
+  host: string;
+  upstream: { port: number; caPem: string };
+  token: string;
+  calls: number;
+}
+
+export interface BoundaryAnswer {
+  caPem: string;
+  /** where each call's proxy listens */
+  ports: number[];
+}
+
+answer(async ({ host, upstream, token, calls }: BoundaryQuestion): Promise<BoundaryAnswer> => {
+  const boundary = await Boundary.create({
+    run: "bench-run",
+    log: silentLog,
+    onRequest: () => undefined,
+    hosts: [host],
+  });
+  const rule = {
+    host,
+    port: upstream.port,
+    private: true,
+    address: "127.0.0.1",
+    ca: { inline: upstream.caPem },
+  };
+  const credential = {
+    name: "api",
+    http: {
+      hosts: [`${host}:${upstream.port}`],
+      methods: ["GET" as const],
+      paths: ["/v1/"],
+      header: "Authorization",
+      format: "Bearer {{secret}}",
+    },
+    secret: () => Buffer.from(token),
+  };
+  const ports: number[] = [];
+  for (let index = 0; index < calls; index++) {
+    const call = await boundary.openCall(
+      { call: createCallId(), tool: "bench", network: [rule], credentials: [credential] },
+      { port: 0 },
+    );
+    ports.push(call.port);
+  }
+  return { caPem: boundary.caPem, ports };
+});
