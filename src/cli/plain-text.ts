@@ -1,7 +1,6 @@
 import xterm from "@xterm/headless";
 import type { IBuffer, IMarker, Terminal } from "@xterm/headless";
-import { PlatformError } from "../kit/platform-error.ts";
-import { readAsciicast, type CastSource } from "../protocol/asciicast.ts";
+import { readIntact, type CastSource } from "../protocol/asciicast.ts";
 
 /** A piece of this many characters scrolls fewer lines than the terminal keeps, so no line is lost between two looks. */
 const PIECE_CHARACTERS = 16_384;
@@ -17,13 +16,7 @@ export async function* plainTextOf(source: CastSource): AsyncGenerator<string> {
   let held = "";
   const lines = new LineWriter();
   try {
-    for await (const item of readAsciicast(source)) {
-      if (item.kind === "problem")
-        throw new PlatformError(
-          "recording_damaged",
-          `Recording is damaged at line ${item.line}: ${item.problem}`,
-          { fix: "agentkube recording verify lists all problems" },
-        );
+    for await (const item of readIntact(source)) {
       if (item.kind === "header") terminal = openTerminal(item.header.cols, item.header.rows);
       if (item.kind !== "event" || terminal === null) continue;
       const { code, data } = item.event;

@@ -1,7 +1,6 @@
 import { once } from "node:events";
 import timers from "node:timers/promises";
-import { readAsciicast, type CastHeader, type CastSource } from "../protocol/asciicast.ts";
-import { PlatformError } from "../kit/platform-error.ts";
+import { readIntact, type CastHeader, type CastSource } from "../protocol/asciicast.ts";
 import type { Output } from "./output.ts";
 
 export interface PlayOptions {
@@ -31,13 +30,7 @@ export async function play(source: CastSource, options: PlayOptions): Promise<bo
   let virtualMs = 0;
   let alternate = false;
   try {
-    for await (const item of readAsciicast(source)) {
-      if (item.kind === "problem")
-        throw new PlatformError(
-          "recording_damaged",
-          `Recording is damaged at line ${item.line}: ${item.problem}`,
-          { fix: "agentkube recording verify lists all problems" },
-        );
+    for await (const item of readIntact(source)) {
       if (item.kind === "header") {
         idleLimitMs ??= idleLimitOf(item.header);
         warnIfSmall(item.header, output);

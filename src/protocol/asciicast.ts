@@ -93,10 +93,19 @@ export async function* readAsciicast(source: CastSource): AsyncGenerator<CastLin
   yield* state.end(line);
 }
 
-/** The exact bytes that the PTY gave, in order. Throws `recording_damaged` at the first line that is not right. */
-export async function* rawBytesOf(source: CastSource): AsyncGenerator<Buffer> {
+/** Reads a recording that must be right. Throws `recording_damaged` at the first line that is not. */
+export async function* readIntact(
+  source: CastSource,
+): AsyncGenerator<Exclude<CastLine, { kind: "problem" }>> {
   for await (const item of readAsciicast(source)) {
     if (item.kind === "problem") throw damaged(item.line, item.problem);
+    yield item;
+  }
+}
+
+/** The exact bytes that the PTY gave, in order. Throws as `readIntact` does. */
+export async function* rawBytesOf(source: CastSource): AsyncGenerator<Buffer> {
+  for await (const item of readIntact(source)) {
     if (item.kind === "event" && item.event.code === "o") yield bytesOfEvent(item.event);
   }
 }
@@ -106,10 +115,9 @@ export function bytesOfEvent(event: CastEvent): Buffer {
   return event.raw ?? Buffer.from(event.data);
 }
 
-/** The lines of an asciicast v2 file with the same events, each with its newline. Throws as `rawBytesOf` does. */
+/** The lines of an asciicast v2 file with the same events, each with its newline. Throws as `readIntact` does. */
 export async function* toV2(source: CastSource): AsyncGenerator<string> {
-  for await (const item of readAsciicast(source)) {
-    if (item.kind === "problem") throw damaged(item.line, item.problem);
+  for await (const item of readIntact(source)) {
     if (item.kind === "header") yield `${JSON.stringify(headerV2(item.header))}\n`;
     if (item.kind === "event") {
       const { timeUs, code, data } = item.event;

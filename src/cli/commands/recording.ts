@@ -1,8 +1,7 @@
 import { realpath } from "node:fs/promises";
 import { resolve } from "node:path";
-import { bytesOfEvent, readAsciicast, toV2, type CastSource } from "../../protocol/asciicast.ts";
+import { rawBytesOf, readIntact, toV2, type CastSource } from "../../protocol/asciicast.ts";
 import { verifyAsciicast } from "../../protocol/asciicast-verify.ts";
-import { PlatformError } from "../../kit/platform-error.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import type { VerifyResult } from "../../protocol/results.ts";
 import { dataOption, defineCommand, type CommandContext } from "../command.ts";
@@ -119,7 +118,8 @@ async function list(context: Context, word: string | undefined): Promise<number>
 }
 
 async function cat({ values, output }: Context, recording: NamedRecording): Promise<number> {
-  await pour(outputOf(recording.open(), values.raw === true), output.stdout);
+  const asked = values.raw === true ? rawBytesOf : textOf;
+  await pour(asked(recording.open()), output.stdout);
   return 0;
 }
 
@@ -178,20 +178,13 @@ async function exportAs(context: Context, recording: NamedRecording): Promise<nu
 const formats: Record<string, (source: CastSource) => AsyncIterable<Buffer | string>> = {
   v2: toV2,
   txt: plainTextOf,
-  raw: (source) => outputOf(source, true),
+  raw: rawBytesOf,
 };
 
-/** What the terminal was given: as the exact bytes, or as the text of the events, which is always valid UTF-8. */
-async function* outputOf(source: CastSource, raw: boolean): AsyncGenerator<Buffer | string> {
-  for await (const item of readAsciicast(source)) {
-    if (item.kind === "problem")
-      throw new PlatformError(
-        "recording_damaged",
-        `Recording is damaged at line ${item.line}: ${item.problem}`,
-        { fix: "agentkube recording verify lists all problems" },
-      );
-    if (item.kind !== "event" || item.event.code !== "o") continue;
-    yield raw ? bytesOfEvent(item.event) : item.event.data;
+/** What the terminal was given, as the text of the events, which is always valid UTF-8. */
+async function* textOf(source: CastSource): AsyncGenerator<string> {
+  for await (const item of readIntact(source)) {
+    if (item.kind === "event" && item.event.code === "o") yield item.event.data;
   }
 }
 
