@@ -65,7 +65,11 @@ export class Redactor {
       if (matchLength[state] !== 0) this.#mask(bytes, index + 1, matchLength[state] as number);
     }
     this.#state = state;
-    const keep = this.#undecided(this.#offset + bytes.length, depth[state] as number);
+    // A live pattern may begin in a mask that was given out already: then all that is here waits.
+    const keep = Math.min(
+      bytes.length,
+      this.#undecided(this.#offset + bytes.length, depth[state] as number),
+    );
     const out = bytes.subarray(0, bytes.length - keep);
     this.#held = Buffer.from(bytes.subarray(bytes.length - keep));
     this.#offset += out.length;

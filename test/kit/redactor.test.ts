@@ -123,6 +123,21 @@ suite("Redactor", () => {
     }
   });
 
+  test("holds a byte between two masks that a longer secret still covers", () => {
+    const hay = Buffer.from("babbaaaabaabaaababbbbbbabaaaaaaabbabbbbbabbabbabbaaabaababba");
+    const needles = ["bbabb", "bbbabaa", "bbbbabbab"].map((needle) => Buffer.from(needle));
+    const whole = text(redactAll(needles, hay));
+
+    for (let first = 1; first < hay.length; first++) {
+      for (let second = first + 1; second < hay.length; second++) {
+        const redactor = new Redactor(needles);
+        const pieces = [hay.subarray(0, first), hay.subarray(first, second), hay.subarray(second)];
+        const out = pieces.map((piece) => redactor.push(piece));
+        assert.equal(text(Buffer.concat([...out, redactor.end()])), whole, `${first}, ${second}`);
+      }
+    }
+  });
+
   test("never gives out a byte of a secret before it is decided", () => {
     const redactor = new Redactor([Buffer.from("abcdefghij"), Buffer.from("defg")]);
 
