@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { driverOf } from "../agentlet/drivers/registry.ts";
 import { PlatformError } from "../kit/platform-error.ts";
-import type { Agent } from "../protocol/manifest.ts";
+import type { Agent } from "../protocol/agent-manifest.ts";
 import { findProgram } from "./resolve-program.ts";
 import { runtimeTreeOf, type RuntimeTree } from "./runtime-tree.ts";
 import { runtimePrograms } from "./runtimes.ts";

@@ -1,4 +1,4 @@
-import type { HttpCredential, Tool } from "../protocol/manifest.ts";
+import type { HttpCredential, Tool } from "../protocol/tool-manifest.ts";
 
 /** Shorter values cannot be told from ordinary text when responses are searched for them. */
 const MIN_SECRET_BYTES = 16;

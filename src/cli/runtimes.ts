@@ -1,4 +1,4 @@
-import type { Runtime } from "../protocol/manifest.ts";
+import type { Runtime } from "../protocol/agent-manifest.ts";
 
 /** The program of a runtime, and how a person gets it. */
 export interface RuntimeProgram {

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { realpathSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
-import type { Tool } from "../protocol/manifest.ts";
+import type { Tool } from "../protocol/tool-manifest.ts";
 import type { RunTool } from "../protocol/run-spec.ts";
 import { storePackage } from "../tool-runner/packages.ts";
 import type { Placed } from "./manifests/load.ts";

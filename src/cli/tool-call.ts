@@ -1,5 +1,5 @@
 import { realpathSync } from "node:fs";
-import type { Tool } from "../protocol/manifest.ts";
+import type { Tool } from "../protocol/tool-manifest.ts";
 import type { ToolCallResult } from "../protocol/results.ts";
 import { callToolLocally, checkTool } from "../tool-runner/local-call.ts";
 import { ruleProblems, valueProblems } from "./credential-rules.ts";

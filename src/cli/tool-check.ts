@@ -2,7 +2,7 @@ import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf, PlatformError } from "../kit/platform-error.ts";
-import type { Tool } from "../protocol/manifest.ts";
+import type { Tool } from "../protocol/tool-manifest.ts";
 import { checkTool } from "../tool-runner/local-call.ts";
 import { removePackage } from "../tool-runner/packages.ts";
 import { ruleProblems } from "./credential-rules.ts";

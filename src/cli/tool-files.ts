@@ -1,7 +1,8 @@
 import { readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
-import type { Secret, Tool } from "../protocol/manifest.ts";
+import type { Secret } from "../protocol/manifest.ts";
+import type { Tool } from "../protocol/tool-manifest.ts";
 import { readManifestFile } from "./manifests/documents.ts";
 import type { Placed } from "./manifests/load.ts";
 import { UsageError } from "./output.ts";

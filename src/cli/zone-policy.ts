@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
-import type { AgentSpec } from "../protocol/manifest.ts";
+import type { AgentSpec } from "../protocol/agent-manifest.ts";
 import type { Bind } from "../protocol/run-spec.ts";
 
 /** A path of the host that zone A would see, and what for, in words for messages. */

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { CallId, RunId } from "./ids.ts";
 import { CallOutcome, EndDetail } from "./outcome.ts";
-import { Tier } from "./manifest.ts";
+import { Tier } from "./tool-manifest.ts";
 import { ProtocolVersion } from "./version.ts";
 
 const Base = { time: z.iso.datetime(), run: RunId };

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { BoundaryVerdict } from "./audit.ts";
-import { Tier } from "./manifest.ts";
+import { Tier } from "./tool-manifest.ts";
 import { RunCall } from "./manager-api.ts";
 import { CallOutcome, RunOutcome, RunReason } from "./outcome.ts";
 

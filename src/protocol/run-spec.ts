@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { RunId } from "./ids.ts";
-import { AgentSpec, Mode, ModelEndpoint, Runtime, ToolSpec, ZoneNetwork } from "./manifest.ts";
+import { AgentSpec, Mode, ModelEndpoint, Runtime, ZoneNetwork } from "./agent-manifest.ts";
+import { ToolSpec } from "./tool-manifest.ts";
 import { ProtocolVersion } from "./version.ts";
 
 /** A path of the host that zone A or a tool sees. */

@@ -1,6 +1,7 @@
 import { type RedactionTable, compileRedaction } from "../kit/redactor.ts";
 import { PlatformError } from "../kit/platform-error.ts";
-import type { Credential, KeyRef } from "../protocol/manifest.ts";
+import type { KeyRef } from "../protocol/manifest.ts";
+import type { Credential } from "../protocol/tool-manifest.ts";
 import type { LoadedTool } from "./tools.ts";
 
 /** The values of tools' credentials, in this process only. No method renders a value into text. */

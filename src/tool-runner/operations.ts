@@ -1,7 +1,7 @@
 import { accessSync, constants, lstatSync, realpathSync, statSync } from "node:fs";
 import { posix } from "node:path";
 import { messageOf } from "../kit/platform-error.ts";
-import type { Operation } from "../protocol/manifest.ts";
+import type { Operation } from "../protocol/tool-manifest.ts";
 import type { RunTool } from "../protocol/run-spec.ts";
 import { compileSchema, type SchemaCheck } from "./argument-schema.ts";
 import { parseWord, type ArgumentPlan, type Piece } from "./arguments.ts";

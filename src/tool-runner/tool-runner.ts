@@ -1,7 +1,7 @@
 import type { Log } from "../kit/log.ts";
 import type { AuditRecord } from "../protocol/audit.ts";
 import type { CallId, RunId } from "../protocol/ids.ts";
-import type { Tier } from "../protocol/manifest.ts";
+import type { Tier } from "../protocol/tool-manifest.ts";
 import type { Bind } from "../protocol/run-spec.ts";
 import type { Boundary } from "./boundary/boundary.ts";
 import type { BoundaryRequest } from "./boundary/request-record.ts";

@@ -1,6 +1,6 @@
 import { posix } from "node:path";
 import { PlatformError } from "../kit/platform-error.ts";
-import type { Credential, NetworkRule } from "../protocol/manifest.ts";
+import type { Credential, NetworkRule } from "../protocol/tool-manifest.ts";
 import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
 import type { RunTool } from "../protocol/run-spec.ts";
 import { refusedEnvironmentName } from "./environment-names.ts";

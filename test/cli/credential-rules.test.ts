@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { canMatchSame, ruleProblems, valueProblems } from "../../src/cli/credential-rules.ts";
-import type { Credential, HttpCredential, Tool } from "../../src/protocol/manifest.ts";
+import type { Credential, HttpCredential, Tool } from "../../src/protocol/tool-manifest.ts";
 
 const rule = (fields: Partial<HttpCredential> = {}): HttpCredential => ({
   hosts: ["api.example.com"],

@@ -13,7 +13,7 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { suite, test } from "node:test";
-import type { ToolSpec } from "../../src/protocol/manifest.ts";
+import type { ToolSpec } from "../../src/protocol/tool-manifest.ts";
 import { runToolCall } from "../../src/tool-runner/run-tool-call.ts";
 import type { CallResult } from "../../src/tool-runner/tool-runner.ts";
 import {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { silentLog } from "../../src/kit/log.ts";
 import type { AuditRecord } from "../../src/protocol/audit.ts";
-import { type Operation, ToolSpec } from "../../src/protocol/manifest.ts";
+import { type Operation, ToolSpec } from "../../src/protocol/tool-manifest.ts";
 import type { RunTool } from "../../src/protocol/run-spec.ts";
 import { Boundary } from "../../src/tool-runner/boundary/boundary.ts";
 import { CallRequests } from "../../src/tool-runner/call-requests.ts";

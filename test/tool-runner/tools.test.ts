@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite, test } from "node:test";
-import type { Operation, ToolSpec } from "../../src/protocol/manifest.ts";
+import type { Operation, ToolSpec } from "../../src/protocol/tool-manifest.ts";
 import { checkTool } from "../../src/tool-runner/local-call.ts";
 import { loadTool, loadTools } from "../../src/tool-runner/tools.ts";
 import { aShellTool, aTool, temporaryDirectory } from "./support.ts";

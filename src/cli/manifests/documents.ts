@@ -3,15 +3,13 @@ import { dirname, resolve } from "node:path";
 import { isMap, isNode, isScalar, LineCounter, parseAllDocuments, type Document } from "yaml";
 import type * as z from "zod";
 import { errnoOf, messageOf, PlatformError } from "../../kit/platform-error.ts";
-import {
-  API_VERSION,
-  manifestSchemas,
-  type Agent,
-  type ConfigMap,
-  type Secret,
-  type Tool,
-} from "../../protocol/manifest.ts";
+import { Agent } from "../../protocol/agent-manifest.ts";
+import { API_VERSION, ConfigMap, Secret } from "../../protocol/manifest.ts";
+import { Tool } from "../../protocol/tool-manifest.ts";
 import { nearest } from "../suggest.ts";
+
+/** The kinds a manifest file may hold. Parsed by kind, so that an error names the field of that kind. */
+const manifestSchemas = { Agent, Tool, Secret, ConfigMap } as const;
 
 /** A goal may hold 5 MiB; nothing sensible is larger than this. */
 const MAX_FILE_BYTES = 16 * 1024 * 1024;

@@ -1,5 +1,6 @@
 import { PlatformError } from "../../kit/platform-error.ts";
-import { API_VERSION, Runtime, type Agent } from "../../protocol/manifest.ts";
+import { Runtime, type Agent } from "../../protocol/agent-manifest.ts";
+import { API_VERSION } from "../../protocol/manifest.ts";
 import { nearest } from "../suggest.ts";
 
 /** Where the model key is looked for when the Agent names no secret. */

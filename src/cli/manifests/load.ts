@@ -1,5 +1,7 @@
 import { messageOf, PlatformError } from "../../kit/platform-error.ts";
-import type { Agent, ConfigMap, Secret, Tool } from "../../protocol/manifest.ts";
+import type { Agent } from "../../protocol/agent-manifest.ts";
+import type { ConfigMap, Secret } from "../../protocol/manifest.ts";
+import type { Tool } from "../../protocol/tool-manifest.ts";
 import { nearest } from "../suggest.ts";
 import { synthesise, withWords } from "./from-words.ts";
 import { parseManifest, readManifestFile, type ManifestDocument, type Place } from "./documents.ts";

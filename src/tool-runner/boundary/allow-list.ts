@@ -1,4 +1,4 @@
-import type { NetworkRule } from "../../protocol/manifest.ts";
+import type { NetworkRule } from "../../protocol/tool-manifest.ts";
 import type { Authority } from "./authority.ts";
 import { Refusal } from "./refusal.ts";
 

@@ -1,5 +1,5 @@
 import type { CallId } from "../../protocol/ids.ts";
-import type { NetworkRule } from "../../protocol/manifest.ts";
+import type { NetworkRule } from "../../protocol/tool-manifest.ts";
 import type { GrantedCredential } from "./credential-rule.ts";
 
 /** What one call may reach and with which credentials. Made at admission, never changed, dead with the call. */

@@ -1,4 +1,4 @@
-import type { NetworkRule } from "../../protocol/manifest.ts";
+import type { NetworkRule } from "../../protocol/tool-manifest.ts";
 import { upstreamContext } from "./trust.ts";
 import { UpstreamPool } from "./upstream-pool.ts";
 

@@ -1,4 +1,4 @@
-import type { HttpCredential } from "../../protocol/manifest.ts";
+import type { HttpCredential } from "../../protocol/tool-manifest.ts";
 import { type Authority, parseAuthority } from "./authority.ts";
 import { Refusal } from "./refusal.ts";
 

@@ -1,4 +1,4 @@
-import type { ModelEndpoint } from "../../protocol/manifest.ts";
+import type { ModelEndpoint } from "../../protocol/agent-manifest.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
 
 export type ProviderName = "anthropic" | "openai" | "google";

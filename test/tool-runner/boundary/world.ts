@@ -9,7 +9,7 @@ import { join } from "node:path";
 import tls from "node:tls";
 import { promisify } from "node:util";
 import { silentLog } from "../../../src/kit/log.ts";
-import type { HttpCredential, NetworkRule } from "../../../src/protocol/manifest.ts";
+import type { HttpCredential, NetworkRule } from "../../../src/protocol/tool-manifest.ts";
 import { createCallId } from "../../../src/protocol/ids.ts";
 import { Boundary, type BoundaryRequest } from "../../../src/tool-runner/boundary/boundary.ts";
 import { CertificateAuthority } from "../../../src/tool-runner/boundary/certificate-authority.ts";

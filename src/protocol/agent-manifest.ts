@@ -1,0 +1,123 @@
+import * as z from "zod";
+import { ObjectName } from "./ids.ts";
+import { API_VERSION, CaBundle, KeyRef, Metadata, reserved } from "./manifest.ts";
+import { Duration, Quantity } from "./quantities.ts";
+
+export const Runtime = z.enum([
+  "ClaudeCode",
+  "Codex",
+  "OpenCode",
+  "Aider",
+  "Cline",
+  "Goose",
+  "Cursor",
+  "Custom",
+]);
+export type Runtime = z.infer<typeof Runtime>;
+
+export const Mode = z.enum(["supervised", "system"]);
+export type Mode = z.infer<typeof Mode>;
+
+export const ZoneNetwork = z.enum(["public", "gateway", "host"]);
+export type ZoneNetwork = z.infer<typeof ZoneNetwork>;
+
+/** An upstream of one's own: where the model API answers. */
+export const ModelEndpoint = z.strictObject({
+  url: z.url({ protocol: /^https?$/ }),
+  private: z.boolean().optional().describe("the address may be loopback or private"),
+  ca: CaBundle.optional(),
+});
+export type ModelEndpoint = z.infer<typeof ModelEndpoint>;
+
+export const AgentSpec = z
+  .strictObject({
+    runtime: Runtime,
+    mode: Mode.optional(),
+    paused: z.boolean().optional(),
+    goal: z
+      .union([
+        z.strictObject({ inline: z.string().max(5 * 1024 * 1024) }),
+        z.strictObject({ configMapKeyRef: KeyRef }),
+      ])
+      .optional(),
+    model: z
+      .strictObject({
+        name: z.string().min(1).max(200).optional(),
+        provider: z.enum(["anthropic", "openai", "google"]).optional(),
+        endpoint: ModelEndpoint.optional(),
+        budget: reserved("model.budget"),
+      })
+      .optional(),
+    agentToken: z
+      .strictObject({ secretRef: KeyRef, delivery: z.enum(["brokered", "env"]).optional() })
+      .optional(),
+    image: z.string().max(1024).optional(),
+    command: z
+      .array(z.string().min(1).max(131_072))
+      .max(1024)
+      .optional()
+      .describe("argv of the CLI; Custom only"),
+    tools: z.array(ObjectName).max(256).optional(),
+    timeout: Duration.optional(),
+    limits: z
+      .strictObject({
+        memory: Quantity.optional(),
+        processes: z.int().min(1).max(1_000_000).optional(),
+        scratch: Quantity.optional(),
+      })
+      .optional(),
+    network: ZoneNetwork.optional(),
+    mounts: z
+      .array(z.strictObject({ path: z.string().min(1).max(4096), mode: z.enum(["ro", "rw"]) }))
+      .max(64)
+      .optional(),
+    recording: z
+      .strictObject({
+        enabled: z.boolean().optional(),
+        input: z.boolean().optional(),
+        whenFull: reserved("recording.whenFull"),
+      })
+      .optional(),
+    approvals: reserved("approvals"),
+    approvalTimeout: reserved("approvalTimeout"),
+    memory: reserved("memory"),
+    schedule: reserved("schedule"),
+    mcpRefs: reserved("mcpRefs"),
+  })
+  .superRefine((spec, context) => {
+    if (spec.runtime === "Custom" && (spec.command === undefined || spec.command.length === 0)) {
+      context.addIssue({
+        code: "custom",
+        path: ["command"],
+        message: "runtime Custom needs command: the argv of the CLI",
+      });
+    }
+    if (spec.runtime !== "Custom" && spec.command !== undefined && spec.command.length > 0) {
+      context.addIssue({
+        code: "custom",
+        path: ["command"],
+        message: "command is for runtime Custom only",
+      });
+    }
+    if (
+      spec.runtime === "Cursor" &&
+      spec.agentToken?.delivery !== "env" &&
+      spec.agentToken !== undefined
+    ) {
+      context.addIssue({
+        code: "custom",
+        path: ["agentToken", "delivery"],
+        message:
+          "Cursor has no custom endpoint, so brokered delivery is refused; use delivery: env",
+      });
+    }
+  });
+export type AgentSpec = z.infer<typeof AgentSpec>;
+
+export const Agent = z.strictObject({
+  apiVersion: z.literal(API_VERSION),
+  kind: z.literal("Agent"),
+  metadata: Metadata,
+  spec: AgentSpec,
+});
+export type Agent = z.infer<typeof Agent>;
