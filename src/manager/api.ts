@@ -18,6 +18,8 @@ export interface ApiContext {
   readonly guard: Guard;
   readonly counters: Counters;
   readonly version: string;
+  /** the manager's public key */
+  readonly key: string;
   /** Ends the manager when nothing is live and nobody watches; says whether it will. */
   shutdownIfIdle(): boolean;
 }
@@ -141,8 +143,8 @@ export function fromOf(url: URL): number {
   throw new PlatformError("bad_request", `Expected from as a number, got "${text.slice(0, 32)}"`);
 }
 
-function healthOf({ runs, version }: ApiContext): Health {
-  return { protocol: PROTOCOL, pid: process.pid, version, liveRuns: runs.live.length };
+function healthOf({ runs, version, key }: ApiContext): Health {
+  return { protocol: PROTOCOL, pid: process.pid, version, key, liveRuns: runs.live.length };
 }
 
 /** Some acts are of the supervisor alone, never of a page. */

@@ -11,6 +11,7 @@ import { handleApi } from "./api.ts";
 import { createCounters } from "./counters.ts";
 import { openDataDir, type DataDir } from "./data-dir.ts";
 import { Guard } from "./guard.ts";
+import { openIdentity } from "./identity.ts";
 import { IdleExit, IDLE_TIMES, type IdleTimes } from "./idle-exit.ts";
 import { isPageFile, sendPageFile } from "./page-files.ts";
 import { errorReply, replyJson, urlOf } from "./reply.ts";
@@ -50,6 +51,7 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
   const { log } = options;
   await using stack = new AsyncDisposableStack();
   const dir = stack.use(await openDataDir(options.dataDir, options.lockFile));
+  const identity = await openIdentity(dir.path);
   const token = dir.previous?.token ?? randomBytes(32).toString("base64url");
   const counters = createCounters();
   const guard = new Guard(token, counters);
@@ -57,6 +59,7 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
     store: createRunStore(dir.path, log),
     dataDir: dir.path,
     capBytes: options.capBytes,
+    identity,
     log,
   });
   await runs.load();
@@ -78,6 +81,7 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
     guard,
     counters,
     version: options.version,
+    key: identity.publicKey,
     shutdownIfIdle: () => idle.exitIfIdle(),
   };
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import * as z from "zod";
 import { parseJson } from "../kit/json-lines.ts";
 import type { Log } from "../kit/log.ts";
+import { PublicKey } from "../protocol/countersignature.ts";
 import { RunId } from "../protocol/ids.ts";
 import { RegisterRun, RunInfo } from "../protocol/manager-api.ts";
 import { syncDirectory, writeAtomically } from "./durable-file.ts";
@@ -20,6 +21,7 @@ export const RunRecord = z.strictObject({
     .describe("start time of the supervisor's pid, so that a reused pid is not taken for it"),
   epochs: z.strictObject({ agentlet: z.int(), recorder: z.int(), runner: z.int() }),
   stopAskedBy: z.string().nullable(),
+  managerKey: PublicKey.optional().describe("of the manager that took the run in"),
 });
 export type RunRecord = z.infer<typeof RunRecord>;
 

@@ -2,9 +2,11 @@ import { mkdir } from "node:fs/promises";
 import type { AgentletEvent } from "../protocol/agentlet-link.ts";
 import type { AuditRecord } from "../protocol/audit.ts";
 import type { SealedRecording } from "../protocol/child-status.ts";
+import type { Countersignature, Countersigned } from "../protocol/countersignature.ts";
 import type { FollowMessage, RunInfo } from "../protocol/manager-api.ts";
 import type { RunEnd } from "../protocol/outcome.ts";
 import { AttachRelay } from "./attach-relay.ts";
+import type { Identity } from "./identity.ts";
 import { Journal } from "./journal.ts";
 import { RecordingFile } from "./recording-file.ts";
 import type { RunRecord, RunStore } from "./run-store.ts";
@@ -33,6 +35,7 @@ export class Run {
   readonly absentSince: Record<Role, number | null>;
   readonly #record: RunRecord;
   readonly #store: RunStore;
+  readonly #identity: Identity;
   readonly #watchers = new Set<(message: FollowMessage) => void>();
   #events: Promise<Journal> | null = null;
   #audit: Promise<Journal> | null = null;
@@ -43,9 +46,10 @@ export class Run {
   /** The end the agentlet reported, which an adopted run keeps. */
   #reportedEnd: RunEnd | null = null;
 
-  constructor(record: RunRecord, store: RunStore) {
+  constructor(record: RunRecord, store: RunStore, identity: Identity) {
     this.#record = record;
     this.#store = store;
+    this.#identity = identity;
     const now = performance.now();
     this.absentSince = { agentlet: now, recorder: now, runner: now };
     this.relay = new AttachRelay();
@@ -212,6 +216,17 @@ export class Run {
   announce(): void {
     const info = this.info;
     for (const watcher of this.#watchers) watcher({ kind: "run", info });
+  }
+
+  /**
+   * The manager's signed word on what this run durably has: `at` is the sequence number of the audit's head or the recording's
+   * length, `hash` the SHA-256 (hex) of the head's line or of these bytes. To be called after the fdatasync.
+   */
+  countersign(
+    context: Countersigned["context"],
+    what: Pick<Countersigned, "epoch" | "at" | "hash">,
+  ): Countersignature {
+    return this.#identity.countersign({ context, run: this.id, ...what });
   }
 
   /** Writes run.json; writes of one run never overlap, and the last state wins. */

@@ -11,6 +11,7 @@ import type { SealedRecording } from "../protocol/child-status.ts";
 import type { FinishRun, RegisterRun } from "../protocol/manager-api.ts";
 import { requireProtocol } from "../protocol/version.ts";
 import { completeRecording } from "./complete-recording.ts";
+import type { Identity } from "./identity.ts";
 import { readJournal } from "./journal.ts";
 import { Run } from "./run.ts";
 import type { RunRecord, RunStore } from "./run-store.ts";
@@ -27,23 +28,31 @@ export class Runs {
   readonly #store: RunStore;
   readonly #dataDir: string;
   readonly #capBytes: number;
+  readonly #identity: Identity;
   readonly #log: Log;
   #measured = { bytes: 0, at: Number.NEGATIVE_INFINITY };
   readonly #finishing = new Map<Run, Promise<void>>();
   /** Registrations one after the other: two of the same run must not both be the first. */
   #order: Promise<unknown> = Promise.resolve();
 
-  constructor(options: { store: RunStore; dataDir: string; capBytes: number; log: Log }) {
+  constructor(options: {
+    store: RunStore;
+    dataDir: string;
+    capBytes: number;
+    identity: Identity;
+    log: Log;
+  }) {
     this.#store = options.store;
     this.#dataDir = options.dataDir;
     this.#capBytes = options.capBytes;
+    this.#identity = options.identity;
     this.#log = options.log;
   }
 
   /** Reads what an earlier manager left. A run that was live goes on: its parts connect again. */
   async load(): Promise<void> {
     for (const record of await this.#store.load()) {
-      const run = new Run(record, this.#store);
+      const run = new Run(record, this.#store, this.#identity);
       this.#runs.set(run.id, run);
       if (run.isLive) await this.#revive(run, record);
     }
@@ -115,7 +124,8 @@ export class Runs {
     if (known !== undefined) return sameRun(known, request);
     this.#checkPaths(request);
     await this.#checkRoom();
-    const run = new Run(recordOf(request), this.#store);
+    const record = { ...recordOf(request), managerKey: this.#identity.publicKey };
+    const run = new Run(record, this.#store, this.#identity);
     await this.#store.create(run.record);
     this.#runs.set(run.id, run);
     this.#log.info({ run: run.id, agent: request.agent }, "run registered");

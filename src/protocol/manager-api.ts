@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { AgentletEvent } from "./agentlet-link.ts";
 import { SealedRecording } from "./child-status.ts";
+import { PublicKey } from "./countersignature.ts";
 import { RunId } from "./ids.ts";
 import { CallOutcome, RunEnd } from "./outcome.ts";
 import { ProtocolVersion } from "./version.ts";
@@ -79,6 +80,9 @@ export const Health = z.strictObject({
   protocol: ProtocolVersion,
   pid: z.int().positive(),
   version: z.string(),
+  key: PublicKey.describe(
+    "the manager's public key, which signs what it has of audits and recordings",
+  ),
   liveRuns: z.int().nonnegative(),
 });
 export type Health = z.infer<typeof Health>;

@@ -3,6 +3,7 @@ import { AgentletCommand, AgentletEvent, AgentletMessage, AttachMessage } from "
 import { AuditAck, AuditMessage, AuditRecord } from "./audit.ts";
 import { ChildStatus, SealedRecording } from "./child-status.ts";
 import { ExitPayload, MarkerPayload, RecorderReply, ResizePayload } from "./frames.ts";
+import { Countersignature } from "./countersignature.ts";
 import { FinishRun, ManagerFile, RegisterRun, RunInfo } from "./manager-api.ts";
 import { Agent } from "./agent-manifest.ts";
 import { ConfigMap, Secret } from "./manifest.ts";
@@ -85,6 +86,12 @@ export const contracts: readonly Contract[] = [
   ),
   contract("AuditMessage", "tools", "messages of /v1/runs/{run}/audit, up", AuditMessage),
   contract("AuditAck", "tools", "messages of /v1/runs/{run}/audit, down", AuditAck),
+  contract(
+    "Countersignature",
+    "manager",
+    "what the manager signs of an audit or a recording that it has on disk",
+    Countersignature,
+  ),
   contract("ToolList", "tools", "GET /v1/tools of the tool-runner", ToolList),
   contract("ToolCallRequest", "tools", "POST /v1/tools/TOOL/OPERATION", ToolCallRequest),
   contract("ToolCallReply", "tools", "the answer to a tool call", ToolCallReply),
