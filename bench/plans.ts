@@ -10,7 +10,7 @@ export function toolPlan(argv: string[]): SandboxPlan {
     network: "own",
     nestedUserNamespaces: false,
     readOnlyProc: true,
-    systemTree: true,
+    root: { kind: "system" },
     binds: [],
     files: [],
     tmpfs: [{ path: "/tmp", bytes: 16 * 1024 * 1024 }],

@@ -43,7 +43,7 @@ export function zonePlan(spec: RunSpec, files: Launch["files"], nodePath: string
     network: ownNetwork ? "own" : "host",
     nestedUserNamespaces: true,
     readOnlyProc: false,
-    systemTree: true,
+    root: { kind: "system" },
     tmpfs: Object.entries(SCRATCH).map(([path, share]) => ({
       path,
       bytes: Math.max(1024 * 1024, Math.floor(zone.scratchBytes * share)),

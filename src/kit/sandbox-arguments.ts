@@ -1,4 +1,4 @@
-import { existsSync, realpathSync } from "node:fs";
+import type { SandboxLayout } from "./sandbox-layout.ts";
 import type { SeccompProfile } from "./seccomp.ts";
 
 /** A path of the host that a sandbox sees. */
@@ -9,6 +9,12 @@ export interface SandboxBind {
   /** the source is a real path that others may replace meanwhile: the sandbox is refused when anything else was mounted */
   exact?: true;
 }
+
+/**
+ * What the sandbox's programs find at `/`, read-only. `system`: the host's /usr with its /bin and /lib links, and a minimal
+ * /etc. `tree`: a directory with a root file system of its own, which needs no place for what we put over it.
+ */
+export type SandboxRoot = { kind: "system" } | { kind: "tree"; path: string };
 
 /** What a sandbox is made of: an allow list, and nothing else of the host. */
 export interface SandboxPlan {
@@ -23,8 +29,7 @@ export interface SandboxPlan {
   network: "own" | "host";
   nestedUserNamespaces: boolean;
   readOnlyProc: boolean;
-  /** the host's /usr with its /bin and /lib links, read-only, and a minimal /etc */
-  systemTree: boolean;
+  root: SandboxRoot;
   /** applied in order, over the tmpfs mounts */
   binds: SandboxBind[];
   /** files made inside, owned by the sandbox's user */
@@ -54,19 +59,8 @@ export interface SandboxLine {
 }
 
 /** Where pid 1 lies inside. */
-const INIT_DIR = "/opt/agentkube";
+export const INIT_DIR = "/opt/agentkube";
 const DEV_SHM_BYTES = 64 * 1024 * 1024;
-
-/** Read-only parts of the host's /etc that programs need to run; none of them holds a secret. */
-const SYSTEM_ETC = [
-  "/etc/alternatives",
-  "/etc/ca-certificates",
-  "/etc/ld.so.cache",
-  "/etc/localtime",
-  "/etc/pki/tls/certs",
-  "/etc/ssl/certs",
-  "/etc/ssl/openssl.cnf",
-];
 
 /**
  * bubblewrap's arguments for a plan. `placeOf` says where a source is found when bubblewrap runs (host-uid stages clones).
@@ -74,6 +68,7 @@ const SYSTEM_ETC = [
  */
 export function sandboxLine(
   plan: SandboxPlan,
+  layout: SandboxLayout,
   identity: InsideIdentity,
   initProgram: string,
   placeOf: (source: string) => string,
@@ -98,7 +93,10 @@ export function sandboxLine(
     "--hostname",
     plan.hostname,
   );
-  if (plan.systemTree) args.push(...systemTree(plan));
+  for (const { source, target } of layout.hostBinds) args.push("--ro-bind", source, target);
+  for (const { path, target } of layout.links) args.push("--symlink", target, path);
+  for (const { source, target } of layout.treeBinds)
+    args.push("--ro-bind", placeOf(source), target);
   args.push("--proc", "/proc");
   if (plan.readOnlyProc) args.push("--remount-ro", "/proc");
   args.push(
@@ -126,8 +124,7 @@ export function sandboxLine(
   for (const bind of plan.binds)
     args.push(bind.mode === "rw" ? "--bind" : "--ro-bind", placeOf(bind.source), bind.target);
   args.push("--ro-bind", placeOf(initProgram), `${INIT_DIR}/${plan.init}`);
-  const files = [...(plan.systemTree ? etcFiles(plan, identity) : []), ...plan.files];
-  for (const { path, data, mode } of files) {
+  for (const { path, data, mode } of layout.files) {
     args.push(
       "--perms",
       mode.toString(8).padStart(4, "0"),
@@ -150,39 +147,4 @@ export function sandboxLine(
   if (cpuSeconds !== undefined) args.push("--cpu-seconds", String(cpuSeconds));
   if (openFiles !== undefined) args.push("--open-files", String(openFiles));
   return { arguments: args, inputs };
-}
-
-function systemTree(plan: SandboxPlan): string[] {
-  const args = ["--ro-bind", "/usr", "/usr"];
-  for (const name of ["bin", "sbin", "lib", "lib32", "lib64", "libx32"]) {
-    if (!existsSync(`/${name}`)) continue;
-    const real = realpathSync(`/${name}`);
-    // Merged /usr is a link; an old layout has directories of its own.
-    if (real.startsWith("/usr/")) args.push("--symlink", real.slice(1), `/${name}`);
-    else args.push("--ro-bind", `/${name}`, `/${name}`);
-  }
-  for (const path of SYSTEM_ETC) {
-    const replaced = plan.files.some(
-      (file) => file.path === path || file.path.startsWith(`${path}/`),
-    );
-    if (!replaced) args.push("--ro-bind-try", path, path);
-  }
-  return args;
-}
-
-function etcFiles(plan: SandboxPlan, { uid, gid }: InsideIdentity): SandboxPlan["files"] {
-  const home = plan.env["HOME"] ?? (plan.init === "zone-init" ? "/home/agent" : "/tmp");
-  const text: Record<string, string> = {
-    "/etc/passwd": `root:x:0:0:root:/nonexistent:/usr/sbin/nologin\nagent:x:${uid}:${gid}::${home}:/bin/sh\nnobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n`,
-    "/etc/group": `root:x:0:\nagent:x:${gid}:\nnogroup:x:65534:\n`,
-    "/etc/hosts": `127.0.0.1 localhost ${plan.hostname}\n::1 localhost\n`,
-    "/etc/hostname": `${plan.hostname}\n`,
-    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-    "/etc/resolv.conf": "",
-  };
-  return Object.entries(text).map(([path, content]) => ({
-    path,
-    data: Buffer.from(content),
-    mode: 0o644,
-  }));
 }

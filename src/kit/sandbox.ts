@@ -10,6 +10,7 @@ import { native, nativeProgram } from "./native.ts";
 import { PlatformError } from "./platform-error.ts";
 import { childrenOf } from "./process-tree.ts";
 import { type SandboxLine, type SandboxPlan, sandboxLine } from "./sandbox-arguments.ts";
+import { layOut } from "./sandbox-layout.ts";
 import { compileSeccomp } from "./seccomp.ts";
 
 export type { ProgramExit } from "./init-channel.ts";
@@ -130,19 +131,23 @@ function launchOf(plan: SandboxPlan): SandboxLine & { program: string } {
   const bubblewrap = findBubblewrap(searchPath);
   const uid = process.getuid?.() ?? -1;
   const gid = process.getgid?.() ?? -1;
+  const identity = uid === 0 ? { uid: 1000, gid: 1000 } : { uid, gid };
+  const layout = layOut(plan, identity);
   if (uid !== 0) {
-    const line = sandboxLine(plan, { uid, gid }, init, (source) => source, SECCOMP_DESCRIPTOR);
+    const line = sandboxLine(plan, layout, identity, init, (source) => source, SECCOMP_DESCRIPTOR);
     return { program: bubblewrap, arguments: line.arguments, inputs: line.inputs };
   }
   const sources = new Map<string, { mode: "ro" | "rw"; index: number }>();
-  for (const { source, mode } of [...plan.binds, { source: init, mode: "ro" as const }]) {
+  const staging = [...layout.treeBinds, ...plan.binds, { source: init, mode: "ro" as const }];
+  for (const { source, mode } of staging) {
     const known = sources.get(source);
     if (known === undefined) sources.set(source, { mode, index: sources.size });
     else if (mode === "rw") known.mode = "rw";
   }
   const line = sandboxLine(
     plan,
-    { uid: 1000, gid: 1000 },
+    layout,
+    identity,
     init,
     (source) => `${STAGE}/${sources.get(source)?.index}`,
     SECCOMP_DESCRIPTOR,

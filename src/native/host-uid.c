@@ -26,7 +26,7 @@
 #include <unistd.h>
 #include <linux/mount.h>
 
-enum { FAULT = 125 };
+enum { FAULT = 125, MAX_PATHS = 4096 };
 
 static _Noreturn void fault(const char *step, const char *path) {
   dprintf(STDERR_FILENO, "host-uid: %s: %s: %s\n", step, path, strerror(errno));
@@ -109,17 +109,18 @@ int main(int argc, char **argv) {
   // A clone keeps the mount flags of its source and later mounts must not come back to the host.
   if (unshare(CLONE_NEWNS) != 0) fault("unshare", "mount namespace");
   if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) fault("mount", "/");
-  int at = 3, trees[256], count = 0;
-  struct stat infos[256];
+  static int trees[MAX_PATHS];
+  static struct stat infos[MAX_PATHS];
+  int at = 3, count = 0;
   for (; at + 1 < argc && strcmp(argv[at], "--") != 0; at += 2, count++) {
-    if (count == 256) fault("too many paths", argv[at + 1]);
+    if (count == MAX_PATHS) fault("too many paths", argv[at + 1]);
     trees[count] = cloned(argv[at + 1], strcmp(argv[at], "rw") == 0, dedicated, &infos[count]);
   }
   if (at + 1 >= argc) {
     errno = EINVAL;
     fault("program", "(none)");
   }
-  if (mount("tmpfs", stage, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=0755") != 0) fault("mount", stage);
+  if (mount("tmpfs", stage, "tmpfs", MS_NOSUID | MS_NODEV, "size=16m,mode=0755") != 0) fault("mount", stage);
   for (int i = 0; i < count; i++) {
     char place[4096];
     snprintf(place, sizeof place, "%s/%d", stage, i);

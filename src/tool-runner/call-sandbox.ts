@@ -54,7 +54,7 @@ export function planCall({
     network: "own",
     nestedUserNamespaces: false,
     readOnlyProc: true,
-    systemTree: true,
+    root: { kind: "system" },
     binds,
     files: [...(networked ? boundary.sandboxFiles() : []), ...delivered.files],
     tmpfs: [{ path: "/tmp", bytes: tool.sandbox.scratchBytes }],

@@ -24,7 +24,7 @@ export async function openTestZone(): Promise<TestZone> {
       network: "own",
       nestedUserNamespaces: true,
       readOnlyProc: false,
-      systemTree: true,
+      root: { kind: "system" },
       tmpfs: [
         { path: "/home/agent", bytes: 16 * 1024 * 1024 },
         { path: "/tmp", bytes: 16 * 1024 * 1024 },

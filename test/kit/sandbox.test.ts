@@ -32,7 +32,7 @@ function toolPlan(script: string, more: Partial<SandboxPlan> = {}): SandboxPlan 
     network: "own",
     nestedUserNamespaces: false,
     readOnlyProc: true,
-    systemTree: true,
+    root: { kind: "system" },
     binds: [],
     files: [],
     tmpfs: [{ path: "/tmp", bytes: 16 * 1024 * 1024 }],
