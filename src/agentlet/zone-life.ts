@@ -28,7 +28,12 @@ export async function runInZone(context: RunContext): Promise<ProgramEnd> {
   await using hostRelay =
     spec.zone.network === "host" ? await openGatewayRelay(null, spec.sockets.runner) : null;
   const url = `http://127.0.0.1:${hostRelay?.port ?? GATEWAY_PORT}`;
-  const gateway: Gateway = { url, agentToken: boot.agentToken };
+  const { agentToken, modelKey } = boot;
+  const gateway: Gateway = {
+    url,
+    agentToken,
+    ...(modelKey === undefined ? {} : { modelKey: Buffer.from(modelKey, "base64").toString() }),
+  };
   const launch = driver.prepare(spec, gateway);
   await using sandbox = await openSandbox(
     zonePlan(spec, launch.files, context.nodePath),

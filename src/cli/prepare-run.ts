@@ -1,3 +1,4 @@
+import { isUtf8 } from "node:buffer";
 import { realpathSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname } from "node:path";
@@ -27,6 +28,8 @@ import {
 
 /** Bounds of zone A when the Agent names none. */
 const DEFAULT_LIMITS = { memory: "4Gi", processes: 512, scratch: "2Gi" } as const;
+/** Shorter values occur in ordinary text; of longer ones not every part would be masked. */
+const ZONE_KEY_BYTES = { least: 8, most: 4096 };
 /** How long a run goes on without a person, when nothing else is said. */
 const UNATTENDED_TIMEOUT = "30m";
 
@@ -46,7 +49,10 @@ export interface PreparedRun {
   readonly shellPath: string;
   /** secrets of tools by NAME/KEY */
   readonly toolSecrets: ReadonlyMap<string, Buffer>;
+  /** the gateway puts it in */
   readonly modelKey: Buffer | null;
+  /** the same key with `agentToken.delivery: env`, which enters zone A; then the gateway has none */
+  readonly zoneModelKey: Buffer | null;
   readonly notes: readonly string[];
 }
 
@@ -119,7 +125,7 @@ export async function prepareRun(
     zone: zoneOf(agent, workspace, [...program.binds, ...mounts, ...covers]),
     shellPath: [...program.path, SYSTEM_PATH].join(":"),
     toolSecrets: toolSecretsOf(tools, secrets.values),
-    modelKey: secrets.values.get(modelRef[0]?.id ?? "") ?? null,
+    ...modelKeyOf(agent, secrets.values.get(modelRef[0]?.id ?? "") ?? null),
     notes: [...loaded.warnings, ...secrets.warnings, ...time.notes],
   };
 }
@@ -218,6 +224,32 @@ function modelSecretOf(agent: Agent, given: readonly string[]): SecretNeed[] {
   const neededBy = `the model of Agent "${agent.metadata.name}"`;
   if (ref !== undefined) return [{ id: `${ref.name}/${ref.key}`, neededBy }];
   return given.includes(usual) ? [{ id: usual, neededBy }] : [];
+}
+
+/** Where the model key goes: to the gateway, or by `delivery: env` into zone A. Throws when it cannot be delivered or not be masked. */
+function modelKeyOf(
+  agent: Agent,
+  key: Buffer | null,
+): Pick<PreparedRun, "modelKey" | "zoneModelKey"> {
+  if (agent.spec.agentToken?.delivery !== "env" || key === null)
+    return { modelKey: key, zoneModelKey: null };
+  const problem = problemOfZoneKey(agent, key);
+  if (problem === null) return { modelKey: null, zoneModelKey: key };
+  throw new PlatformError(
+    "invalid_manifest",
+    `Cannot run Agent "${agent.metadata.name}": agentToken.delivery env ${problem}`,
+    { fix: "use delivery: brokered, which never shows the key to the agent" },
+  );
+}
+
+/** A variable ends at NUL and is text; a value that is too short or too long could not be masked in the recording. */
+function problemOfZoneKey(agent: Agent, key: Buffer): string | null {
+  if (agent.spec.network === "gateway")
+    return "needs a network: the CLI speaks to the provider itself, and spec.network is gateway";
+  if (!isUtf8(key) || key.includes(0)) return "expects a key that is text, got other bytes";
+  const { least, most } = ZONE_KEY_BYTES;
+  if (key.length >= least && key.length <= most) return null;
+  return `expects a key of ${least} to ${most} bytes, which the recording can mask, got ${key.length}`;
 }
 
 function needsOf(tools: readonly Placed<Tool>[]): SecretNeed[] {

@@ -187,11 +187,13 @@ class Programs {
   }
 
   #recorderBoot(): RecorderBoot {
-    const { tokens } = this.#options;
+    const { tokens, prepared } = this.#options;
+    const { zoneModelKey } = prepared;
     return {
       recorderToken: tokens.recorder,
       agentletToken: tokens.agentlet,
       runnerToken: tokens.runner,
+      zoneSecrets: zoneModelKey === null ? [] : [zoneModelKey.toString("base64")],
     };
   }
 
@@ -212,8 +214,13 @@ class Programs {
   readonly #auditKey = randomBytes(32).toString("base64");
 
   #agentletBoot(): AgentletBoot {
-    const { tokens } = this.#options;
-    return { agentletToken: tokens.agentlet, agentToken: tokens.agent };
+    const { tokens, prepared } = this.#options;
+    const modelKey = prepared.zoneModelKey?.toString("base64");
+    return {
+      agentletToken: tokens.agentlet,
+      agentToken: tokens.agent,
+      ...(modelKey === undefined ? {} : { modelKey }),
+    };
   }
 }
 

@@ -90,10 +90,14 @@ export type RunSpec = z.infer<typeof RunSpec>;
 
 const Token = z.string().min(32).max(256);
 
+/** A value that the manifest delivers into zone A; whoever writes down what zone A shows has to mask it. */
+const ZoneSecret = z.base64();
+
 /** What the supervisor hands each child on its standard input, as the first line. Never in env, argv or a file. */
 export const AgentletBoot = z.strictObject({
   agentletToken: Token,
   agentToken: Token.describe("the only token that enters zone A"),
+  modelKey: ZoneSecret.optional().describe("the model key, with `agentToken.delivery: env` only"),
 });
 export type AgentletBoot = z.infer<typeof AgentletBoot>;
 
@@ -101,6 +105,10 @@ export const RecorderBoot = z.strictObject({
   recorderToken: Token,
   agentletToken: Token.describe("proves the producer of the frame socket"),
   runnerToken: Token.describe("proves the producer of the marker socket"),
+  zoneSecrets: z
+    .array(ZoneSecret)
+    .optional()
+    .describe("values that the manifest delivers into zone A, masked in the recording"),
 });
 export type RecorderBoot = z.infer<typeof RecorderBoot>;
 

@@ -12,8 +12,7 @@ export const claudeCode: Driver = {
     return {
       argv: argvOf(spec),
       env: {
-        ANTHROPIC_BASE_URL: `${gateway.url}/model/anthropic`,
-        ANTHROPIC_AUTH_TOKEN: gateway.agentToken,
+        ...modelEnv(spec, gateway),
         CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
         DISABLE_AUTOUPDATER: "1",
       },
@@ -23,6 +22,18 @@ export const claudeCode: Driver = {
   observe: observeClaudeCode,
   openJudge: (spec) => (spec.agent.mode === "system" ? openClaudeCodeJudge() : null),
 };
+
+/** Brokered: the gateway, which takes the agent's token. With a delivered key: the provider itself, or the endpoint that is named. */
+function modelEnv(spec: RunSpec, gateway: Gateway): Record<string, string> {
+  if (gateway.modelKey === undefined)
+    return {
+      ANTHROPIC_BASE_URL: `${gateway.url}/model/anthropic`,
+      ANTHROPIC_AUTH_TOKEN: gateway.agentToken,
+    };
+  const endpoint =
+    spec.modelEndpoint === null ? {} : { ANTHROPIC_BASE_URL: spec.modelEndpoint.url };
+  return { ANTHROPIC_API_KEY: gateway.modelKey, ...endpoint };
+}
 
 function argvOf(spec: RunSpec): string[] {
   const { agent } = spec;

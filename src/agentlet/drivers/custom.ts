@@ -19,8 +19,12 @@ export const custom: Driver = {
   openJudge: () => null,
 };
 
-/** The variables that SDKs of the named provider read; the key is the agent's token, which only the gateway takes. */
+/**
+ * The variables that SDKs of the named provider read. Brokered, the key is the agent's token, which only the gateway takes; else it is
+ * the model key, which the program also finds in AGENTKUBE_MODEL_KEY whatever its provider.
+ */
 function modelEnv(spec: RunSpec, gateway: Gateway): Record<string, string> {
+  if (gateway.modelKey !== undefined) return directEnv(spec, gateway.modelKey);
   const base = `${gateway.url}/model`;
   const key = gateway.agentToken;
   switch (spec.agent.model?.provider) {
@@ -33,4 +37,20 @@ function modelEnv(spec: RunSpec, gateway: Gateway): Record<string, string> {
     case undefined:
       return {};
   }
+}
+
+const DIRECT = {
+  anthropic: ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"],
+  openai: ["OPENAI_API_KEY", "OPENAI_BASE_URL"],
+  google: ["GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL"],
+} as const;
+
+function directEnv(spec: RunSpec, modelKey: string): Record<string, string> {
+  const provider = spec.agent.model?.provider;
+  const env: Record<string, string> = { AGENTKUBE_MODEL_KEY: modelKey };
+  if (provider === undefined) return env;
+  const [keyName, urlName] = DIRECT[provider];
+  env[keyName] = modelKey;
+  if (spec.modelEndpoint !== null) env[urlName] = spec.modelEndpoint.url;
+  return env;
 }

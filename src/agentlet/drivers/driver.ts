@@ -10,6 +10,11 @@ export interface Gateway {
   /** http://127.0.0.1:PORT */
   url: string;
   agentToken: string;
+  /**
+   * The model key itself, with `agentToken.delivery: env` only: it goes into the variable that the CLI reads, and the CLI speaks
+   * to the provider (or `spec.modelEndpoint`) directly. Without it the gateway takes `agentToken` and puts the key in.
+   */
+  modelKey?: string;
 }
 
 /** The home directory inside zone A. */
