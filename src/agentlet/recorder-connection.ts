@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import { parseJson } from "../kit/json-lines.ts";
 import { PlatformError, messageOf } from "../kit/platform-error.ts";
 import { RecorderReply } from "../protocol/frames.ts";
-import { Challenge, macOf } from "../protocol/proof.ts";
+import { Challenge, macOf, type Proof } from "../protocol/proof.ts";
 import { PROTOCOL, requireProtocol } from "../protocol/version.ts";
 
 /** Until the recorder has welcomed us; after that the link's own patience counts. */
@@ -25,7 +25,7 @@ export interface RecorderConnection {
 
 /** Connects, proves the agentlet's token, and waits for the welcome. An error that is not `retryable` is final. */
 export async function openRecorderConnection(
-  options: { socket: string; token: string },
+  options: { socket: string; token: string; grant?: string },
   signal: AbortSignal,
 ): Promise<RecorderConnection> {
   const socket = connect({ path: options.socket });
@@ -41,8 +41,10 @@ export async function openRecorderConnection(
       const challenge = parseJson("the recorder's challenge", Challenge, line);
       requireProtocol("the recorder", challenge.protocol);
       proven = true;
-      const mac = macOf(options.token, "agentlet", challenge.nonce);
-      socket.write(`${JSON.stringify({ protocol: PROTOCOL, role: "agentlet", mac })}\n`);
+      const { token, grant } = options;
+      const mac = macOf(token, "agentlet", challenge.nonce, grant);
+      const proof: Proof = { protocol: PROTOCOL, role: "agentlet", grant_id: grant, mac };
+      socket.write(`${JSON.stringify(proof)}\n`);
       return;
     }
     const reply = parseJson("the recorder's reply", RecorderReply, line);

@@ -22,6 +22,8 @@ export const RECORDER_LIMITS = {
 export interface RecorderLinkOptions {
   socket: string;
   token: string;
+  /** The shell whose session this is; without it the run's own. */
+  grant?: string;
   /** Microseconds since the start of the session; never goes back. */
   clock: () => number;
   /** Asks the terminal to stop (true) or to go on (false). */

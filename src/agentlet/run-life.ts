@@ -89,7 +89,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     onWire: (wire) => terminal.useWire(wire),
     onCommand: (command) => {
       if (command.kind === "stop") stop.wish("cancelled", `Stopped by ${command.by}`);
-      else terminal.handle(command);
+      else if ("attach" in command) terminal.handle(command);
     },
   });
   const emit = (event: AgentletEvent) => manager.event(event);

@@ -29,6 +29,8 @@ export function eventLine(line: string, output: Output): string | null {
         .split("\n")
         .map((row) => `    ${oneLine(row)}`.trimEnd())
         .join("\n")}`;
+    case "shell":
+      return `${head}shell ${event.grant_id}  ${event.change}: ${oneLine(event.detail)}`;
     case "ended": {
       const { outcome, reason, exitCode, signal, detail } = event.end;
       const code = signal ?? (exitCode === null ? "" : ` ${exitCode}`);

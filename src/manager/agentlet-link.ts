@@ -25,7 +25,8 @@ export function agentletLink(
       if (socket.readyState === socket.OPEN) run.relay.connect(socket);
     },
     async message(message) {
-      if (message.kind !== "event") return run.relay.fromAgentlet(message);
+      if ("attach" in message) return run.relay.fromAgentlet(message);
+      if (message.kind !== "event") return;
       const { seq, event } = message;
       const events = await run.events();
       // Not awaited one by one: events that arrive together share one sync, in order.

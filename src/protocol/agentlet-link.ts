@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { GrantId } from "./ids.ts";
 import { RunEnd } from "./outcome.ts";
 import { ProtocolVersion } from "./version.ts";
 
@@ -51,6 +52,15 @@ export const AgentletEvent = z.discriminatedUnion("type", [
       text: z.string().max(200_000),
     })
     .describe("the screen when the CLI is blocked by a dialog"),
+  z
+    .strictObject({
+      type: z.literal("shell"),
+      time: z.iso.datetime(),
+      grant_id: GrantId,
+      change: z.enum(["opened", "refused", "closed"]),
+      detail: z.string().max(1024),
+    })
+    .describe("a second terminal in zone A, recorded as a session of its own"),
   z.strictObject({ type: z.literal("ended"), time: z.iso.datetime(), end: RunEnd }),
 ]);
 export type AgentletEvent = z.infer<typeof AgentletEvent>;
@@ -58,7 +68,8 @@ export type AgentletEvent = z.infer<typeof AgentletEvent>;
 /**
  * Agentlet to manager, WebSocket `/v1/runs/{run}/agentlet`, Bearer agentlet token. Text messages are JSON.
  * Events carry a sequence number; the manager answers `event_ack` once they are on disk, and drops one it already has.
- * `attach_output` goes as a binary message: 8 bytes attach id (raw), u64 little endian output offset, the bytes.
+ * `attach_output` goes as a binary message: 8 bytes attach id (raw), u64 little endian output offset, the bytes; `shell_output`
+ * goes the same way with the grant id of the shell.
  */
 export const AgentletMessage = z.discriminatedUnion("kind", [
   z.strictObject({
@@ -79,6 +90,20 @@ export const AgentletMessage = z.discriminatedUnion("kind", [
   z.strictObject({
     kind: z.literal("attach_close"),
     attach: AttachId,
+    reason: z.string().max(256),
+  }),
+  z
+    .strictObject({
+      kind: z.literal("shell_open"),
+      grant_id: GrantId,
+      offset: z.int().nonnegative(),
+      ...Size,
+      data: z.string(),
+    })
+    .describe("the shell is there; the screen as in attach_snapshot"),
+  z.strictObject({
+    kind: z.literal("shell_close"),
+    grant_id: GrantId,
     reason: z.string().max(256),
   }),
 ]);
@@ -107,6 +132,30 @@ export const AgentletCommand = z.discriminatedUnion("kind", [
   z.strictObject({
     kind: z.literal("attach_close"),
     attach: AttachId,
+    reason: z.string().max(256),
+  }),
+  z
+    .strictObject({
+      kind: z.literal("shell_open"),
+      grant_id: GrantId,
+      ...Size,
+      argv: z
+        .array(z.string().max(4096))
+        .max(256)
+        .nullable()
+        .describe("null: an interactive shell"),
+      fromOffset: z.int().nonnegative().nullable().describe("as in attach_open"),
+    })
+    .describe("opens the shell of this grant, or takes its terminal up again while it is there"),
+  z.strictObject({
+    kind: z.literal("shell_input"),
+    grant_id: GrantId,
+    data: z.string().describe("base64 of the bytes typed"),
+  }),
+  z.strictObject({ kind: z.literal("shell_resize"), grant_id: GrantId, ...Size }),
+  z.strictObject({
+    kind: z.literal("shell_close"),
+    grant_id: GrantId,
     reason: z.string().max(256),
   }),
 ]);

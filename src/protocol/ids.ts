@@ -18,6 +18,13 @@ export const CallId = z
   .describe("call id");
 export type CallId = z.infer<typeof CallId>;
 
+/** A grant to open one shell, and the session of that shell: 64 random bits in hex. */
+export const GrantId = z
+  .string()
+  .regex(/^[0-9a-f]{16}$/, "expected 16 hexadecimal digits")
+  .describe("grant id");
+export type GrantId = z.infer<typeof GrantId>;
+
 /** A Kubernetes object name (RFC 1123 label). */
 export const ObjectName = z
   .string()
@@ -40,4 +47,9 @@ export function createRunId(agentName: string): RunId {
 
 export function createCallId(): CallId {
   return randomBytes(16).toString("hex");
+}
+
+/** The session of a shell's recording, as `/v1/recordings/{session}` names it; a run's own session is its run id. */
+export function shellSession(run: RunId, grant: GrantId): string {
+  return `${run}.${grant}`;
 }

@@ -1,5 +1,6 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import * as z from "zod";
+import { GrantId } from "./ids.ts";
 import { ProtocolVersion } from "./version.ts";
 
 /**
@@ -15,19 +16,21 @@ export type Challenge = z.infer<typeof Challenge>;
 export const Proof = z.strictObject({
   protocol: ProtocolVersion,
   role: z.enum(["agentlet", "runner"]),
+  grant_id: GrantId.optional().describe("a producer of this shell's recording, not of the run's"),
   mac: z.string().regex(/^[0-9a-f]{64}$/),
 });
 export type Proof = z.infer<typeof Proof>;
 
-/** HMAC-SHA256 of role and nonce under the token of that role. */
-export function macOf(token: string, role: Proof["role"], nonce: string): string {
-  return createHmac("sha256", token).update(`agentkube/${role}/${nonce}`).digest("hex");
+/** HMAC-SHA256 of role, nonce and shell under the token of that role. */
+export function macOf(token: string, role: Proof["role"], nonce: string, grant?: string): string {
+  const said = `agentkube/${role}/${nonce}${grant === undefined ? "" : `/${grant}`}`;
+  return createHmac("sha256", token).update(said).digest("hex");
 }
 
 /** True when the proof was made with `token` for this nonce; compares in constant time. */
 export function isProven(proof: Proof, token: string, nonce: string): boolean {
   return timingSafeEqual(
     Buffer.from(proof.mac, "hex"),
-    Buffer.from(macOf(token, proof.role, nonce), "hex"),
+    Buffer.from(macOf(token, proof.role, nonce, proof.grant_id), "hex"),
   );
 }

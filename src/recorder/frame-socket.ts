@@ -1,32 +1,26 @@
-import type { Socket } from "node:net";
-import { writeJsonLine } from "../kit/json-lines.ts";
 import type { Log } from "../kit/log.ts";
-import { messageOf } from "../kit/platform-error.ts";
-import { BadFrameError, FrameReader } from "../protocol/frames.ts";
-import type { RecorderReply } from "../protocol/frames.ts";
+import { ProducerSeat, refuse } from "./producer-seat.ts";
 import { ProvenServer } from "./proven-server.ts";
 import type { Recording } from "./recording.ts";
-
-/** A producer that comes back may be here before its old connection is seen to end. */
-const HANDOVER_MS = 500;
-/** Replies that a producer does not read. */
-const MAX_UNREAD_REPLY_BYTES = 256 * 1024;
 
 export interface FrameSocketOptions {
   path: string;
   token: string;
   recording: Recording;
   log: Log;
+  /** The seat of a shell's own recording, opened for its first producer; null: none more is taken. */
+  shell?: (grant: string) => Promise<ProducerSeat | null>;
 }
 
-/** The frame socket: one producer at a time, its frames into the recording, durable ones acknowledged. */
+/** The frame socket: one producer for each recording, that of the run and those of its shells. */
 export class FrameSocket implements AsyncDisposable {
   readonly #options: FrameSocketOptions;
-  #producer: Socket | null = null;
+  readonly #seat: ProducerSeat;
   #server: ProvenServer | null = null;
 
   private constructor(options: FrameSocketOptions) {
     this.#options = options;
+    this.#seat = new ProducerSeat(options.recording, options.log);
   }
 
   static async listen(options: FrameSocketOptions): Promise<FrameSocket> {
@@ -37,11 +31,17 @@ export class FrameSocket implements AsyncDisposable {
       token,
       role: "agentlet",
       log,
-      onProven: (socket) => {
-        frames.#serve(socket).catch((error: unknown) => {
-          log.error({ err: error }, "producer connection failed");
-          socket.destroy();
-        });
+      onProven: (socket, { grant_id: grant }) => {
+        const seat = grant === undefined ? frames.#seat : frames.#options.shell?.(grant);
+        Promise.resolve(seat ?? null)
+          .then(async (taken) => {
+            if (taken !== null) return await taken.serve(socket);
+            refuse(socket, "spool_full", "Too many shells are recorded at once");
+          })
+          .catch((error: unknown) => {
+            log.error({ err: error }, "producer connection failed");
+            socket.destroy();
+          });
       },
     });
     return frames;
@@ -52,96 +52,12 @@ export class FrameSocket implements AsyncDisposable {
     return this.#server?.unproven ?? 0;
   }
 
-  /** Whether a producer is connected, or one that left has sent what is not yet taken. */
+  /** Whether the run's own producer is connected, or left behind what is not yet taken. */
   get hasProducer(): boolean {
-    return this.#producer !== null;
+    return this.#seat.isTaken;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#server?.[Symbol.asyncDispose]();
   }
-
-  async #serve(socket: Socket): Promise<void> {
-    await this.#handover();
-    if (socket.destroyed) return;
-    if (this.#producer !== null) {
-      this.#options.log.warn("second producer refused");
-      refuse(socket, "producer_present", "Another producer is connected to this recorder");
-      return;
-    }
-    this.#producer = socket;
-    try {
-      await Promise.all([this.#read(socket), this.#acknowledge(socket)]);
-    } finally {
-      this.#producer = null;
-      this.#options.recording.changed.ring();
-    }
-  }
-
-  /** Waits a little for the producer before this one to be gone. */
-  async #handover(): Promise<void> {
-    const { changed } = this.#options.recording;
-    const until = performance.now() + HANDOVER_MS;
-    const timer = setTimeout(() => changed.ring(), HANDOVER_MS + 1);
-    while (this.#producer !== null && performance.now() < until) await changed.next;
-    clearTimeout(timer);
-  }
-
-  async #read(socket: Socket): Promise<void> {
-    const { recording, log } = this.#options;
-    const reader = new FrameReader();
-    try {
-      for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
-        if (!Buffer.isBuffer(chunk)) continue;
-        for (const frame of reader.push(chunk)) recording.take(frame);
-        await recording.room();
-      }
-    } catch (error) {
-      if (error instanceof BadFrameError) {
-        log.warn({ err: error }, "bad frame, connection closed");
-        refuse(socket, "bad_frame", messageOf(error));
-      } else if (!socket.destroyed) throw error;
-    } finally {
-      // The other half waits for the close.
-      if (!socket.destroyed) socket.destroySoon();
-    }
-  }
-
-  /** Welcome first, then an `ack` after each sync that made frames durable, and `sealed` at the end. */
-  async #acknowledge(socket: Socket): Promise<void> {
-    const { recording, log } = this.#options;
-    socket.once("close", () => recording.changed.ring());
-    const { seq, out, in: typed, ended } = recording.durable;
-    reply(socket, { kind: "welcome", seq, outputOffset: out, inputOffset: typed });
-    let acknowledged = seq;
-    let sealed = false;
-    if (ended) {
-      reply(socket, { kind: "sealed" });
-      sealed = true;
-    }
-    while (!socket.destroyed) {
-      await recording.changed.next;
-      if (socket.destroyed || !socket.writable) continue;
-      const { durable } = recording;
-      if (durable.seq > acknowledged) reply(socket, { kind: "ack", seq: durable.seq });
-      acknowledged = durable.seq;
-      if (durable.ended && !sealed) reply(socket, { kind: "sealed" });
-      sealed ||= durable.ended;
-      if (socket.writableLength > MAX_UNREAD_REPLY_BYTES) {
-        log.warn("producer does not read its replies, connection closed");
-        socket.destroy();
-      }
-    }
-  }
-}
-
-type Refusal = Extract<RecorderReply, { kind: "refused" }>;
-
-function refuse(socket: Socket, code: Refusal["code"], message: string): void {
-  reply(socket, { kind: "refused", code, message });
-  socket.destroySoon();
-}
-
-function reply(socket: Socket, message: RecorderReply): void {
-  if (socket.writable) writeJsonLine(socket, message);
 }

@@ -22,7 +22,7 @@ export interface ProvenServerOptions {
   token: string;
   log: Log;
   /** Called with a connection that has proven its role. Its listeners for data come from here; errors are swallowed. */
-  onProven(socket: Socket): void;
+  onProven(socket: Socket, proof: Proof): void;
 }
 
 /** A unix socket whose clients prove a token before anything else is read of them. Others are closed and counted. */
@@ -95,11 +95,12 @@ export class ProvenServer implements AsyncDisposable {
       }
       socket.pause();
       socket.off("data", onData);
-      if (!this.#accepts(held.toString("utf8", 0, end), challenge, socket)) return;
+      const proof = this.#accepted(held.toString("utf8", 0, end), challenge, socket);
+      if (proof === null) return;
       clearTimeout(timer);
       this.#waiting.delete(socket);
       if (held.length > end + 1) socket.unshift(held.subarray(end + 1));
-      this.#options.onProven(socket);
+      this.#options.onProven(socket, proof);
     };
     socket.on("data", onData);
     socket.once("close", () => {
@@ -109,22 +110,22 @@ export class ProvenServer implements AsyncDisposable {
     writeJsonLine(socket, challenge);
   }
 
-  #accepts(line: string, challenge: Challenge, socket: Socket): boolean {
+  #accepted(line: string, challenge: Challenge, socket: Socket): Proof | null {
     const { role, token } = this.#options;
     try {
       const proof = parseJson("a proof", Proof, line);
       if (proof.role === role && isProven(proof, token, challenge.nonce)) {
-        if (proof.protocol === PROTOCOL) return true;
+        if (proof.protocol === PROTOCOL) return proof;
         const message = `Expected protocol ${PROTOCOL}, got ${proof.protocol}; install the same version of agentkube on both sides`;
         writeJsonLine(socket, { kind: "refused", code: "protocol_mismatch", message });
         socket.destroySoon();
-        return false;
+        return null;
       }
     } catch {
       // Not a proof: refused like a wrong one.
     }
     this.#refuse(socket);
-    return false;
+    return null;
   }
 
   #refuse(socket: Socket): void {

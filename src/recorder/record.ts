@@ -6,7 +6,8 @@ import type { RecorderBoot, RunSpec } from "../protocol/run-spec.ts";
 import { FrameSocket } from "./frame-socket.ts";
 import { listenForMarkers } from "./marker-socket.ts";
 import { Recording } from "./recording.ts";
-import { shipSpool } from "./ship.ts";
+import { ShellRecordings } from "./shell-recordings.ts";
+import { shipSession } from "./ship-session.ts";
 import { openSpool } from "./spool.ts";
 import type { Spool } from "./spool.ts";
 
@@ -48,12 +49,14 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
     log,
   });
   await spool.flush(budget.signal);
+  await using shells = new ShellRecordings({ spec, boot, log }, budget.signal);
   const sockets = { recording, log };
   const { recorder: framePath, markers: markerPath } = spec.sockets;
   await using frames = await FrameSocket.listen({
     ...sockets,
     path: framePath,
     token: boot.agentletToken,
+    shell: (grant) => shells.seatOf(grant),
   });
   await using _markers = await listenForMarkers({
     ...sockets,
@@ -61,7 +64,7 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
     token: boot.runnerToken,
   });
   const sealed = { done: false };
-  const shipped = ship(options, spool, sealed, budget.signal);
+  const shipped = shipSession(options, { session: spec.run, spool, sealed }, budget.signal);
   say({ kind: "ready" });
 
   let verified = false;
@@ -71,6 +74,7 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
     budget.begin();
     sealed.done = true;
     spool.grown.ring();
+    await shells.finish("the run is over");
     verified = await shipped;
   } catch (error) {
     if (!budget.signal.aborted) throw error;
@@ -85,26 +89,6 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
   say({ kind: "sealed", recording: result });
   if (verified) await spool.remove();
   return result;
-}
-
-/** Never rejects: a recording that was not shipped is kept, and reported as not verified. */
-async function ship(
-  options: RecordOptions,
-  spool: Spool,
-  sealed: { readonly done: boolean },
-  signal: AbortSignal,
-): Promise<boolean> {
-  const { spec, boot, log } = options;
-  const url = new URL(`/v1/recordings/${spec.run}`, spec.manager.url);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  const target = { url: url.href, token: boot.recorderToken, epoch: spec.epoch };
-  try {
-    await shipSpool({ ...target, spool, sealed, log }, signal);
-    return true;
-  } catch (error) {
-    log.error({ err: error, spool: spec.spoolDir }, "recording is not shipped, the spool is kept");
-    return false;
-  }
 }
 
 /** Resolves when the end is durable: the exit that the producer sent, or the interruption that we write for it. */

@@ -1,0 +1,29 @@
+import type { Log } from "../kit/log.ts";
+import type { RecorderBoot, RunSpec } from "../protocol/run-spec.ts";
+import { shipSpool } from "./ship.ts";
+import type { Spool } from "./spool.ts";
+
+/** What every session of a recorder ships with. */
+export interface ShipContext {
+  spec: RunSpec;
+  boot: RecorderBoot;
+  log: Log;
+}
+
+/** Ships one session until the manager has verified it; says whether it has. Never rejects: what is not shipped is kept. */
+export async function shipSession(
+  { spec, boot, log }: ShipContext,
+  { session, spool, sealed }: { session: string; spool: Spool; sealed: { readonly done: boolean } },
+  signal: AbortSignal,
+): Promise<boolean> {
+  const url = new URL(`/v1/recordings/${session}`, spec.manager.url);
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  const target = { url: url.href, token: boot.recorderToken, epoch: spec.epoch };
+  try {
+    await shipSpool({ ...target, spool, sealed, log }, signal);
+    return true;
+  } catch (error) {
+    log.error({ err: error, spool: spec.spoolDir }, "recording is not shipped, the spool is kept");
+    return false;
+  }
+}
