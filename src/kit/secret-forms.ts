@@ -10,6 +10,9 @@ const MAX_SECRET_BYTES = 64 * 1024;
 /** Shorter raw bytes or renderings would mask ordinary text everywhere. */
 const MIN_RAW = 4;
 const MIN_FORM = 6;
+/** A window of fewer different bytes is not masked by itself. */
+const MIN_DISTINCT = 3;
+const PEM_FRAME = /-----(?:BEGIN|END) [A-Z0-9 ]+-----/g;
 
 /**
  * The byte strings under which a secret may come back: raw, every window of it, and all usual renderings.
@@ -24,6 +27,17 @@ export function formsOfSecret(secret: Buffer, options: { windows: boolean }): Bu
     );
   }
   const all = secret.length <= ALL_FORMS_UP_TO;
+  const forms = renderings(secret, all);
+  const misread = misreadOf(secret);
+  if (misread !== null) forms.push(misread, ...renderings(misread, all));
+  const bytes = forms.map((form) => (typeof form === "string" ? Buffer.from(form) : form));
+  const kept = bytes.filter((form) => form.length >= MIN_FORM);
+  if (secret.length >= MIN_RAW) kept.push(secret);
+  if (options.windows && all) kept.push(...windowsOf(secret));
+  return kept;
+}
+
+function renderings(secret: Buffer, all: boolean): (Buffer | string)[] {
   const forms: (Buffer | string)[] = [
     secret.toString("hex"),
     secret.toString("hex").toUpperCase(),
@@ -34,20 +48,29 @@ export function formsOfSecret(secret: Buffer, options: { windows: boolean }): Bu
   if (all) {
     forms.push(...htmlForms(secret), ...wideForms(secret), Buffer.from(secret).reverse());
   }
-  const bytes = forms.map((form) => (typeof form === "string" ? Buffer.from(form) : form));
-  const kept = bytes.filter((form) => form.length >= MIN_FORM);
-  if (secret.length >= MIN_RAW) kept.push(secret);
-  if (options.windows && all) kept.push(...windowsOf(secret));
-  return kept;
+  return forms;
+}
+
+/** The secret as a server writes it that reads header fields as latin1, as Node does, and answers in UTF-8; null when the same. */
+function misreadOf(secret: Buffer): Buffer | null {
+  const isAscii = secret.every((byte) => byte < 0x80);
+  return isAscii || !isUtf8(secret) ? null : Buffer.from(secret.toString("latin1"), "utf8");
 }
 
 /** Every run of 12 bytes: whatever longer part of the secret comes back is covered by overlapping windows. */
 function windowsOf(secret: Buffer): Buffer[] {
+  // The frame of a PEM file is no secret; masking it would destroy every certificate that passes.
+  const frames = [...secret.toString("latin1").matchAll(PEM_FRAME)].map(({ index, 0: frame }) => ({
+    from: index,
+    to: index + frame.length,
+  }));
   const windows: Buffer[] = [];
   for (let start = 0; start + WINDOW_BYTES <= secret.length; start++) {
-    const window = secret.subarray(start, start + WINDOW_BYTES);
-    // The frame of a PEM file is no secret; masking it would destroy every certificate that passes.
-    if (!/-----|\s/.test(window.toString("latin1"))) windows.push(window);
+    const end = start + WINDOW_BYTES;
+    const isFrame = frames.some(({ from, to }) => start < to && end > from);
+    const window = secret.subarray(start, end);
+    // Blanks, or a ruler of one character, are in ordinary text too.
+    if (!isFrame && new Set(window).size >= MIN_DISTINCT) windows.push(window);
   }
   return windows;
 }

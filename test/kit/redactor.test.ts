@@ -173,6 +173,15 @@ suite("Redactor", () => {
     assert.ok(text(redactAll(pem, Buffer.from("MIGHAgEAMBMGByqGSM49AgEG"))).startsWith("*****"));
   });
 
+  test("masks parts with blanks in them, and what a server makes of UTF-8 that it reads as latin1", () => {
+    const phrase = compileRedaction([Buffer.from("correct horse battery staple")]);
+    const umlauts = Buffer.from("Schlüssel-0123456789");
+    const misread = Buffer.from(umlauts.toString("latin1"), "utf8");
+
+    assert.equal(text(redactAll(phrase, Buffer.from("[horse battery]"))), `[${"*".repeat(13)}]`);
+    assert.match(text(redactAll([umlauts], misread)), /^\*+$/);
+  });
+
   test("refuses a secret it cannot mask at a bounded cost", () => {
     assert.throws(
       () => new Redactor([Buffer.alloc(65 * 1024, 97)]),
