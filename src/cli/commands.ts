@@ -74,7 +74,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: "pod",
-    summary: "print the Kubernetes objects of a run (not yet supported)",
+    summary: "print the Kubernetes objects of a run",
     group: "Tools and machine",
     load: async () => (await import("./commands/pod.ts")).command,
   },

@@ -39,7 +39,7 @@ suite("agentkube", () => {
     [["run", "--goal", "a", "--goal", "b"], 2, /given twice/],
     [["ps", "extra"], 2, /Unexpected word "extra"/],
     [["attach"], 2, /attach RUN/],
-    [["pod", "x"], 3, /not yet supported/],
+    [["pod", "x"], 2, /Cannot read manifest "x"/],
   ] as const)
     test(`${words.join(" ")} ends with ${code}`, async () => {
       const end = await agentkube(...words);
@@ -49,9 +49,12 @@ suite("agentkube", () => {
     });
 
   test("an error with --json is a document on stdout", async () => {
-    const { stdout } = await agentkube("pod", "--json");
+    const { stdout } = await agentkube("pod", "x", "--json");
 
-    assert.equal((JSON.parse(stdout) as { error: { code: string } }).error.code, "unsupported");
+    assert.equal(
+      (JSON.parse(stdout) as { error: { code: string } }).error.code,
+      "invalid_manifest",
+    );
   });
 });
 

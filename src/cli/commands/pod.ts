@@ -1,17 +1,81 @@
-import { PlatformError } from "../../kit/platform-error.ts";
+import { stringify } from "yaml";
+import { RunId } from "../../protocol/ids.ts";
 import { defineCommand } from "../command.ts";
+import { loadManifests } from "../manifests/load.ts";
+import { UsageError } from "../output.ts";
+import { podObjects } from "../pod/pod-objects.ts";
+import { checkForPod, type PodRequest } from "../pod/pod-request.ts";
 
-/** `agentkube pod`: named by the command line, refused until clusters are supported. */
+const DEFAULT_MANAGER = "http://agentkube-manager.agentkube-system.svc:8082";
+
+/** `agentkube pod`: the Kubernetes objects of a run, as YAML documents or one JSON List. */
 export const command = defineCommand({
   name: "pod",
-  summary: "print the Kubernetes objects of a run (not yet supported)",
-  usage: ["pod AGENT [TOOL…]"],
-  examples: [{ command: "agentkube pod agent.yaml", does: "is refused with exit code 3 today" }],
-  options: {},
-  positionals: { min: 0, max: 1024 },
-  run: () => {
-    throw new PlatformError("unsupported", "Verb pod is not yet supported", {
-      fix: "use agentkube run on this machine",
-    });
+  summary: "print the Kubernetes objects of a run",
+  usage: ["pod AGENT [TOOL…] [--namespace NS] [--run ID] [--manager URL] [--json]"],
+  description:
+    "ServiceAccount, ConfigMap, NetworkPolicy and Pod, made of the manifests and of AGENTKUBE_IMAGE_* in the environment; the same input gives the same output. Nothing is contacted, and no secret is read: Secrets are named. Kubernetes 1.30 is the least version; what needs more is said in the Pod's annotations.",
+  examples: [
+    { command: "agentkube pod agent.yaml tool.yaml | kubectl apply -f -", does: "starts the run" },
+    {
+      command: "AGENTKUBE_IMAGE_REGISTRY=registry.example.com/mirror agentkube pod agent.yaml",
+      does: "takes all images that are not named otherwise from a mirror",
+    },
+  ],
+  options: {
+    namespace: { type: "string", value: "NS", help: "default: the Agent's, else default" },
+    run: { type: "string", value: "ID", help: "run id (default: the Agent's name)" },
+    manager: { type: "string", value: "URL", help: `default ${DEFAULT_MANAGER}` },
+  },
+  positionals: { min: 1, max: 1024 },
+  run: async ({ values, positionals, cwd, env, output }) => {
+    const loaded = loadManifests(
+      {
+        files: positionals,
+        stdin: null,
+        runtime: null,
+        goal: null,
+        modelEndpoint: null,
+        givenSecrets: [],
+        pausedToo: true,
+      },
+      cwd,
+    );
+    const { agent, goal, tools } = loaded;
+    const request: PodRequest = {
+      agent,
+      goal,
+      tools: tools.map((tool) => tool.value),
+      namespace: values.namespace ?? agent.metadata.namespace ?? "default",
+      run: runOf(values.run ?? agent.metadata.name),
+      managerUrl: managerOf(values.manager ?? DEFAULT_MANAGER),
+      env,
+    };
+    for (const note of [...loaded.warnings, ...checkForPod(request)]) output.note(`note: ${note}`);
+    const objects = podObjects(request);
+    if (output.json) output.document({ apiVersion: "v1", kind: "List", items: objects });
+    else
+      for (const object of objects)
+        output.stdout.write(
+          `---\n${stringify(object, { lineWidth: 0, aliasDuplicateObjects: false })}`,
+        );
+    return 0;
   },
 });
+
+function runOf(id: string): string {
+  if (RunId.safeParse(id).success) return id;
+  throw new UsageError(
+    `Expected --run as lowercase letters, digits and dashes, at most 63, got "${id.slice(0, 80)}"`,
+  );
+}
+
+function managerOf(text: string): string {
+  const url = URL.parse(text);
+  const isPlain = url !== null && url.pathname === "/" && url.search === "" && url.username === "";
+  if (isPlain && (url.protocol === "http:" || url.protocol === "https:")) return url.origin;
+  throw new UsageError(
+    `Expected --manager as http://HOST:PORT, got "${text.slice(0, 80)}"`,
+    `for example ${DEFAULT_MANAGER}`,
+  );
+}

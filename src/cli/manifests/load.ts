@@ -16,6 +16,8 @@ export interface ManifestWords {
   readonly modelEndpoint: string | null;
   /** NAME/KEY of the secrets that the command line gives */
   readonly givenSecrets: readonly string[];
+  /** an Agent with `paused: true` is read like any other: nothing is run */
+  readonly pausedToo?: boolean;
 }
 
 export interface Placed<T> {
@@ -123,7 +125,7 @@ export function loadManifests(words: ManifestWords, cwd: string): LoadedManifest
     find("Secret", name, from),
   );
   if (problems.length > 0) throw invalid(words, problems);
-  refusePaused(chosen.value, chosen.place);
+  if (words.pausedToo !== true) refusePaused(chosen.value, chosen.place);
 
   const warnings = documents
     .filter((document) => document.kind !== "Agent" && !used.has(document))

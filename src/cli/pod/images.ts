@@ -1,0 +1,104 @@
+import { readFileSync } from "node:fs";
+import * as z from "zod";
+import { parseJson } from "../../kit/json-lines.ts";
+import { PlatformError } from "../../kit/platform-error.ts";
+import type { Runtime } from "../../protocol/agent-manifest.ts";
+
+/** What `agentkube` itself brings to a pod or a cluster. */
+export type Component = "manager" | "agentlet" | "session-recorder" | "tool-runner";
+
+const DEFAULT_REGISTRY = "adaptivelive";
+
+/** Name of the image and of the variable that overrides it: the matrix of the operator's documentation, and the tool-runner. */
+const COMPONENTS: Record<Component, { image: string; variable: string }> = {
+  manager: { image: "agentkube-manager", variable: "AGENTKUBE_IMAGE_MANAGER" },
+  agentlet: { image: "agentkube-agentlet", variable: "AGENTKUBE_IMAGE_AGENTLET" },
+  "session-recorder": {
+    image: "agentkube-session-recorder",
+    variable: "AGENTKUBE_IMAGE_SESSION_RECORDER",
+  },
+  "tool-runner": { image: "agentkube-tool-runner", variable: "AGENTKUBE_IMAGE_TOOL_RUNNER" },
+};
+
+const RUNTIMES: Record<
+  Exclude<Runtime, "Custom">,
+  { image: string; variable: string; tokenEnv: string }
+> = {
+  ClaudeCode: {
+    image: "claudecode",
+    variable: "AGENTKUBE_IMAGE_CLAUDECODE",
+    tokenEnv: "ANTHROPIC_API_KEY",
+  },
+  Codex: { image: "codex", variable: "AGENTKUBE_IMAGE_CODEX", tokenEnv: "OPENAI_API_KEY" },
+  OpenCode: {
+    image: "opencode",
+    variable: "AGENTKUBE_IMAGE_OPENCODE",
+    tokenEnv: "OPENCODE_API_KEY",
+  },
+  Aider: { image: "aider", variable: "AGENTKUBE_IMAGE_AIDER", tokenEnv: "OPENAI_API_KEY" },
+  Cline: { image: "cline", variable: "AGENTKUBE_IMAGE_CLINE", tokenEnv: "ANTHROPIC_API_KEY" },
+  Goose: { image: "goose", variable: "AGENTKUBE_IMAGE_GOOSE", tokenEnv: "OPENAI_API_KEY" },
+  Cursor: { image: "cursor", variable: "AGENTKUBE_IMAGE_CURSOR", tokenEnv: "CURSOR_API_KEY" },
+};
+
+/** The variable in which a runtime finds its key with `agentToken.delivery: env`; ours for a Custom one. */
+export function tokenVariable(runtime: Runtime): string {
+  return runtime === "Custom" ? "AGENTKUBE_MODEL_KEY" : RUNTIMES[runtime].tokenEnv;
+}
+
+/** `images/versions.json`: the one place where versions are pinned. */
+const Versions = z.strictObject({
+  agentkube: z.string(),
+  runtimes: z.record(z.string(), z.string()),
+});
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+/** Which image each part of a run has: precedence, in this order, is the object's own, the image's variable, the registry's. */
+export class ImageMatrix {
+  readonly #env: Env;
+  readonly #versions: z.infer<typeof Versions>;
+
+  /** `env`: `AGENTKUBE_IMAGE_*` are taken verbatim; `AGENTKUBE_IMAGE_REGISTRY` stands in place of `adaptivelive`. Empty is unset. */
+  constructor(env: Env) {
+    this.#env = env;
+    const file = new URL("../../../images/versions.json", import.meta.url);
+    this.#versions = parseJson("the versions of images", Versions, readFileSync(file, "utf8"));
+  }
+
+  /** The reference of one of our own images. Throws `invalid_image` that names the variable. */
+  component(name: Component): string {
+    return this.#resolve(COMPONENTS[name], this.#versions.agentkube);
+  }
+
+  /** The reference of the Agent's runtime. Throws `invalid_manifest` for a Custom runtime without `spec.image`. */
+  runtime(runtime: Runtime, own: string | undefined): string {
+    if (own !== undefined && own !== "") return checked(own, "spec.image");
+    if (runtime === "Custom")
+      throw new PlatformError("invalid_manifest", "Runtime Custom has no image of its own", {
+        path: "spec.image",
+        fix: "set spec.image to an image that holds the CLI of spec.command",
+      });
+    const named = RUNTIMES[runtime];
+    return this.#resolve(named, this.#versions.runtimes[named.image] ?? "");
+  }
+
+  #resolve({ image, variable }: { image: string; variable: string }, version: string): string {
+    const override = this.#env[variable] ?? "";
+    if (override !== "") return checked(override, variable);
+    const registry = (this.#env["AGENTKUBE_IMAGE_REGISTRY"] ?? "").replace(/\/+$/, "");
+    const prefix =
+      registry === "" ? DEFAULT_REGISTRY : checked(registry, "AGENTKUBE_IMAGE_REGISTRY");
+    return `${prefix}/${image}:${version}`;
+  }
+}
+
+/** The container engines take anything without blanks; what is not one word was not meant. */
+function checked(reference: string, from: string): string {
+  if (/^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,1023}$/.test(reference)) return reference;
+  throw new PlatformError(
+    "invalid_image",
+    `Expected an image reference in ${from}, got ${JSON.stringify(reference.slice(0, 80))}`,
+    { path: from, fix: "write for example registry.example.com/team/image:1.2" },
+  );
+}

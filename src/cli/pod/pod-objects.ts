@@ -1,0 +1,73 @@
+import type { ConfigMap, Pod, ServiceAccount } from "kubernetes-types/core/v1.d.ts";
+import type { NetworkPolicy } from "kubernetes-types/networking/v1.d.ts";
+import { containersOf } from "./containers.ts";
+import { ImageMatrix } from "./images.ts";
+import { networkPolicy } from "./network-policy.ts";
+import { POD_USERS } from "./pod-paths.ts";
+import { labelsOf, type PodRequest } from "./pod-request.ts";
+import { podRunSpec } from "./pod-spec.ts";
+import { runnerNeeds } from "./runner-tier.ts";
+import { volumesOf } from "./volumes.ts";
+
+export type PodObject = ServiceAccount | ConfigMap | NetworkPolicy | Pod;
+
+/** From a stop to the end of the CLI, and from there to a verified recording, in seconds; with five for kubelet. */
+const GRACE = { agentlet: 15, recorder: 25, kubelet: 5 };
+/** What a run may take longer than its own timeout, in seconds, before Kubernetes ends it. */
+const DEADLINE_EXTRA = 300;
+
+/** The Kubernetes objects of a run, in the order in which they are made. Throws `invalid_manifest` and `invalid_image`. */
+export function podObjects(request: PodRequest): PodObject[] {
+  const { namespace, agent } = request;
+  const name = agent.metadata.name;
+  const labels = labelsOf(request);
+  const spec = podRunSpec(request);
+  const needs = runnerNeeds(request);
+  return [
+    {
+      apiVersion: "v1",
+      kind: "ServiceAccount",
+      metadata: { name, namespace, labels },
+      automountServiceAccountToken: false,
+    },
+    {
+      apiVersion: "v1",
+      kind: "ConfigMap",
+      metadata: { name: `${name}-run`, namespace, labels },
+      immutable: true,
+      data: { "run.json": `${JSON.stringify(spec, undefined, 2)}\n` },
+    },
+    networkPolicy(request),
+    {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: {
+        name,
+        namespace,
+        labels,
+        annotations: {
+          "agentkube.io/sandbox-tier": needs.tier,
+          "agentkube.io/needs-kubernetes": needs.kubernetes,
+        },
+      },
+      spec: {
+        restartPolicy: "Never",
+        serviceAccountName: name,
+        automountServiceAccountToken: false,
+        enableServiceLinks: false,
+        shareProcessNamespace: false,
+        ...needs.pod,
+        terminationGracePeriodSeconds: GRACE.agentlet + GRACE.recorder + GRACE.kubelet,
+        activeDeadlineSeconds: Math.ceil((spec.agent.timeoutMs ?? 0) / 1000) + DEADLINE_EXTRA,
+        securityContext: {
+          runAsNonRoot: true,
+          fsGroup: POD_USERS.group,
+          fsGroupChangePolicy: "OnRootMismatch",
+          seccompProfile: { type: "RuntimeDefault" },
+        },
+        ...containersOf(request, new ImageMatrix(request.env)),
+        volumes: volumesOf(request),
+      },
+    },
+  ];
+}

@@ -1,0 +1,83 @@
+import { createHash } from "node:crypto";
+import type { Agent } from "../../protocol/agent-manifest.ts";
+import { bytesOf, millisecondsOf } from "../../protocol/quantities.ts";
+import type { RunSpec, RunTool, Zone } from "../../protocol/run-spec.ts";
+import type { Tool } from "../../protocol/tool-manifest.ts";
+import { PROTOCOL } from "../../protocol/version.ts";
+import { SYSTEM_PATH } from "../agent-program.ts";
+import { runtimePrograms } from "../runtimes.ts";
+import { POD_PATHS } from "./pod-paths.ts";
+import type { PodRequest } from "./pod-request.ts";
+
+/** How long a run may take when the Agent does not say. */
+const DEFAULT_TIMEOUT = "24h";
+
+/** Bounds of the agent's container; what the Agent does not name is as on a laptop. */
+export function podLimits({
+  agent,
+}: PodRequest): Pick<Zone, "memoryBytes" | "processes" | "scratchBytes"> {
+  const { memory = "4Gi", processes = 512, scratch = "2Gi" } = agent.spec.limits ?? {};
+  return { memoryBytes: bytesOf(memory), processes, scratchBytes: bytesOf(scratch) };
+}
+
+/** The run spec of a pod: what `AGENTKUBE_RUN_SPEC` names in all three containers. */
+export function podRunSpec(request: PodRequest): RunSpec {
+  const { agent, tools } = request;
+  const { spec } = agent;
+  return {
+    protocol: PROTOCOL,
+    run: request.run,
+    agentName: agent.metadata.name,
+    epoch: 0,
+    manager: { url: request.managerUrl },
+    sockets: {
+      recorder: `${POD_PATHS.frames}/frames.sock`,
+      markers: `${POD_PATHS.markers}/markers.sock`,
+      runner: `${POD_PATHS.runner}/runner.sock`,
+    },
+    runtimeDir: POD_PATHS.state,
+    spoolDir: POD_PATHS.spool,
+    agent: {
+      runtime: spec.runtime,
+      mode: spec.mode ?? "system",
+      goal: request.goal,
+      model: spec.model,
+      argv: argvOf(agent),
+      timeoutMs: millisecondsOf(spec.timeout ?? DEFAULT_TIMEOUT),
+      recordInput: spec.recording?.input ?? false,
+      recordingEnabled: true,
+    },
+    terminal: { cols: 120, rows: 40 },
+    zone: {
+      kind: "none",
+      network: spec.network === "gateway" ? "gateway" : "public",
+      workspace: POD_PATHS.workspace,
+      binds: [],
+      ...podLimits(request),
+    },
+    tools: tools.map(runTool),
+    modelEndpoint: spec.model?.endpoint ?? null,
+    shellPath: SYSTEM_PATH,
+  };
+}
+
+/** The CLI as its image finds it: by name on PATH, or as `spec.command` says. */
+function argvOf({ spec }: Agent): string[] {
+  if (spec.runtime === "Custom") return [...(spec.command ?? [])];
+  return [runtimePrograms[spec.runtime].program];
+}
+
+function runTool(tool: Tool): RunTool {
+  const name = tool.metadata.name;
+  const digest = createHash("sha256")
+    .update(JSON.stringify(tool.spec))
+    .update("\n")
+    .update(tool.spec.image ?? "")
+    .digest("hex");
+  return {
+    name,
+    spec: tool.spec,
+    packageDir: `${POD_PATHS.tools}/${name}`,
+    digest: `sha256:${digest}`,
+  };
+}

@@ -1,0 +1,100 @@
+import { createHash } from "node:crypto";
+import type { EnvVar, Volume, VolumeMount } from "kubernetes-types/core/v1.d.ts";
+import type { KeyRef } from "../../protocol/manifest.ts";
+import { tokenVariable } from "./images.ts";
+import { POD_PATHS } from "./pod-paths.ts";
+import type { PodRequest } from "./pod-request.ts";
+import { podLimits } from "./pod-spec.ts";
+
+/** A token lives an hour and is read again from its file for each connection; kubelet renews it at four fifths of that. */
+const TOKEN_SECONDS = 3600;
+
+export function readOnly(name: string, mountPath: string): VolumeMount {
+  return { name, mountPath, readOnly: true };
+}
+
+/** The volumes of a run, each with a bound. Sockets lie in memory, where the sticky bit keeps others from replacing them. */
+export function volumesOf(request: PodRequest): Volume[] {
+  const scratch = podLimits(request).scratchBytes;
+  const half = `${Math.floor(scratch / 2 / 1024 / 1024)}Mi`;
+  return [
+    { name: "spec", configMap: { name: `${request.agent.metadata.name}-run`, defaultMode: 0o444 } },
+    token("agentlet"),
+    token("recorder"),
+    token("runner"),
+    { name: "agentkube", emptyDir: { sizeLimit: "400Mi" } },
+    memory("frames"),
+    memory("markers"),
+    memory("runner"),
+    { name: "spool", emptyDir: { sizeLimit: "4Gi" } },
+    { name: "state", emptyDir: { sizeLimit: "2Gi" } },
+    { name: "run", emptyDir: { sizeLimit: "16Mi" } },
+    { name: "workspace", emptyDir: { sizeLimit: "8Gi" } },
+    { name: "home", emptyDir: { sizeLimit: half } },
+    { name: "tmp", emptyDir: { sizeLimit: half } },
+    ...(request.tools.length > 0 ? [{ name: "tools", emptyDir: { sizeLimit: "4Gi" } }] : []),
+    ...[...secretsOf(request)].map(([name, keys]) => ({
+      name: secretVolume(name),
+      secret: {
+        secretName: name,
+        optional: false,
+        defaultMode: 0o440,
+        items: [...keys].sort().map((key) => ({ key, path: key })),
+      },
+    })),
+  ];
+}
+
+/** Secrets of tools and the brokered model key: in the tool-runner's container, and in no other. */
+export function secretMounts(request: PodRequest): VolumeMount[] {
+  return [...secretsOf(request).keys()].map((name) =>
+    readOnly(secretVolume(name), `${POD_PATHS.secrets}/${name}`),
+  );
+}
+
+/** `agentToken.delivery: env`, asked for by name: the one case in which the agent's container is given a secret. */
+export function envToken({ agent }: PodRequest): EnvVar[] {
+  const { agentToken, runtime } = agent.spec;
+  if (agentToken?.delivery !== "env") return [];
+  const { name, key } = agentToken.secretRef;
+  return [{ name: tokenVariable(runtime), valueFrom: { secretKeyRef: { name, key } } }];
+}
+
+function token(role: "agentlet" | "recorder" | "runner"): Volume {
+  const serviceAccountToken = {
+    audience: `agentkube-${role}`,
+    expirationSeconds: TOKEN_SECONDS,
+    path: "token",
+  };
+  return {
+    name: `${role}-token`,
+    projected: { defaultMode: 0o440, sources: [{ serviceAccountToken }] },
+  };
+}
+
+function memory(name: string): Volume {
+  return { name, emptyDir: { medium: "Memory", sizeLimit: "16Mi" } };
+}
+
+function secretVolume(secret: string): string {
+  return labelled("secret", secret);
+}
+
+/** `KIND-NAME` as a name of 63 characters at most; a longer one becomes a digest, so that no two are the same. */
+export function labelled(kind: string, name: string): string {
+  const whole = `${kind}-${name}`;
+  if (whole.length <= 63) return whole;
+  return `${kind}-${createHash("sha256").update(name).digest("hex").slice(0, 32)}`;
+}
+
+/** The keys that are needed of each Secret: a key that no rule names is not mounted. */
+function secretsOf({ agent, tools }: PodRequest): Map<string, Set<string>> {
+  const refs: KeyRef[] = tools.flatMap((tool) =>
+    (tool.spec.credentials ?? []).map((credential) => credential.secretRef),
+  );
+  const { agentToken } = agent.spec;
+  if (agentToken !== undefined && agentToken.delivery !== "env") refs.push(agentToken.secretRef);
+  const secrets = new Map<string, Set<string>>();
+  for (const { name, key } of refs) secrets.set(name, (secrets.get(name) ?? new Set()).add(key));
+  return secrets;
+}

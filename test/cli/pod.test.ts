@@ -1,0 +1,339 @@
+import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import type { Container, PodSpec } from "kubernetes-types/core/v1.d.ts";
+import { stringify } from "yaml";
+import { ImageMatrix, tokenVariable } from "../../src/cli/pod/images.ts";
+import { podObjects } from "../../src/cli/pod/pod-objects.ts";
+import { checkForPod, type PodRequest } from "../../src/cli/pod/pod-request.ts";
+import { Agent, Runtime } from "../../src/protocol/agent-manifest.ts";
+import { RunSpec } from "../../src/protocol/run-spec.ts";
+import { Tool } from "../../src/protocol/tool-manifest.ts";
+import { modelProblems } from "../helpers/kubernetes-model.ts";
+
+const GOLDEN = fileURLToPath(new URL("pod-golden/", import.meta.url));
+
+const agentToken = { secretRef: { name: "claude-token", key: "token" } };
+const githubTool: Tool = Tool.parse({
+  apiVersion: "agentkube.io/v1alpha1",
+  kind: "Tool",
+  metadata: { name: "github-issues" },
+  spec: {
+    image: "ghcr.io/acme/github-issues:1.2",
+    operations: [{ name: "list", command: ["/usr/bin/gh-issues", "list"] }],
+    sandbox: {
+      network: [
+        { host: "api.github.com" },
+        { host: "db.internal", private: true, address: "10.0.0.7", port: 8443 },
+      ],
+    },
+    credentials: [
+      {
+        name: "github",
+        secretRef: { name: "github-token", key: "token" },
+        http: {
+          hosts: ["api.github.com"],
+          methods: ["GET"],
+          paths: ["/repos/acme/"],
+          header: "Authorization",
+        },
+      },
+    ],
+  },
+});
+
+function request(spec: Record<string, unknown>, more: Partial<PodRequest> = {}): PodRequest {
+  const agent = Agent.parse({
+    apiVersion: "agentkube.io/v1alpha1",
+    kind: "Agent",
+    metadata: { name: "triage-bot", labels: { team: "a", "agentkube.io/agentgroup": "support" } },
+    spec: { runtime: "ClaudeCode", agentToken, ...spec },
+  });
+  return {
+    agent,
+    goal: "Triage the open issues.",
+    tools: [],
+    namespace: "team-a",
+    run: "triage-bot",
+    managerUrl: "http://agentkube-manager.agentkube-system.svc:8082",
+    env: {},
+    ...more,
+  };
+}
+
+const custom = {
+  runtime: "Custom",
+  command: ["/bin/agent"],
+  image: "registry.example.com/own:3",
+  network: "gateway",
+};
+const REQUESTS: Record<string, PodRequest> = {
+  "claude-with-tool": request({ mode: "system", timeout: "30m" }, { tools: [githubTool] }),
+  "codex-env-delivery": request({
+    runtime: "Codex",
+    agentToken: { ...agentToken, delivery: "env" },
+  }),
+  "custom-gateway": request(custom),
+};
+
+function podOf(made: PodRequest): PodSpec {
+  const pod = podObjects(made).find((object) => object.kind === "Pod");
+  assert(pod !== undefined && "spec" in pod && pod.spec !== undefined && "containers" in pod.spec);
+  return pod.spec;
+}
+
+function containers(spec: PodSpec): Container[] {
+  return [...(spec.initContainers ?? []), ...spec.containers];
+}
+
+for (const [name, made] of Object.entries(REQUESTS)) {
+  test(`the objects of ${name} are the golden ones`, () => {
+    const file = `${GOLDEN}${name}.yaml`;
+    const text = podObjects(made)
+      .map((object) => `---\n${stringify(object, { lineWidth: 0, aliasDuplicateObjects: false })}`)
+      .join("");
+    if (process.env["AGENTKUBE_WRITE_GOLDEN"] === "1") writeFileSync(file, text);
+    assert.equal(text, readFileSync(file, "utf8"));
+  });
+
+  test(`the objects of ${name} hold only what the Kubernetes model knows`, () => {
+    const files: Record<string, string> = { NetworkPolicy: "networking/v1.d.ts" };
+    for (const object of podObjects(made))
+      assert.deepEqual(
+        modelProblems(files[object.kind ?? ""] ?? "core/v1.d.ts", object.kind ?? "", object),
+        [],
+      );
+  });
+
+  test(`the pod of ${name} mounts only volumes that it has, and uses each`, () => {
+    const spec = podOf(made);
+    const mounted = containers(spec).flatMap((one) => one.volumeMounts ?? []);
+    const names = (spec.volumes ?? []).map((volume) => volume.name);
+    assert.equal(new Set(names).size, names.length);
+    assert.deepEqual([...new Set(mounted.map((mount) => mount.name))].sort(), names.toSorted());
+    for (const one of containers(spec)) {
+      const paths = (one.volumeMounts ?? []).map((mount) => mount.mountPath);
+      assert.equal(new Set(paths).size, paths.length, `${one.name} mounts a path twice`);
+    }
+    const all = containers(spec).map((one) => one.name);
+    assert.equal(new Set(all).size, all.length);
+    for (const name of [...names, ...all])
+      assert.match(name, /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/);
+  });
+
+  test(`the pod of ${name} is restricted, apart from what the tool-runner's tier names`, () => {
+    const spec = podOf(made);
+    for (const one of containers(spec)) {
+      const own = one.securityContext ?? {};
+      const problems = restrictedProblems(own);
+      const named = one.name === "tool-runner" && made.tools.length > 0;
+      assert.deepEqual(problems, named ? ["appArmorProfile", "procMount"] : [], one.name);
+      assert.equal(own.readOnlyRootFilesystem, true, one.name);
+      assert(one.resources?.limits?.["memory"] !== undefined, `${one.name} has a memory limit`);
+    }
+    assert.equal(spec.automountServiceAccountToken, false);
+    assert.equal(spec.hostUsers, made.tools.length > 0 ? false : undefined);
+  });
+
+  test(`in the pod of ${name} each token and secret is mounted where it belongs and nowhere else`, () => {
+    const spec = podOf(made);
+    const audiences = new Map<string, string>();
+    for (const { name: volume, projected } of spec.volumes ?? [])
+      for (const source of projected?.sources ?? [])
+        audiences.set(volume, source.serviceAccountToken?.audience ?? "");
+    const seen = containers(spec).map((one) => ({
+      name: one.name,
+      tokens: (one.volumeMounts ?? []).flatMap((mount) => audiences.get(mount.name) ?? []),
+      secrets: (one.volumeMounts ?? []).some((mount) => mount.name.startsWith("secret-")),
+      env: (one.env ?? []).some((entry) => entry.valueFrom?.secretKeyRef !== undefined),
+    }));
+    for (const { name: container, tokens, secrets, env } of seen) {
+      const role = { agent: "agentlet", "session-recorder": "recorder", "tool-runner": "runner" }[
+        container
+      ];
+      assert.deepEqual(tokens, role === undefined ? [] : [`agentkube-${role}`], container);
+      if (container !== "tool-runner") assert.equal(secrets, false, container);
+      assert.equal(env, container === "agent" && name === "codex-env-delivery", container);
+    }
+  });
+}
+
+test("a field that Kubernetes does not have, a wrong type and a missing field are found", () => {
+  const container = { name: 7, imagePullPolcy: "Never", resources: { limits: { memory: "lots" } } };
+  assert.deepEqual(modelProblems("core/v1.d.ts", "PodSpec", { containers: [container] }, "spec"), [
+    "spec.containers[0].name: expected string, got number",
+    "spec.containers[0].imagePullPolcy: no such field",
+    "spec.containers[0].resources.limits.memory: expected a quantity",
+  ]);
+  assert.deepEqual(modelProblems("core/v1.d.ts", "PodSpec", {}, "spec"), [
+    "spec.containers: missing",
+  ]);
+});
+
+/** Which fields of a container's security context the `restricted` profile of Pod Security would refuse. */
+function restrictedProblems(own: NonNullable<Container["securityContext"]>): string[] {
+  const kinds = ["RuntimeDefault", "Localhost"];
+  const checks: Record<string, boolean> = {
+    allowPrivilegeEscalation: own.allowPrivilegeEscalation === false,
+    appArmorProfile: own.appArmorProfile === undefined || kinds.includes(own.appArmorProfile.type),
+    capabilities:
+      own.capabilities?.drop?.includes("ALL") === true && own.capabilities.add === undefined,
+    privileged: own.privileged !== true,
+    procMount: (own.procMount ?? "Default") === "Default",
+    runAsNonRoot: own.runAsNonRoot === true && own.runAsUser !== 0,
+    seccompProfile: kinds.includes(own.seccompProfile?.type ?? ""),
+  };
+  return Object.keys(checks).filter((check) => checks[check] === false);
+}
+
+test("the recorder is the first sidecar, so that it stops last, and the grace periods add up", () => {
+  const spec = podOf(REQUESTS["claude-with-tool"] as PodRequest);
+  const sidecars = (spec.initContainers ?? []).filter((one) => one.restartPolicy === "Always");
+  assert.deepEqual(
+    sidecars.map((one) => one.name),
+    ["session-recorder", "tool-runner"],
+  );
+  assert.equal(spec.initContainers?.[0]?.name, "session-recorder");
+  assert.equal(spec.terminationGracePeriodSeconds, 15 + 25 + 5);
+});
+
+test("sockets lie in memory, and the agent's container cannot write where they lie", () => {
+  const spec = podOf(REQUESTS["claude-with-tool"] as PodRequest);
+  for (const name of ["frames", "markers", "runner"])
+    assert.equal(spec.volumes?.find((volume) => volume.name === name)?.emptyDir?.medium, "Memory");
+  const mounts = spec.containers[0]?.volumeMounts ?? [];
+  for (const name of ["frames", "runner", "agentkube", "spec"])
+    assert.equal(mounts.find((mount) => mount.name === name)?.readOnly, true, name);
+});
+
+test("the run spec in the ConfigMap is one that the entry points take", () => {
+  for (const made of Object.values(REQUESTS)) {
+    const map = podObjects(made).find((object) => object.kind === "ConfigMap");
+    assert(map !== undefined && "data" in map);
+    RunSpec.parse(JSON.parse(map.data?.["run.json"] ?? ""));
+  }
+});
+
+const OWN = "registry.example.com/own/image:9";
+const MIRROR = { AGENTKUBE_IMAGE_REGISTRY: "mirror.example.com/agents/" };
+const VARIABLES = {
+  ClaudeCode: "CLAUDECODE",
+  Codex: "CODEX",
+  OpenCode: "OPENCODE",
+  Aider: "AIDER",
+  Cline: "CLINE",
+  Goose: "GOOSE",
+  Cursor: "CURSOR",
+};
+
+for (const [runtime, suffix] of Object.entries(VARIABLES)) {
+  const variable = `AGENTKUBE_IMAGE_${suffix}`;
+  const image = suffix.toLowerCase();
+  const rows: [string, string | undefined, Record<string, string>, RegExp][] = [
+    ["by default", undefined, {}, new RegExp(`^adaptivelive/${image}:[^:]+$`)],
+    [
+      "from a mirror",
+      undefined,
+      MIRROR,
+      new RegExp(`^mirror\\.example\\.com/agents/${image}:[^:]+$`),
+    ],
+    ["by its variable", undefined, { [variable]: OWN }, /^registry\.example\.com\/own\/image:9$/],
+    [
+      "by its variable, verbatim, before the mirror",
+      undefined,
+      { [variable]: "x", ...MIRROR },
+      /^x$/,
+    ],
+    ["by the Agent, before all", "a/b:1", { [variable]: OWN, ...MIRROR }, /^a\/b:1$/],
+    [
+      "as if unset where all is empty",
+      "",
+      { [variable]: "", AGENTKUBE_IMAGE_REGISTRY: "" },
+      new RegExp(`^adaptivelive/${image}:`),
+    ],
+  ];
+  for (const [how, own, env, expected] of rows)
+    test(`the image of ${runtime} is chosen ${how}`, () => {
+      assert.match(new ImageMatrix(env).runtime(Runtime.parse(runtime), own), expected);
+    });
+}
+
+for (const [component, suffix, image] of [
+  ["manager", "MANAGER", "agentkube-manager"],
+  ["agentlet", "AGENTLET", "agentkube-agentlet"],
+  ["session-recorder", "SESSION_RECORDER", "agentkube-session-recorder"],
+  ["tool-runner", "TOOL_RUNNER", "agentkube-tool-runner"],
+] as const)
+  test(`the image of the ${component} follows its variable, then the mirror, then the default`, () => {
+    const named = (env: Record<string, string>): string =>
+      new ImageMatrix(env).component(component);
+    assert.match(named({}), new RegExp(`^adaptivelive/${image}:[^:]+$`));
+    assert.match(named(MIRROR), new RegExp(`^mirror\\.example\\.com/agents/${image}:`));
+    assert.equal(named({ ...MIRROR, [`AGENTKUBE_IMAGE_${suffix}`]: OWN }), OWN);
+    assert.match(named({ [`AGENTKUBE_IMAGE_${suffix}`]: "" }), /^adaptivelive\//);
+  });
+
+test("a Custom runtime has no image but its own", () => {
+  assert.equal(new ImageMatrix(MIRROR).runtime("Custom", OWN), OWN);
+  for (const own of [undefined, ""])
+    assert.throws(() => new ImageMatrix(MIRROR).runtime("Custom", own), /spec\.image|no image/);
+});
+
+test("an image variable that is not a reference is refused by its name", () => {
+  const env = { AGENTKUBE_IMAGE_CODEX: "two words" };
+  assert.throws(() => new ImageMatrix(env).runtime("Codex", undefined), /AGENTKUBE_IMAGE_CODEX/);
+});
+
+test("each runtime finds its key in the variable of the matrix", () => {
+  assert.deepEqual(
+    Runtime.options.map((runtime) => tokenVariable(runtime)),
+    [
+      "ANTHROPIC_API_KEY",
+      "OPENAI_API_KEY",
+      "OPENCODE_API_KEY",
+      "OPENAI_API_KEY",
+      "ANTHROPIC_API_KEY",
+      "OPENAI_API_KEY",
+      "CURSOR_API_KEY",
+      "AGENTKUBE_MODEL_KEY",
+    ],
+  );
+});
+
+test("labels of agentkube.io cannot be set by a manifest, apart from the agent group", () => {
+  const made = REQUESTS["claude-with-tool"] as PodRequest;
+  const metadata = { ...made.agent.metadata, labels: { "agentkube.io/role": "runner" } };
+  assert.throws(
+    () => podObjects({ ...made, agent: { ...made.agent, metadata } }),
+    /"agentkube\.io\/role".*reserved/,
+  );
+});
+
+test("a tool without an image is refused, for a pod cannot take a directory", () => {
+  const made = REQUESTS["claude-with-tool"] as PodRequest;
+  const { image: _, ...spec } = githubTool.spec;
+  assert.throws(() => checkForPod({ ...made, tools: [{ ...githubTool, spec }] }), /has no image/);
+});
+
+test("tools and secrets with the longest names get names of their own", () => {
+  const names = ["a".repeat(62) + "x", "a".repeat(62) + "y", "runner"];
+  const tools = names.map((name) => ({
+    ...githubTool,
+    metadata: { name },
+    spec: {
+      ...githubTool.spec,
+      credentials: githubTool.spec.credentials?.map((one) => ({
+        ...one,
+        secretRef: { name, key: "k" },
+      })),
+    },
+  }));
+  const spec = podOf(request({}, { tools }));
+  const all = [
+    ...containers(spec).map((one) => one.name),
+    ...(spec.volumes ?? []).map((one) => `v/${one.name}`),
+  ];
+  assert.equal(new Set(all).size, all.length);
+  for (const name of all) assert(name.replace("v/", "").length <= 63, name);
+});
