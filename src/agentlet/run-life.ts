@@ -8,9 +8,9 @@ import type { AgentletBoot, RunSpec } from "../protocol/run-spec.ts";
 import { endOfRefusal, endOfStop, exitStatusOf } from "./exit.ts";
 import { LiveTerminal } from "./live-terminal.ts";
 import { ManagerLink } from "./manager-link.ts";
-import { Observer } from "./observer.ts";
 import { driverOf } from "./drivers/registry.ts";
 import { RecorderLink } from "./recorder-link.ts";
+import { RunStates } from "./states/run-states.ts";
 import type { StopWish } from "./stop.ts";
 import { runInZone } from "./zone-life.ts";
 
@@ -33,7 +33,7 @@ export interface ProgramEnd {
 export interface RunContext extends RunParts {
   recorder: RecorderLink;
   terminal: LiveTerminal;
-  observer: Observer;
+  states: RunStates;
   emit: (event: AgentletEvent) => void;
   notice: (message: string) => void;
   /** where output goes besides the terminal: the driver's judge listens here */
@@ -76,7 +76,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     onOutput: (bytes) => {
       for (const tap of outputTaps) tap(bytes);
     },
-    onScreen: () => observer.screenChanged(),
+    onScreen: () => states.screenChanged(),
     onRefusedInput: () =>
       notice("The program does not read its input; what was typed is not taken until it does"),
   });
@@ -97,9 +97,9 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     log.info({ notice: message }, "notice given");
     emit({ type: "notice", time: new Date().toISOString(), message: message.slice(0, 4096) });
   };
-  using observer = new Observer({
+  using states = new RunStates({
     run: spec.run,
-    observe: spec.agent.mode === "supervised" ? driverOf(spec.agent.runtime).observe : null,
+    rules: spec.agent.mode === "supervised" ? driverOf(spec.agent.runtime).rules : null,
     view: () => terminal.view(),
     hasWriter: () => terminal.hasWriter,
     outputOffset: () => terminal.outputOffset,
@@ -107,11 +107,11 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
   });
   void recorder.lost.then((error) => stop.wish("recorder_lost", messageOf(error)));
 
-  const context = { ...parts, recorder, terminal, observer, emit, notice, outputTaps, valve };
+  const context = { ...parts, recorder, terminal, states, emit, notice, outputTaps, valve };
   const program = await runProgram(context);
   const end = await sealRecording(recorder, program);
   clearTimeout(fullTimer);
-  observer.process("exited", `${end.outcome}, ${end.reason}`);
+  states.process("exited", `${end.outcome}, ${end.reason}`);
   emit({ type: "ended", time: new Date().toISOString(), end });
   await terminal.finish("The run is over");
   if (!(await manager.flush(LAST_EVENTS_MS)))

@@ -12,10 +12,12 @@ export interface Snapshot extends TerminalSize {
   data: string;
 }
 
-/** What a person would see: the rows of the screen, top to bottom, and the title. */
+/** What a person would see: the rows of the screen, top to bottom, the title, and where the cursor stands. */
 export interface ScreenView {
   rows: string[];
   title: string;
+  /** counted from 0; null when it is not known */
+  cursor: { row: number; col: number } | null;
 }
 
 export const EMULATOR_LIMITS = {
@@ -44,6 +46,15 @@ export interface TerminalStateOptions {
   onReply: (bytes: Buffer) => void;
   /** The screen has taken some more of the output. */
   onAdvance: () => void;
+}
+
+/** The screen of an emulator. */
+export function viewOf(terminal: HeadlessTerminal, title: string): ScreenView {
+  const buffer = terminal.buffer.active;
+  const rows: string[] = [];
+  for (let row = 0; row < terminal.rows; row++)
+    rows.push(buffer.getLine(buffer.baseY + row)?.translateToString(true) ?? "");
+  return { rows, title, cursor: { row: buffer.cursorY, col: buffer.cursorX } };
 }
 
 /** The screen as an emulator sees it, behind the live bytes by little, fed in slices off the hot path. */
@@ -130,11 +141,7 @@ export class TerminalState implements Disposable {
   }
 
   view(): ScreenView {
-    const buffer = this.#terminal.buffer.active;
-    const rows: string[] = [];
-    for (let row = 0; row < this.#terminal.rows; row++)
-      rows.push(buffer.getLine(buffer.baseY + row)?.translateToString(true) ?? "");
-    return { rows, title: this.#title };
+    return viewOf(this.#terminal, this.#title);
   }
 
   [Symbol.dispose](): void {

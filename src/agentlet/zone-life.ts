@@ -59,7 +59,7 @@ async function runInSandbox(
   launch: Launch,
   gateway: Gateway,
 ): Promise<ProgramEnd> {
-  const { spec, observer } = context;
+  const { spec, states } = context;
   const [program = ""] = launch.argv;
   const env = zoneEnv(spec, gateway, launch.env);
   let started: StartedProgram;
@@ -75,7 +75,7 @@ async function runInSandbox(
     if (exit === null) throw error;
     return { exit, end: endOfProgram(exit, program) };
   }
-  observer.process("starting", "the program has started");
+  states.process("starting", "the program has started");
   const judge = driver.openJudge(spec);
   const { exit, stopped } = await followProgram(context, sandbox, started, judge);
   if (stopped !== null && stopped !== "hung_after_result") {

@@ -18,8 +18,31 @@ export const AgentState = z.enum([
 ]);
 export type AgentState = z.infer<typeof AgentState>;
 
-/** Which channel saw a state. What comes from inside zone A (hook, transcript, title, screen) is a claim. */
-export const StateChannel = z.enum(["process", "hook", "transcript", "title", "screen", "output"]);
+/** Which channel saw a state, the surest first. All but `process` come from inside zone A and are claims. */
+export const StateChannel = z.enum([
+  "process",
+  "protocol",
+  "event",
+  "hook",
+  "transcript",
+  "title",
+  "screen",
+  "output",
+]);
+export type StateChannel = z.infer<typeof StateChannel>;
+
+/** What the CLI asks of a person. The CLI's own words: a claim, shown and never believed. */
+export const Ask = z.strictObject({
+  id: z.int().positive().describe("number of this ask in the run; an answer names it"),
+  kind: z.enum(["permission", "question"]),
+  tool: z.string().max(256).nullable().describe("name of the CLI's tool that needs permission"),
+  text: z.string().max(4096).describe("the question"),
+  detail: z.string().max(16_384).describe("what it is about: a command, a path, a change"),
+  options: z
+    .array(z.strictObject({ key: z.string().max(64), label: z.string().max(1024) }))
+    .max(32),
+});
+export type Ask = z.infer<typeof Ask>;
 
 /** An event of a run, kept by the manager in `events.jsonl`. */
 export const AgentletEvent = z.discriminatedUnion("type", [
@@ -30,6 +53,7 @@ export const AgentletEvent = z.discriminatedUnion("type", [
     channel: StateChannel,
     evidence: z.string().max(1024),
     outputOffset: z.int().nonnegative().describe("bytes of PTY output before this"),
+    ask: Ask.optional().describe("with permission and question: what is asked"),
   }),
   z.strictObject({
     type: z.literal("heartbeat"),

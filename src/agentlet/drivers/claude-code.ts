@@ -1,5 +1,5 @@
 import type { RunSpec } from "../../protocol/run-spec.ts";
-import { observeClaudeCode } from "./claude-code-screens.ts";
+import { claudeCodeRules } from "../states/rules/claude-code.ts";
 import { openClaudeCodeJudge } from "./claude-code-judge.ts";
 import { GOAL_FILE, HOME, goalFiles, isInlineGoal } from "./driver.ts";
 import type { Driver, Gateway, Launch } from "./driver.ts";
@@ -19,7 +19,7 @@ export const claudeCode: Driver = {
       files: [...goalFiles(spec), ...configFiles(spec, gateway)],
     };
   },
-  observe: observeClaudeCode,
+  rules: claudeCodeRules,
   openJudge: (spec) => (spec.agent.mode === "system" ? openClaudeCodeJudge() : null),
 };
 

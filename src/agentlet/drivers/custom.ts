@@ -15,7 +15,7 @@ export const custom: Driver = {
       files: goalFiles(spec),
     };
   },
-  observe: null,
+  rules: null,
   openJudge: () => null,
 };
 

@@ -1,9 +1,7 @@
-import type * as z from "zod";
-import type { AgentState, StateChannel } from "../../protocol/agentlet-link.ts";
 import type { RunEnd } from "../../protocol/outcome.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
 import type { ProgramExit } from "../../kit/init-channel.ts";
-import type { ScreenView } from "../terminal-state.ts";
+import type { RuleSet } from "../states/screen-rule.ts";
 
 /** Where the CLI finds tools and model, seen from inside zone A. */
 export interface Gateway {
@@ -33,13 +31,6 @@ export interface Launch {
   files: { path: string; data: Buffer; mode: number }[];
 }
 
-/** What a screen says about the CLI, and which rule said so. What a screen shows is a claim of zone A. */
-export interface Observation {
-  state: AgentState;
-  channel: z.infer<typeof StateChannel>;
-  rule: string;
-}
-
 /** Reads the outcome out of a one-shot CLI's structured output. */
 export interface Judge {
   push(bytes: Buffer): void;
@@ -52,8 +43,8 @@ export interface Judge {
 /** How one runtime is started, watched and judged. */
 export interface Driver {
   prepare(spec: RunSpec, gateway: Gateway): Launch;
-  /** Null when this runtime's screens are not known: its state is then unknown, never guessed. */
-  readonly observe: ((view: ScreenView) => Observation | null) | null;
+  /** What its screens and titles say, as data. Null when they are not known: its state is then unknown, never guessed. */
+  readonly rules: RuleSet | null;
   /** Null when the exit status is all there is. */
   openJudge(spec: RunSpec): Judge | null;
 }

@@ -1,0 +1,141 @@
+import type { AgentState } from "../../protocol/agentlet-link.ts";
+import type { ScreenView } from "../terminal-state.ts";
+import type { AskReading, RowGap, RuleSet, ScreenRule, TailPattern } from "./screen-rule.ts";
+import type { AskClaim } from "./signal.ts";
+import { isInRange } from "./version-range.ts";
+
+/** What a screen says, and the rule that said so. */
+export interface ScreenMatch {
+  rule: ScreenRule;
+  state: AgentState;
+  channel: "title" | "screen";
+  ask?: AskClaim;
+}
+
+/** More rows than this are not looked at: a terminal has at most 1,000. */
+const MAX_ROWS = 1000;
+/** Steps of one pattern at most, so that no screen can hold the agentlet up. */
+const MAX_STEPS = 20_000;
+
+/** The first rule of the set that the screen fulfils; null when none does. */
+export function matchScreen(
+  set: RuleSet,
+  view: ScreenView,
+  version: string | null,
+): ScreenMatch | null {
+  const rows = contentOf(view.rows);
+  for (const rule of set.rules) {
+    if (!isInRange(version, rule.versions)) continue;
+    const matched = fulfils(rule, rows, view);
+    if (matched === null) continue;
+    const ask = rule.ask === undefined ? undefined : readAsk(rule.ask, matched);
+    const channel = rule.tail === undefined ? "title" : "screen";
+    return { rule, state: rule.state, channel, ...(ask === undefined ? {} : { ask }) };
+  }
+  return null;
+}
+
+/** The version that a screen shows; null when it shows none. */
+export function versionOn(set: RuleSet, view: ScreenView): string | null {
+  if (set.version === undefined) return null;
+  for (const row of view.rows) {
+    const version = set.version.exec(row)?.[1];
+    if (version !== undefined) return version;
+  }
+  return null;
+}
+
+/** Rows that are not blank, without trailing blanks. */
+function contentOf(rows: readonly string[]): string[] {
+  return rows
+    .slice(-MAX_ROWS)
+    .map((row) => row.trimEnd())
+    .filter((row) => row !== "");
+}
+
+/** The rows that the rule matched; null when it does not hold. */
+function fulfils(rule: ScreenRule, rows: string[], view: ScreenView): string[] | null {
+  if (rule.title !== undefined && !rule.title.test(view.title)) return null;
+  let matched: string[] = [];
+  if (rule.tail !== undefined) {
+    const start = tailStart(rule.tail, rows);
+    if (start === null) return null;
+    matched = rows.slice(start);
+  }
+  if (rule.cursorAtEnd === true && !isCursorAtEnd(view)) return null;
+  for (const { title, tail } of rule.not ?? []) {
+    const isTitle = title === undefined || title.test(view.title);
+    if (isTitle && (tail === undefined || tailStart(tail, rows) !== null)) return null;
+  }
+  return matched;
+}
+
+/** True when the cursor stands on the last row with text, behind it; a text without a cursor is taken to be so. */
+function isCursorAtEnd({ rows, cursor }: ScreenView): boolean {
+  if (cursor === null) return true;
+  const last = rows.findLastIndex((row) => row.trim() !== "");
+  return cursor.row === last && cursor.col > 0;
+}
+
+/** The first row of the end of the screen that fulfils the pattern; null when none does. */
+function tailStart(pattern: TailPattern, rows: string[]): number | null {
+  let steps = 0;
+  /** matches pattern[..part] upwards from row `at` */
+  const climb = (part: number, at: number): number | null => {
+    steps += 1;
+    if (steps > MAX_STEPS) return null;
+    const element = pattern[part];
+    if (element === undefined) return at + 1;
+    if (element instanceof RegExp) {
+      const row = rows[at];
+      return row !== undefined && element.test(row) ? climb(part - 1, at - 1) : null;
+    }
+    return climbGap(element, part, at);
+  };
+  const climbGap = (gap: RowGap, part: number, at: number): number | null => {
+    const { most, without } =
+      typeof gap === "number"
+        ? { most: gap, without: null }
+        : { most: gap.gap, without: gap.without };
+    for (let taken = 0; taken <= most; taken++) {
+      const found = climb(part - 1, at - taken);
+      if (found !== null) return found;
+      const row = rows[at - taken];
+      if (row === undefined || without?.test(row) === true) return null;
+    }
+    return null;
+  };
+  return climb(pattern.length - 1, rows.length - 1);
+}
+
+/** Frames and markers of dialogs, which are no part of what is asked. */
+const FRAME = /^[\s│┃┏┗╭╰╌─━┓┛╮╯]+|[\s│┃]+$/gu;
+
+function readAsk(reading: AskReading, rows: string[]): AskClaim {
+  let text = "";
+  let tool: string | null = null;
+  const options: AskClaim["options"] = [...(reading.options ?? [])];
+  const detail: string[] = [];
+  for (const row of rows) {
+    const question = reading.text.exec(row)?.[1];
+    const named = reading.tool?.exec(row)?.[1];
+    const option = reading.option?.exec(row)?.groups;
+    if (question !== undefined && text === "") text = question.trim();
+    else if (option !== undefined)
+      options.push({
+        key: (option["key"] ?? "").slice(0, 64),
+        label: (option["label"] ?? "").trim().slice(0, 1024),
+      });
+    else if (named !== undefined && tool === null) tool = named.trim().slice(0, 256);
+    else if (options.length === (reading.options ?? []).length) {
+      const line = row.replace(FRAME, "");
+      if (line !== "") detail.push(line);
+    }
+  }
+  return {
+    tool,
+    text: text.slice(0, 4096),
+    detail: detail.join("\n").slice(0, 16_384),
+    options: options.slice(0, 32),
+  };
+}

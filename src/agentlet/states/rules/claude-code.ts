@@ -1,0 +1,175 @@
+import type { DialogKeys, RuleSet } from "../screen-rule.ts";
+
+/** A rule across the screen, as it frames the composer and stands above dialogs. */
+const LINE = /^─{8}/;
+const COMPOSER = /^❯/;
+/** What the composer's footer says while Claude waits; alone it says so only below a composer. */
+const IDLE_FOOTER =
+  /\? for shortcuts|(?:mode|edits|bypass permissions) on\b|shift\+tab to|← for agents|Press (?:Ctrl-C|Ctrl-D|Esc) again/;
+const INTERRUPT = /esc to interrupt/i;
+
+/** Refusing by a number is not safe (No was 4 for Bash and 3 for Write): Esc refuses everywhere, and ends the turn. */
+const PERMISSION_KEYS: DialogKeys = { allow: "1", deny: "\x1b", option: "key" };
+const PERMISSION_ASK = {
+  text: /^[ │]*((?:Do you want|Would you like|Claude needs|Allow ).*\?)[ │]*$/,
+  tool: /^ (\S.*?)(?: command)?$/,
+  option: /^[ │❯]*(?<key>\d)\. (?<label>.+?)[ │]*$/,
+};
+
+/** Claude Code 2.1 (measured with 2.1.329) and the boxed screens of 1.x and 2.0. */
+export const claudeCodeRules: RuleSet = {
+  runtime: "ClaudeCode",
+  version: /Claude Code v(\d+\.\d+\.\d+)/,
+  restingUnknownIsBlocked: true,
+  rules: [
+    {
+      name: "permission-dialog",
+      state: "permission",
+      tail: [
+        LINE,
+        40,
+        /^ ?(?:Do you want|Would you like|Claude needs|Allow )[^\n]*\?$/,
+        2,
+        /^ ?[ ❯] ?1\. Yes/,
+        12,
+        /^ ?Esc to cancel\b/,
+      ],
+      ask: PERMISSION_ASK,
+      keys: PERMISSION_KEYS,
+    },
+    {
+      name: "permission-dialog-unframed",
+      state: "permission",
+      tail: [/^ ?Do you want [^\n]*\?$/, 2, /^ ?[ ❯] ?1\. Yes/, 12, /^ ?Esc to cancel\b/],
+      ask: PERMISSION_ASK,
+      keys: PERMISSION_KEYS,
+    },
+    {
+      name: "permission-box",
+      state: "permission",
+      versions: "<2.1",
+      tail: [/^ ?│ *Do you want [^\n]*\?/, 3, /^ ?│ *[❯ ] *1\. Yes/, 8, /^ ?╰─/, 2],
+      ask: PERMISSION_ASK,
+      keys: PERMISSION_KEYS,
+    },
+    {
+      name: "question-dialog",
+      state: "question",
+      tail: [
+        LINE,
+        60,
+        /^[ ❯] ?\d+\. /,
+        20,
+        /^ ?Enter to select · .*(?:to navigate|switch).* · Esc to cancel/,
+      ],
+      ask: {
+        text: /^ ?(\S.*\?)$/,
+        option: /^[ ❯] *(?<key>\d)\. (?:\[.\] )?(?<label>.+)$/,
+      },
+      keys: { deny: "\x1b", option: "key" },
+    },
+    {
+      name: "plan-dialog",
+      state: "question",
+      tail: [/^ ?(?:Would you like to proceed|Ready to code)\?$/, 3, /^ ?[❯ ] ?1\. Yes/, 8],
+      not: [{ tail: [LINE, COMPOSER, 12, LINE, 3] }],
+      ask: {
+        text: /^ ?(\S.*\?)$/,
+        option: /^ ?[ ❯] ?(?<key>\d)\. (?<label>.+)$/,
+      },
+      keys: { deny: "\x1b", option: "key" },
+    },
+    {
+      name: "start-dialog",
+      state: "starting",
+      tail: [/^ *❯ \S/, 6, /^ *Enter to confirm · Esc to (?:cancel|exit)$/],
+    },
+    {
+      name: "start-dialog-above",
+      state: "starting",
+      tail: [LINE, 30, /^ *[❯ ] *(?:No|Yes)\b/, 4, /^ *Enter to confirm · Esc to (?:cancel|exit)$/],
+    },
+    {
+      name: "login-dialog",
+      state: "starting",
+      tail: [/^ *Select login method:/, 12],
+      not: [{ tail: [LINE, COMPOSER, 12, LINE, 3] }],
+    },
+    {
+      name: "list-dialog",
+      state: "blocked",
+      tail: [/^ *❯ /, 30, /^ *(?:Enter|↑\/↓|Tab|Esc) .*\bEsc to (?:cancel|exit|close)\b/i],
+      not: [{ tail: [LINE, COMPOSER, 12, LINE, 3] }],
+    },
+    {
+      name: "farewell",
+      state: "exited",
+      tail: [/^Resume this session with:$/, /^claude .*--resume [0-9a-f-]{36}/],
+    },
+    { name: "title-spinner", state: "busy", title: /^[◐◑◒◓⠀-⣿] / },
+    {
+      name: "footer-interrupt",
+      state: "busy",
+      tail: [LINE, COMPOSER, 12, LINE, INTERRUPT, 2],
+      not: [{ tail: [LINE, COMPOSER, 12, LINE, /\? for shortcuts/, 2] }],
+    },
+    {
+      name: "footer-interrupt-wrapped",
+      state: "busy",
+      tail: [LINE, COMPOSER, 12, LINE, IDLE_FOOTER, INTERRUPT, 1],
+    },
+    {
+      name: "box-interrupt",
+      state: "busy",
+      versions: "<2.1",
+      tail: [/^[·✢✳✶✻✽*] .*esc to interrupt\)/, 6, /^ ?╭─/, /^ ?│ >/, 8, /^ ?╰─/, 2],
+    },
+    {
+      name: "interrupted",
+      state: "idle",
+      endsTurn: true,
+      title: /^(?:✳ |$)/,
+      tail: [/^ {2}⎿ {2}Interrupted · /, LINE, COMPOSER, 12, LINE, IDLE_FOOTER, 2],
+    },
+    {
+      name: "composer-shortcuts",
+      state: "idle",
+      title: /^(?:✳ |$)/,
+      tail: [LINE, COMPOSER, 12, LINE, /\? for shortcuts/, 2],
+    },
+    {
+      name: "activity-line",
+      state: "busy",
+      tail: [/^[·✢✳✶✻✽✺*] \S.*… ?(?:\(|$)/, 5, LINE, COMPOSER, 12, LINE, 3],
+    },
+    {
+      name: "composer",
+      state: "idle",
+      title: /^(?:✳ |$)/,
+      tail: [LINE, COMPOSER, 12, LINE, IDLE_FOOTER, 2],
+    },
+    {
+      name: "composer-box",
+      state: "idle",
+      versions: "<2.1",
+      tail: [/^ ?╭─{8}/, /^ ?│ > /, 8, /^ ?╰─{8}/, 2],
+    },
+    {
+      name: "composer-dashed",
+      state: "idle",
+      versions: "<2.1",
+      tail: [/^ ?╌{8}/, /^ ?[>│] \S/, 8, /^ ?╌{8}/, 1],
+    },
+    {
+      name: "welcome",
+      state: "starting",
+      tail: [/^Welcome to Claude Code v/, 34],
+      not: [{ tail: [LINE, COMPOSER, 12, LINE, 3] }],
+    },
+    {
+      name: "refused-as-root",
+      state: "starting",
+      tail: [/^--dangerously-skip-permissions cannot be used with root/, 2],
+    },
+  ],
+};

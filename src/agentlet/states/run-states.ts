@@ -1,0 +1,106 @@
+import type { AgentletEvent } from "../../protocol/agentlet-link.ts";
+import type { ScreenView } from "../terminal-state.ts";
+import { machineClock } from "./clock.ts";
+import { Resting } from "./resting.ts";
+import type { RuleSet } from "./screen-rule.ts";
+import { ScreenWatch } from "./screen-watch.ts";
+import type { Signal } from "./signal.ts";
+import { StateJudge } from "./state-judge.ts";
+import type { Standing } from "./state-judge.ts";
+
+export interface RunStatesOptions {
+  run: string;
+  /** null when this runtime's screens are not known: its state is then unknown until another channel speaks */
+  rules: RuleSet | null;
+  view: () => ScreenView;
+  /** true while somebody is attached who could answer a dialog */
+  hasWriter: () => boolean;
+  outputOffset: () => number;
+  emit: (event: AgentletEvent) => void;
+  limits?: { settleMs?: number; quietMs?: number; blockedMs?: number };
+}
+
+/** The states of one run: what every channel of its CLI claims, merged, and each change told as an event. */
+export class RunStates implements Disposable {
+  readonly #judge: StateJudge;
+  readonly #watch: ScreenWatch | null;
+  readonly #resting: Resting;
+  readonly #listeners = new Set<(standing: Standing) => void>();
+
+  constructor(options: RunStatesOptions) {
+    const { run, rules, view, hasWriter, outputOffset, emit, limits } = options;
+    const clock = machineClock;
+    const notice = (message: string) =>
+      emit({ type: "notice", time: new Date().toISOString(), message: message.slice(0, 4096) });
+    this.#judge = new StateJudge({
+      clock,
+      outputOffset,
+      onChange: (standing, offset) => {
+        emit(stateEventOf(standing, offset));
+        for (const listener of this.#listeners) listener(standing);
+      },
+      onDeadChannel: notice,
+    });
+    const judge = this.#judge;
+    this.#resting = new Resting({ run, judge, clock, view, hasWriter, emit, limits: limits ?? {} });
+    this.#watch =
+      rules === null
+        ? null
+        : new ScreenWatch({
+            rules,
+            view,
+            clock,
+            outputOffset,
+            signal: (signal) => judge.signal(signal),
+            onLook: (_match, sinceMs) => {
+              if (rules.restingUnknownIsBlocked) this.#resting.looked(sinceMs);
+            },
+            limits: limits ?? {},
+          });
+  }
+
+  get standing(): Standing {
+    return this.#judge.standing;
+  }
+
+  /** A claim of a structured channel: hook, event, protocol, transcript. */
+  signal(signal: Signal): void {
+    this.#judge.signal(signal);
+  }
+
+  /** A fact about the process itself, which no channel can deny. */
+  process(state: "starting" | "exited", evidence: string): void {
+    this.#judge.process(state, evidence);
+  }
+
+  /** Output has reached the screen. */
+  screenChanged(): void {
+    if (this.#watch !== null) this.#watch.touched();
+    else if (this.#judge.standing.state === "starting")
+      this.signal({
+        channel: "output",
+        state: "unknown",
+        evidence: "the screens of this runtime are not known",
+      });
+  }
+
+  /** Calls at each change; the result ends it. */
+  onChange(listener: (standing: Standing) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  [Symbol.dispose](): void {
+    this.#judge[Symbol.dispose]();
+    this.#watch?.[Symbol.dispose]();
+    this.#resting[Symbol.dispose]();
+    this.#listeners.clear();
+  }
+}
+
+function stateEventOf(standing: Standing, outputOffset: number): AgentletEvent {
+  const { state, channel, evidence, ask } = standing;
+  const time = new Date().toISOString();
+  const event = { type: "state", time, state, channel, evidence, outputOffset } as const;
+  return ask === null ? event : { ...event, ask };
+}

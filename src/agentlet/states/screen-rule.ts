@@ -1,0 +1,58 @@
+import type { AgentState } from "../../protocol/agentlet-link.ts";
+
+/** Up to `gap` rows of anything; with `without`, none of them may match it. A bare number is the same without exception. */
+export type RowGap = number | { gap: number; without: RegExp };
+
+/**
+ * Rows from top to bottom that must be the end of the screen: the last pattern matches the last row that is not blank,
+ * blank rows do not count, trailing blanks of a row are cut. What was quoted further up is never reached.
+ */
+export type TailPattern = readonly (RegExp | RowGap)[];
+
+/** How an ask is read off the rows that its rule matched. */
+export interface AskReading {
+  /** the row with the question; group 1 is its text */
+  text: RegExp;
+  /** the row that names the tool; group 1 */
+  tool?: RegExp;
+  /** an option; groups `key` and `label` */
+  option?: RegExp;
+  /** options that the CLI does not number */
+  options?: readonly { key: string; label: string }[];
+}
+
+/** The keys that answer a dialog. Written to the terminal as they are. */
+export interface DialogKeys {
+  allow?: string;
+  deny: string;
+  /** `key`: typing an option's key chooses it; `enter`: its key, then Enter; an array: the keys of each option in order */
+  option?: "key" | "enter" | readonly string[];
+}
+
+/** One thing a screen can say. First match of a set wins. Holds no code: patterns, names and keys only. */
+export interface ScreenRule {
+  name: string;
+  state: AgentState;
+  /** versions of the CLI that this rule was seen with, as "<2", ">=1.2 <1.19"; any version unless given */
+  versions?: string;
+  title?: RegExp;
+  tail?: TailPattern;
+  /** any of these takes the match back */
+  not?: readonly { title?: RegExp; tail?: TailPattern }[];
+  /** the cursor stands behind the last row's text, where a prompt waits for input; not asked of a plain text */
+  cursorAtEnd?: true;
+  ask?: AskReading;
+  keys?: DialogKeys;
+  /** the screen says that the turn was broken off: believed over a hook that stays silent */
+  endsTurn?: true;
+}
+
+/** All that is known of one CLI's screens. */
+export interface RuleSet {
+  runtime: string;
+  /** reads the CLI's version off a screen; group 1 */
+  version?: RegExp;
+  /** a screen that rests and that no rule knows is a dialog that nobody can answer; false for programs that are not agents */
+  restingUnknownIsBlocked: boolean;
+  rules: readonly ScreenRule[];
+}

@@ -1,0 +1,100 @@
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import timers from "node:timers/promises";
+import { RunStates } from "../../../src/agentlet/states/run-states.ts";
+import type { RuleSet } from "../../../src/agentlet/states/screen-rule.ts";
+import type { AgentletEvent } from "../../../src/protocol/agentlet-link.ts";
+
+const RULES: RuleSet = {
+  runtime: "Test",
+  restingUnknownIsBlocked: true,
+  rules: [
+    { name: "dialog", state: "permission", tail: [/^Proceed\?$/] },
+    { name: "prompt", state: "idle", tail: [/^>$/] },
+  ],
+};
+
+function openStates(screen: { rows: string[]; writer: boolean }) {
+  const events: AgentletEvent[] = [];
+  const states = new RunStates({
+    run: "tester-1",
+    rules: RULES,
+    view: () => ({ rows: [...screen.rows], title: "", cursor: null }),
+    hasWriter: () => screen.writer,
+    outputOffset: () => 7,
+    emit: (event) => events.push(event),
+    limits: { settleMs: 10, quietMs: 40, blockedMs: 120 },
+  });
+  const told = () => events.map((event) => (event.type === "state" ? event.state : event.type));
+  return { states, events, told };
+}
+
+suite("the states of a run", () => {
+  test("a screen that no rule knows and that rests is told as blocked, once, with the screen and the way to answer", async () => {
+    const { states, events, told } = openStates({ rows: ["Strange dialog"], writer: false });
+    using _ = states;
+
+    states.screenChanged();
+    await timers.setTimeout(250);
+    states.screenChanged();
+    await timers.setTimeout(250);
+
+    assert.deepEqual(told(), ["blocked", "screen", "notice"]);
+    assert.match(JSON.stringify(events.at(-1)), /agentkube attach tester-1 --write/);
+    assert.match(JSON.stringify(events.at(-2)), /Strange dialog/);
+  });
+
+  test("with a person attached who may type it is not blocked", async () => {
+    const { states, told } = openStates({ rows: ["Strange dialog"], writer: true });
+    using _ = states;
+
+    states.screenChanged();
+    await timers.setTimeout(300);
+
+    assert.deepEqual(told(), []);
+  });
+
+  test("a screen that no rule knows after a known one is unknown, never idle", async () => {
+    const screen = { rows: [">"], writer: true };
+    const { states, told } = openStates(screen);
+    using _ = states;
+
+    states.screenChanged();
+    await timers.setTimeout(100);
+    screen.rows = ["Something new"];
+    states.screenChanged();
+    await timers.setTimeout(150);
+
+    assert.deepEqual(told(), ["idle", "unknown"]);
+  });
+
+  test("a permission stays a permission, so that it can be answered from afar", async () => {
+    const { states, told } = openStates({ rows: ["Proceed?"], writer: false });
+    using _ = states;
+
+    states.screenChanged();
+    await timers.setTimeout(300);
+
+    assert.deepEqual(told(), ["permission"]);
+  });
+
+  test("idle needs a screen that rests; bytes that change nothing on it are no unrest", async () => {
+    const screen = { rows: ["0", ">"], writer: false };
+    const { states, told } = openStates(screen);
+    using _ = states;
+
+    for (let i = 0; i < 10; i++) {
+      screen.rows = [`${i}`, ">"];
+      states.screenChanged();
+      await timers.setTimeout(15);
+    }
+    const whileBusy = told();
+    for (let i = 0; i < 10; i++) {
+      states.screenChanged();
+      await timers.setTimeout(15);
+    }
+
+    assert.deepEqual(whileBusy, []);
+    assert.deepEqual(told(), ["idle"]);
+  });
+});
