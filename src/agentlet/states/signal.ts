@@ -31,7 +31,7 @@ export type Choice =
   | { kind: "text"; text: string };
 
 /**
- * A structured way into a running CLI, beside its keyboard. A driver that has one hands it to `Interaction.useProtocol`;
+ * A structured way into a running CLI, beside its keyboard. A driver that has one sets it as `RunStates.protocol`;
  * each method settles with true once the CLI has confirmed it, with false when the keyboard is to be used instead.
  */
 export interface CliProtocol {

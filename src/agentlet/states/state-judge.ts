@@ -1,4 +1,4 @@
-import type { AgentState, AgentletEvent, Ask, StateChannel } from "../../protocol/agentlet-link.ts";
+import type { AgentState, Ask, StateChannel } from "../../protocol/agentlet-link.ts";
 import type { Clock } from "./clock.ts";
 import type { AskClaim, Signal, SignalChannel } from "./signal.ts";
 
@@ -19,8 +19,6 @@ const RANK: Record<SignalChannel, number> = {
   screen: 1,
   output: 0,
 };
-
-export type StateEvent = Extract<AgentletEvent, { type: "state" }>;
 
 /** What the CLI's state is held to be, and who said so. */
 export interface Standing {
