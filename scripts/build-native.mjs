@@ -24,7 +24,7 @@ const buildDir = path.join(root, "build");
 
 const COMMON = ["-O2", "-Wall", "-Wextra", "-Werror", "-std=gnu11"];
 // Static, because they run in sandboxes whose libraries are not ours (or not there at all).
-const PROGRAMS = ["zone-init", "tool-init", "host-uid"].map((name) => ({
+const PROGRAMS = ["zone-init", "tool-init", "host-uid", "report"].map((name) => ({
   source: `${name}.c`,
   output: name,
   flags: [...COMMON, "-static"],

@@ -5,7 +5,6 @@ import { setSandboxSearchPath } from "../kit/sandbox.ts";
 import { readBoot, say } from "../protocol/boot.ts";
 import { readRunSpec } from "../protocol/read-run-spec.ts";
 import { AgentletBoot } from "../protocol/run-spec.ts";
-import { driverOf } from "./drivers/registry.ts";
 import { runAgent } from "./run-life.ts";
 import { StopWish } from "./stop.ts";
 
@@ -19,7 +18,6 @@ export async function main(): Promise<number> {
     native().hideProcess();
     const spec = readRunSpec(process.env);
     setSandboxSearchPath(process.env["PATH"] ?? "/usr/bin:/bin");
-    driverOf(spec.agent.runtime);
     process.on("SIGTERM", cancel).on("SIGINT", cancel);
     // The terminal that started all this may close; the run is not bound to it.
     process.on("SIGHUP", () => undefined);

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ProgramExit } from "../kit/init-channel.ts";
 import { openSandbox } from "../kit/sandbox.ts";
@@ -9,6 +10,7 @@ import { openGatewayRelay } from "./gateway-relay.ts";
 import type { GatewayRelay } from "./gateway-relay.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import { PtySession } from "./pty-session.ts";
+import { openReportSocket } from "./report-socket.ts";
 import type { ProgramEnd, RunContext } from "./run-life.ts";
 import { stopProgram } from "./stop.ts";
 import { GATEWAY_PORT, zoneEnv, zonePlan } from "./zone.ts";
@@ -34,9 +36,14 @@ export async function runInZone(context: RunContext): Promise<ProgramEnd> {
     agentToken,
     ...(modelKey === undefined ? {} : { modelKey: Buffer.from(modelKey, "base64").toString() }),
   };
-  const launch = driver.prepare(spec, gateway);
+  const launch = driver.prepare({ spec, gateway, resume: null });
+  await using report = await openReportSocket(
+    join(spec.runtimeDir, "report.sock"),
+    (said) => context.log.debug({ name: said.name }, "zone A reported"),
+    context.log,
+  );
   await using sandbox = await openSandbox(
-    zonePlan(spec, launch.files, context.nodePath),
+    zonePlan(spec, { files: launch.files, nodePath: context.nodePath, reportSocket: report.path }),
     NO_STDIO,
     stopping.signal,
   );
@@ -100,14 +107,19 @@ async function followProgram(
   };
   if (judge !== null) {
     outputTaps.add((bytes) => judge.push(bytes));
-    void judge.result.then(() =>
-      after(LEAVE_AFTER_RESULT_MS, () =>
-        stop.wish(
-          "hung_after_result",
-          `The CLI gave its result and did not leave within ${LEAVE_AFTER_RESULT_MS} ms`,
-        ),
-      ),
-    );
+    const followResult = (): void => {
+      const { result } = judge;
+      void result.then(() =>
+        after(LEAVE_AFTER_RESULT_MS, () => {
+          if (judge.result !== result) return followResult();
+          stop.wish(
+            "hung_after_result",
+            `The CLI gave its result and did not leave within ${LEAVE_AFTER_RESULT_MS} ms`,
+          );
+        }),
+      );
+    };
+    followResult();
   }
   const pty = new PtySession({
     program: started,

@@ -2,7 +2,9 @@ import { fileURLToPath } from "node:url";
 import { PlatformError } from "../kit/platform-error.ts";
 import type { SandboxBind, SandboxPlan } from "../kit/sandbox-arguments.ts";
 import type { RunSpec } from "../protocol/run-spec.ts";
+import { nativeProgram } from "../kit/native.ts";
 import { HOME } from "./drivers/driver.ts";
+import { REPORT_PROGRAM, REPORT_SOCKET } from "./drivers/hooks.ts";
 import type { Gateway, Launch } from "./drivers/driver.ts";
 
 /** The port inside zone A on which the tool-runner answers, where the zone has its own network namespace. */
@@ -18,8 +20,17 @@ const shimBind: SandboxBind = {
 /** How the zone's scratch space is shared out; the parts add up to 1. */
 const SCRATCH = { [HOME]: 0.5, "/tmp": 0.4375, "/run": 0.0625 };
 
+/** What zone A is made of besides its run spec. */
+export interface ZoneParts {
+  files: Launch["files"];
+  /** the node program of the tools' shims */
+  nodePath: string;
+  /** the socket on which zone A reports; null: nobody listens */
+  reportSocket: string | null;
+}
+
 /** Zone A as a sandbox: an allow list of the host, private scratch, and what every CLI finds in it. */
-export function zonePlan(spec: RunSpec, files: Launch["files"], nodePath: string): SandboxPlan {
+export function zonePlan(spec: RunSpec, parts: ZoneParts): SandboxPlan {
   const { zone } = spec;
   if (zone.kind !== "sandbox") {
     throw new PlatformError(
@@ -52,15 +63,24 @@ export function zonePlan(spec: RunSpec, files: Launch["files"], nodePath: string
       { source: zone.workspace, target: zone.workspace, mode: "rw" },
       ...zone.binds,
       // Last, so that no bind of the run covers them.
-      { source: nodePath, target: `${AGENTKUBE_DIR}/node`, mode: "ro" },
+      { source: parts.nodePath, target: `${AGENTKUBE_DIR}/node`, mode: "ro" },
+      ...(parts.reportSocket === null ? [] : reportBinds(parts.reportSocket)),
       ...(spec.tools.length > 0 ? [shimBind] : []),
     ],
-    files: [...spec.tools.map((tool) => shimFile(tool.name)), ...files],
+    files: [...spec.tools.map((tool) => shimFile(tool.name)), ...parts.files],
     cwd: zone.workspace,
     env: { HOME },
     processes: zone.processes,
     seccomp: "zone",
   };
+}
+
+function reportBinds(socket: string): SandboxBind[] {
+  return [
+    { source: nativeProgram("report"), target: REPORT_PROGRAM, mode: "ro" },
+    // A socket is connected to through a read-only mount as well; what is kept is the file.
+    { source: socket, target: REPORT_SOCKET, mode: "ro" },
+  ];
 }
 
 /** The environment of the CLI: nothing of the host's, one token, and the way to tools and model. */

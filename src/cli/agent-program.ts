@@ -1,5 +1,4 @@
 import { homedir } from "node:os";
-import { driverOf } from "../agentlet/drivers/registry.ts";
 import { PlatformError } from "../kit/platform-error.ts";
 import type { Agent } from "../protocol/agent-manifest.ts";
 import { findProgram } from "./resolve-program.ts";
@@ -16,15 +15,13 @@ export interface AgentProgram extends RuntimeTree {
   readonly args: readonly string[];
 }
 
-/** Finds the agent's CLI on this machine. Throws `runtime_unsupported`, or `runtime_missing` with how to get it. */
+/** Finds the agent's CLI on this machine. Throws `runtime_missing` with how to get it. */
 export function resolveAgentProgram(
   agent: Agent,
   workspace: string,
   env: Readonly<Record<string, string | undefined>>,
 ): AgentProgram {
   const { runtime, command = [] } = agent.spec;
-  // First, so that nobody installs a CLI that could not be driven.
-  driverOf(runtime);
   const known = runtime === "Custom" ? null : runtimePrograms[runtime];
   const name = known === null ? (command[0] ?? "") : known.program;
   const args = known === null ? command.slice(1) : [];

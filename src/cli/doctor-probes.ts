@@ -103,7 +103,8 @@ async function probeTool(): Promise<void> {
 }
 
 async function probeZoneOn(workspace: string): Promise<void> {
-  const plan: SandboxPlan = zonePlan(specOn(workspace), [], process.execPath);
+  const parts = { files: [], nodePath: process.execPath, reportSocket: null };
+  const plan: SandboxPlan = zonePlan(specOn(workspace), parts);
   const signal = AbortSignal.timeout(LIMIT_MS);
   const stdio = { stdin: "ignore", stdout: "ignore", stderr: "ignore" } as const;
   await using sandbox = await openSandbox(plan, stdio, signal);

@@ -57,7 +57,6 @@ const REFUSED_CODES = new Set([
   "refused",
   "policy",
   "unsupported",
-  "runtime_unsupported",
   "runtime_missing",
   "sandbox_unavailable",
   "native_missing",

@@ -43,7 +43,7 @@ export interface Watcher {
 const buildDir = fileURLToPath(new URL("../../build/", import.meta.url));
 
 /** The path of a program built from `src/native/`. Throws `PlatformError` `native_missing` when it is not built. */
-export function nativeProgram(name: "zone-init" | "tool-init" | "host-uid"): string {
+export function nativeProgram(name: "zone-init" | "tool-init" | "host-uid" | "report"): string {
   const path = `${buildDir}${name}`;
   if (!existsSync(path)) throw notBuilt(path);
   return path;

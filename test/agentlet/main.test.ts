@@ -128,17 +128,4 @@ suite("the agentlet as a process", () => {
     assert.equal(code, 0);
     assert.equal((agentlet.lines()[1] as { end: { outcome: string } }).end.outcome, "cancelled");
   });
-
-  test("a runtime without a driver is a fault before ready, with the fix", async () => {
-    const agentlet = await start("", { runtime: "Goose" });
-
-    agentlet.boot();
-    const [code] = (await agentlet.exited) as [number];
-
-    assert.equal(code, 1);
-    assert.match(
-      JSON.stringify(agentlet.lines()),
-      /"fault","code":"runtime_unsupported".*ClaudeCode, Custom/,
-    );
-  });
 });

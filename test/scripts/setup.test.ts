@@ -33,7 +33,7 @@ function openCheckout(programs: string[]): Checkout {
   cpSync(path.join(repository, "scripts"), path.join(dir, "scripts"), { recursive: true });
   const native = path.join(dir, "src/native");
   mkdirSync(native, { recursive: true });
-  for (const name of ["zone-init", "tool-init", "host-uid"])
+  for (const name of ["zone-init", "tool-init", "host-uid", "report"])
     writeFileSync(
       path.join(native, `${name}.c`),
       '#include "common.h"\nint main(void) { return ANSWER; }\n',
@@ -94,7 +94,7 @@ suite("scripts/build-native.mjs", () => {
     const third = checkout.run("build-native.mjs");
 
     assert.equal(first.status, 0, first.stderr);
-    assert.match(first.stderr, /built zone-init, tool-init, host-uid, addon\.node/);
+    assert.match(first.stderr, /built zone-init, tool-init, host-uid, report, addon\.node/);
     assert.deepEqual(second, { status: 0, stderr: "" });
     assert.match(third.stderr, /built tool-init\n/);
     assert.equal(statSync(built("zone-init")).mtimeMs, time);
@@ -113,7 +113,7 @@ suite("scripts/build-native.mjs", () => {
     writeFileSync(path.join(checkout.dir, "src/native/common.h"), "#define ANSWER 43\n");
     const { stderr } = checkout.run("build-native.mjs");
 
-    assert.match(stderr, /zone-init, tool-init, host-uid/);
+    assert.match(stderr, /zone-init, tool-init, host-uid, report/);
     assert.equal(spawnSync(path.join(checkout.dir, "build/zone-init")).status, 43);
   });
 

@@ -1,46 +1,55 @@
-import type { RunSpec } from "../../protocol/run-spec.ts";
 import { claudeCodeRules } from "../states/rules/claude-code.ts";
-import { openClaudeCodeJudge } from "./claude-code-judge.ts";
-import { GOAL_FILE, HOME, goalFiles, isInlineGoal } from "./driver.ts";
-import type { Driver, Gateway, Launch } from "./driver.ts";
+import { HOME, goalFiles, homeFile, promptOf } from "./driver.ts";
+import type { Driver, Launch, LaunchInput } from "./driver.ts";
+import { reportCommand } from "./hooks.ts";
+import { modelAccessOf, TOKEN_VARIABLE } from "./model-access.ts";
+import { isLoginLost, openStructuredJudge, textOf } from "./structured-judge.ts";
+import type { LineResult } from "./structured-judge.ts";
 
 const MCP_FILE = `${HOME}/.agentkube/mcp.json`;
 
-/** Claude Code, brokered: model and tools through the gateway, no dialog before its first turn. Measured with 2.1.329. */
+/** What hooks tell, from the first prompt to the end. `PermissionRequest` also tells of questions. */
+const HOOKS = [
+  "SessionStart",
+  "UserPromptSubmit",
+  "PreToolUse",
+  "PermissionRequest",
+  "PostToolUse",
+  "Stop",
+  "SessionEnd",
+];
+/** How the transcript says what no hook does: that a person ended the turn. */
+const INTERRUPTED = "[Request interrupted by user";
+
+/** Claude Code: model and tools through the gateway, no dialog before its first turn. Measured with 2.1.329. */
 export const claudeCode: Driver = {
-  prepare(spec, gateway) {
+  prepare(input) {
+    const { spec } = input;
     return {
-      argv: argvOf(spec),
+      argv: argvOf(input),
       env: {
-        ...modelEnv(spec, gateway),
+        ...modelEnv(input),
         CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
         DISABLE_AUTOUPDATER: "1",
       },
-      files: [...goalFiles(spec), ...configFiles(spec, gateway)],
+      files: [...goalFiles(spec), ...configFiles(input)],
     };
   },
   rules: claudeCodeRules,
-  openJudge: (spec) => (spec.agent.mode === "system" ? openClaudeCodeJudge() : null),
+  openJudge: (spec) =>
+    spec.agent.mode === "system"
+      ? openStructuredJudge({ cli: "Claude Code", read: resultOf })
+      : null,
+  quitKeys: "\x03\x03",
 };
 
-/** Brokered: the gateway, which takes the agent's token. With a delivered key: the provider itself, or the endpoint that is named. */
-function modelEnv(spec: RunSpec, gateway: Gateway): Record<string, string> {
-  if (gateway.modelKey === undefined)
-    return {
-      ANTHROPIC_BASE_URL: `${gateway.url}/model/anthropic`,
-      ANTHROPIC_AUTH_TOKEN: gateway.agentToken,
-    };
-  const endpoint =
-    spec.modelEndpoint === null ? {} : { ANTHROPIC_BASE_URL: spec.modelEndpoint.url };
-  return { ANTHROPIC_API_KEY: gateway.modelKey, ...endpoint };
-}
-
-function argvOf(spec: RunSpec): string[] {
+function argvOf({ spec, resume }: LaunchInput): string[] {
   const { agent } = spec;
   const oneShot = agent.mode === "system";
   const argv = [...agent.argv];
   if (oneShot) argv.push("-p", "--output-format", "stream-json", "--verbose");
   if (agent.model?.name !== undefined) argv.push("--model", agent.model.name);
+  if (resume !== null) argv.push("--resume", resume);
   // A person watches a supervised run and answers; nobody answers a one-shot run, and zone A is its sandbox.
   argv.push("--permission-mode", oneShot ? "bypassPermissions" : "acceptEdits");
   argv.push("--mcp-config", MCP_FILE, "--strict-mcp-config", "--allowedTools", "mcp__agentkube");
@@ -49,22 +58,52 @@ function argvOf(spec: RunSpec): string[] {
   return argv;
 }
 
-function promptOf(goal: string): string {
-  return isInlineGoal(goal) ? goal : `Read the file ${GOAL_FILE} and do what it says.`;
+function modelEnv(input: LaunchInput): Record<string, string> {
+  const { baseUrl, key, brokered } = modelAccessOf(input, "anthropic");
+  const base: Record<string, string> = baseUrl === null ? {} : { ANTHROPIC_BASE_URL: baseUrl };
+  if (brokered) return { ...base, ANTHROPIC_AUTH_TOKEN: key };
+  // What `claude setup-token` prints has a variable of its own.
+  if (key.startsWith("sk-ant-oat")) return { ...base, CLAUDE_CODE_OAUTH_TOKEN: key };
+  return { ...base, ANTHROPIC_API_KEY: key };
 }
 
 /** What Claude Code asks a person at its first start, answered beforehand. The token stays a variable: no file holds it. */
-function configFiles(spec: RunSpec, gateway: Gateway): Launch["files"] {
+function configFiles({ spec, gateway }: LaunchInput): Launch["files"] {
+  const { modelKey } = gateway;
   const state = {
     hasCompletedOnboarding: true,
+    // A key in the environment is asked about by its last characters.
+    ...(modelKey === undefined
+      ? {}
+      : { customApiKeyResponses: { approved: [modelKey.slice(-20)], rejected: [] } }),
     projects: { [spec.zone.workspace]: { hasTrustDialogAccepted: true } },
   };
-  const settings = { skipDangerousModePermissionPrompt: true };
-  const headers = { Authorization: "Bearer ${AGENTKUBE_AGENT_TOKEN}" };
+  const settings = {
+    skipDangerousModePermissionPrompt: true,
+    hooks: Object.fromEntries(HOOKS.map((name) => [name, [{ hooks: [hook(name)] }]])),
+  };
+  const headers = { Authorization: `Bearer \${${TOKEN_VARIABLE}}` };
   const mcp = { mcpServers: { agentkube: { type: "http", url: `${gateway.url}/mcp`, headers } } };
   return [
-    [`${HOME}/.claude.json`, state] as const,
-    [`${HOME}/.claude/settings.json`, settings] as const,
-    [MCP_FILE, mcp] as const,
-  ].map(([path, value]) => ({ path, data: Buffer.from(JSON.stringify(value)), mode: 0o600 }));
+    homeFile(".claude.json", state),
+    homeFile(".claude/settings.json", settings),
+    homeFile(".agentkube/mcp.json", mcp),
+  ];
+}
+
+function hook(name: string): object {
+  const needle = name === "SessionStart" ? INTERRUPTED : null;
+  return { type: "command", command: reportCommand(name, needle), timeout: 10 };
+}
+
+/** `--output-format stream-json`: the last `result` line. */
+function resultOf(line: Record<string, unknown>): LineResult | null {
+  if (line["type"] !== "result") return null;
+  const subtype = textOf(line["subtype"]);
+  if (line["is_error"] !== true && (subtype === "" || subtype === "success"))
+    return { kind: "done" };
+  const words = [subtype, textOf(line["terminal_reason"])].filter((word) => word !== "");
+  const said = textOf(line["result"]);
+  const cause = `${words.join(", ") || "is_error"}: ${said}`;
+  return { kind: "error", cause, loginLost: isLoginLost(said) };
 }

@@ -1,6 +1,7 @@
+import type { ProgramExit } from "../../kit/init-channel.ts";
 import type { RunEnd } from "../../protocol/outcome.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
-import type { ProgramExit } from "../../kit/init-channel.ts";
+import type { Report } from "../report-socket.ts";
 import type { RuleSet } from "../states/screen-rule.ts";
 
 /** Where the CLI finds tools and model, seen from inside zone A. */
@@ -13,6 +14,14 @@ export interface Gateway {
    * to the provider (or `spec.modelEndpoint`) directly. Without it the gateway takes `agentToken` and puts the key in.
    */
   modelKey?: string;
+}
+
+/** What `prepare` makes a launch of. */
+export interface LaunchInput {
+  spec: RunSpec;
+  gateway: Gateway;
+  /** go on with this session of the CLI, as `sessionOf` told it; null begins a new one */
+  resume: string | null;
 }
 
 /** The home directory inside zone A. */
@@ -34,7 +43,7 @@ export interface Launch {
 /** Reads the outcome out of a one-shot CLI's structured output. */
 export interface Judge {
   push(bytes: Buffer): void;
-  /** Settles when the output said its result; the CLI should leave soon. */
+  /** Settles when the output said its result; the CLI should leave soon. Another promise once the CLI took its result back. */
   readonly result: Promise<void>;
   /** The end of the run; null when the exit alone decides. `stopped`: it did not leave by itself after its result. */
   verdict(exit: ProgramExit, stopped: boolean): RunEnd | null;
@@ -42,11 +51,15 @@ export interface Judge {
 
 /** How one runtime is started, watched and judged. */
 export interface Driver {
-  prepare(spec: RunSpec, gateway: Gateway): Launch;
+  prepare(input: LaunchInput): Launch;
   /** What its screens and titles say, as data. Null when they are not known: its state is then unknown, never guessed. */
   readonly rules: RuleSet | null;
   /** Null when the exit status is all there is. */
   openJudge(spec: RunSpec): Judge | null;
+  /** The CLI's own name for the session that a report belongs to, for `resume`; null when it does not say. */
+  sessionOf?(report: Report): string | null;
+  /** Keys that make an idle CLI leave by itself. */
+  readonly quitKeys: string;
 }
 
 /** The goal as a file of zone A; empty without a goal. */
@@ -58,4 +71,20 @@ export function goalFiles(spec: RunSpec): Launch["files"] {
 /** True when the goal is short enough for argv and environment. */
 export function isInlineGoal(goal: string): boolean {
   return Buffer.byteLength(goal) <= MAX_INLINE_GOAL_BYTES && !goal.includes("\0");
+}
+
+/** The goal as the words of a prompt: itself, or where to read it. */
+export function promptOf(goal: string): string {
+  return isInlineGoal(goal) ? goal : `Read the file ${GOAL_FILE} and do what it says.`;
+}
+
+/** The argv that runs `argv` with the goal's file as its standard input, byte for byte. */
+export function withGoalOnStdin(argv: readonly string[]): string[] {
+  return ["/bin/sh", "-c", 'exec "$@" < "$0"', GOAL_FILE, ...argv];
+}
+
+/** A file of HOME that only the agent reads. */
+export function homeFile(path: string, content: object | string, mode = 0o600): Launch["files"][0] {
+  const text = typeof content === "string" ? content : JSON.stringify(content);
+  return { path: `${HOME}/${path}`, data: Buffer.from(text), mode };
 }

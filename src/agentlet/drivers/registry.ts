@@ -1,24 +1,27 @@
-import { PlatformError } from "../../kit/platform-error.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
+import { aider } from "./aider.ts";
 import { claudeCode } from "./claude-code.ts";
+import { cline } from "./cline.ts";
+import { codex } from "./codex.ts";
+import { cursor } from "./cursor.ts";
 import { custom } from "./custom.ts";
 import type { Driver } from "./driver.ts";
+import { goose } from "./goose.ts";
+import { openCode } from "./open-code.ts";
 
-const DRIVERS: Partial<Record<RunSpec["agent"]["runtime"], Driver>> = {
+/** Every runtime has one entry here; a new one is its file and its line. */
+const DRIVERS: Readonly<Record<RunSpec["agent"]["runtime"], Driver>> = {
   ClaudeCode: claudeCode,
+  Codex: codex,
+  OpenCode: openCode,
+  Aider: aider,
+  Cline: cline,
+  Goose: goose,
+  Cursor: cursor,
   Custom: custom,
 };
 
-/** The driver of a runtime. Throws `PlatformError` `runtime_unsupported` that names what is supported. */
+/** The driver of a runtime. */
 export function driverOf(runtime: RunSpec["agent"]["runtime"]): Driver {
-  const driver = DRIVERS[runtime];
-  if (driver !== undefined) return driver;
-  throw new PlatformError(
-    "runtime_unsupported",
-    `Runtime "${runtime}" has no driver in this version`,
-    {
-      path: "spec.runtime",
-      fix: `use one of ${Object.keys(DRIVERS).join(", ")}; Custom runs any CLI by its command`,
-    },
-  );
+  return DRIVERS[runtime];
 }

@@ -1,0 +1,88 @@
+import { goalFiles, homeFile, promptOf } from "./driver.ts";
+import type { Driver, LaunchInput } from "./driver.ts";
+import { reportCommand } from "./hooks.ts";
+import { modelAccessOf, USUAL_MODEL } from "./model-access.ts";
+import { isLoginLost, isObject, openStructuredJudge, textOf } from "./structured-judge.ts";
+import type { LineResult } from "./structured-judge.ts";
+
+const HOOKS = ["TaskStart", "PreToolUse", "PostToolUse", "TaskComplete", "SessionShutdown"];
+
+/** Cline: its provider file points at the gateway. Its settings take no variable, so the run's token is in two files of HOME. Measured with 3.0.65. */
+export const cline: Driver = {
+  prepare(input) {
+    const { spec } = input;
+    return {
+      argv: argvOf(input),
+      env: { CLINE_NO_AUTO_UPDATE: "1", CLINE_DISABLE_CLINE_PASS_NOTICE: "1" },
+      files: [
+        ...goalFiles(spec),
+        homeFile(".cline/data/settings/providers.json", providersOf(input)),
+        homeFile(".cline/data/settings/cline_mcp_settings.json", serversOf(input)),
+        ...HOOKS.map((name) =>
+          homeFile(`.cline/hooks/${name}`, `#!/bin/sh\nexec ${reportCommand(name)}\n`, 0o700),
+        ),
+      ],
+    };
+  },
+  rules: null,
+  openJudge: (spec) =>
+    spec.agent.mode === "system" ? openStructuredJudge({ cli: "Cline", read: resultOf }) : null,
+  quitKeys: "\x03",
+};
+
+function argvOf({ spec, resume }: LaunchInput): string[] {
+  const { argv, goal, mode } = spec.agent;
+  if (mode === "system")
+    return [...argv, "--json", "--auto-approve", "true", ...(goal === null ? [] : [worded(goal)])];
+  const session = resume === null ? [] : ["--id", resume];
+  const prompt = goal === null || resume !== null ? [] : [worded(goal)];
+  return [...argv, "-i", "--auto-approve", "false", ...session, ...prompt];
+}
+
+/** A prompt of one word would be taken for a command, and one that begins with a dash for an option. */
+function worded(goal: string): string {
+  const prompt = promptOf(goal);
+  return /^[^-\s]\S*\s+\S/.test(prompt.trim()) ? prompt : `Please: ${prompt}`;
+}
+
+function providersOf(input: LaunchInput): object {
+  const { provider, name, baseUrl, key } = modelAccessOf(input, "openai");
+  const id = { anthropic: "anthropic", openai: "openai-compatible", google: "gemini" }[provider];
+  const path = provider === "google" ? "" : "/v1";
+  const settings = {
+    provider: id,
+    apiKey: key,
+    model: name ?? USUAL_MODEL[provider],
+    ...(baseUrl === null
+      ? provider === "openai"
+        ? { baseUrl: "https://api.openai.com/v1" }
+        : {}
+      : { baseUrl: `${baseUrl}${path}` }),
+  };
+  const entry = { settings, updatedAt: "2026-01-01T00:00:00.000Z", tokenSource: "manual" };
+  return { version: 1, lastUsedProvider: id, modes: {}, providers: { [id]: entry } };
+}
+
+function serversOf({ spec, gateway }: LaunchInput): object {
+  const autoApprove = spec.tools.flatMap((tool) =>
+    (tool.spec.operations ?? []).map((operation) => `${tool.name}_${operation.name}`),
+  );
+  const headers = { Authorization: `Bearer ${gateway.agentToken}` };
+  const server = { type: "streamableHttp", url: `${gateway.url}/mcp`, headers, autoApprove };
+  return { mcpServers: { agentkube: server } };
+}
+
+/** `--json`: the last line is the result. */
+function resultOf(line: Record<string, unknown>): LineResult | null {
+  if (line["type"] === "run_result") {
+    const reason = textOf(line["finishReason"]);
+    if (reason === "completed" || reason === "stop") return { kind: "done" };
+    const cause = [reason, textOf(line["text"]), textOf(line["error"])].filter(Boolean).join(": ");
+    return { kind: "error", cause, loginLost: isLoginLost(cause) };
+  }
+  if (line["type"] === "error") {
+    const cause = textOf(line) || (isObject(line["error"]) ? JSON.stringify(line["error"]) : "");
+    return { kind: "error", cause, loginLost: isLoginLost(cause) };
+  }
+  return null;
+}

@@ -1,0 +1,119 @@
+import type { ProgramExit } from "../../kit/init-channel.ts";
+import type { RunEnd } from "../../protocol/outcome.ts";
+import type { Judge } from "./driver.ts";
+
+/** Longer lines are no result line that we would read. */
+const MAX_LINE_BYTES = 4 * 1024 * 1024;
+
+/** What one line of a CLI's structured output says of the run's result. */
+export type LineResult =
+  | { kind: "done" }
+  /** `loginLost`: the model's service refused the key */
+  | { kind: "error"; cause: string; loginLost?: boolean }
+  /** what a line before this said is not the last word */
+  | { kind: "more" };
+
+type FinalResult = Exclude<LineResult, { kind: "more" }>;
+
+export interface StructuredOutput {
+  /** for messages */
+  cli: string;
+  /** Null for a line that says nothing of the result. */
+  read: (line: Record<string, unknown>) => LineResult | null;
+}
+
+/**
+ * Judges a one-shot CLI by its lines of JSON and its exit status together: success needs both, the last result counts, and an
+ * exit of 0 without a result is a failure.
+ */
+export function openStructuredJudge({ cli, read }: StructuredOutput): Judge {
+  let said = Promise.withResolvers<void>();
+  let held: Buffer[] = [];
+  let heldBytes = 0;
+  let result: FinalResult | null = null;
+
+  const endLine = () => {
+    const line = heldBytes > MAX_LINE_BYTES ? null : objectOf(Buffer.concat(held));
+    held = [];
+    heldBytes = 0;
+    const told = line === null ? null : read(line);
+    if (told === null) return;
+    if (told.kind !== "more") said.resolve();
+    else if (result !== null) said = Promise.withResolvers();
+    result = told.kind === "more" ? null : told;
+  };
+
+  return {
+    get result() {
+      return said.promise;
+    },
+    push(bytes) {
+      let rest = bytes;
+      for (let end = rest.indexOf(0x0a); end !== -1; end = rest.indexOf(0x0a)) {
+        if (heldBytes <= MAX_LINE_BYTES) held.push(Buffer.from(rest.subarray(0, end)));
+        heldBytes += end;
+        endLine();
+        rest = rest.subarray(end + 1);
+      }
+      heldBytes += rest.length;
+      if (heldBytes > MAX_LINE_BYTES) held = [];
+      else if (rest.length > 0) held.push(Buffer.from(rest));
+    },
+    verdict: (exit, stopped) => verdictOf(cli, result, exit, stopped),
+  };
+}
+
+/** A terminal may put control sequences before the document. */
+function objectOf(line: Buffer): Record<string, unknown> | null {
+  const start = line.indexOf("{");
+  if (start === -1) return null;
+  try {
+    const value: unknown = JSON.parse(line.toString("utf8", start));
+    return isObject(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+function verdictOf(
+  cli: string,
+  result: FinalResult | null,
+  exit: ProgramExit,
+  stopped: boolean,
+): RunEnd | null {
+  const exitCode = exit.kind === "exited" ? exit.code : null;
+  const signal = exit.kind === "signalled" ? exit.signal : null;
+  if (result === null) {
+    if (exitCode !== 0) return null;
+    const cause = `${cli} exited with 0 and without a result; what it did is unknown`;
+    return { outcome: "failed", reason: "result_error", exitCode, signal, detail: { cause } };
+  }
+  if (result.kind === "error") {
+    const cause = `${cli}'s result is an error: ${result.cause}`.slice(0, 4096);
+    if (result.loginLost !== true)
+      return { outcome: "failed", reason: "result_error", exitCode, signal, detail: { cause } };
+    const fix = "check the model key of the run (spec.agentToken) and who may use it";
+    return { outcome: "failed", reason: "login_lost", exitCode, signal, detail: { cause, fix } };
+  }
+  if (stopped) return { outcome: "succeeded", reason: "hung_after_result", exitCode, signal };
+  if (exitCode === 0) return { outcome: "succeeded", reason: "completed", exitCode, signal };
+  return null;
+}
+
+/** True for the ways in which CLIs say that the model's service does not take the key. */
+export function isLoginLost(text: string): boolean {
+  return /\b401\b|unauthori[sz]ed|authentication_error|invalid (?:x-)?api[ -_]?key|not logged in|please (?:log|sign) ?in|\/login\b/i.test(
+    text,
+  );
+}
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A field as text: a string as it is, an object's `message`, else nothing. */
+export function textOf(value: unknown): string {
+  if (typeof value === "string") return value;
+  if (!isObject(value)) return "";
+  return textOf(value["message"] ?? value["data"] ?? value["error"]);
+}
