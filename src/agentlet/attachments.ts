@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { AgentletCommand, AgentletMessage } from "../protocol/agentlet-link.ts";
 import type { OutputRing } from "./output-ring.ts";
+import { QueryFilter } from "./query-filter.ts";
 import type { TerminalSize } from "./pty-session.ts";
 import type { Snapshot } from "./terminal-state.ts";
 
@@ -23,6 +24,7 @@ export interface AttachTerminal {
   ring: OutputRing;
   /** Null while the emulator is too far behind. */
   snapshot(): Snapshot | null;
+  snapshotWithHistory(rows: number): Promise<Snapshot | null>;
   size(): TerminalSize;
   /** Types what a viewer sent; what a full input queue refuses is told as a notice, and the viewer stays. */
   type(bytes: Buffer): void;
@@ -36,6 +38,7 @@ interface Attach {
   next: number | null;
   inFlight: number;
   size: TerminalSize | null;
+  filter: QueryFilter;
 }
 
 type AttachCommand = Extract<
@@ -58,7 +61,7 @@ export class Attachments implements Disposable {
     this.#terminal = terminal;
   }
 
-  /** True while somebody is attached who may type: then their terminal answers the program's queries, not ours. */
+  /** True while somebody is attached who may type. */
   get hasWriter(): boolean {
     return this.#attaches.values().some((attach) => attach.write);
   }
@@ -122,6 +125,7 @@ export class Attachments implements Disposable {
       next: held ? from : null,
       inFlight: 0,
       size: null,
+      filter: new QueryFilter(),
     };
     if (this.#attaches.size >= ATTACH_LIMITS.attaches) {
       this.#close(attach, `More than ${ATTACH_LIMITS.attaches} viewers are attached`);
@@ -129,11 +133,30 @@ export class Attachments implements Disposable {
     }
     this.#attaches.set(attach.id, attach);
     if (held) {
+      // Where it stopped may lie inside a sequence: its terminal and this filter go on from there.
+      const known = Math.max(ring.start, from - ATTACH_LIMITS.pieceBytes);
+      attach.filter.skip(ring.slice(known, from - known));
       const { cols, rows } = this.#terminal.size();
       const message = { attach: attach.id, offset: from, cols, rows, data: "" };
       this.#wire?.sendMessage({ kind: "attach_snapshot", ...message });
     }
     this.#stream(attach);
+    const rows = command.historyRows ?? 0;
+    if (rows > 0 && !held) void this.#sendHistory(attach, rows);
+  }
+
+  /** The screen was there at once; it is painted again below its history. */
+  async #sendHistory(attach: Attach, rows: number): Promise<void> {
+    const snapshot = await this.#terminal.snapshotWithHistory(rows);
+    if (snapshot === null || this.#attaches.get(attach.id) !== attach) return;
+    this.#sendSnapshot(attach, snapshot);
+    this.#stream(attach);
+  }
+
+  #sendSnapshot(attach: Attach, snapshot: Snapshot): void {
+    this.#wire?.sendMessage({ kind: "attach_snapshot", attach: attach.id, ...snapshot });
+    attach.next = snapshot.offset;
+    attach.filter = new QueryFilter();
   }
 
   #stream(attach: Attach): void {
@@ -143,11 +166,11 @@ export class Attachments implements Disposable {
         attach.next = null;
         const snapshot = this.#terminal.snapshot();
         if (snapshot === null) return;
-        this.#wire.sendMessage({ kind: "attach_snapshot", attach: attach.id, ...snapshot });
-        attach.next = snapshot.offset;
+        this.#sendSnapshot(attach, snapshot);
       }
-      if (attach.next === ring.end) return;
+      if (attach.next === null || attach.next === ring.end) return;
       const message = ring.slice(attach.next, ATTACH_LIMITS.pieceBytes, 16);
+      attach.filter.push(message.subarray(16));
       message.write(attach.id, 0, 8, "hex");
       message.writeBigUInt64LE(BigInt(attach.next), 8);
       attach.next += message.length - 16;

@@ -44,6 +44,7 @@ export class LiveTerminal implements Disposable {
     this.#attachments = new Attachments({
       ring: this.#ring,
       snapshot: () => this.#state.snapshot(),
+      snapshotWithHistory: (rows) => this.#state.snapshotWithHistory(rows),
       size: () => this.#size,
       type: (bytes) => this.#type(bytes),
       resize: (size) => this.#resize(size),
@@ -98,9 +99,9 @@ export class LiveTerminal implements Disposable {
     this.#state[Symbol.dispose]();
   }
 
-  /** Exactly one terminal answers the program's queries: a writing viewer's own, else the emulator. */
+  /** The emulator is the one terminal that answers the program's queries; viewers never see one. */
   #answer(bytes: Buffer): void {
-    if (!this.#attachments.hasWriter) this.#pty?.write(bytes);
+    this.#pty?.write(bytes);
   }
 
   #type(bytes: Buffer): void {

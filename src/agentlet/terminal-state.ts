@@ -1,6 +1,7 @@
+import timers from "node:timers/promises";
 import { SerializeAddon } from "@xterm/addon-serialize";
 import headless from "@xterm/headless";
-import type { Terminal as HeadlessTerminal } from "@xterm/headless";
+import type { IBuffer, Terminal as HeadlessTerminal } from "@xterm/headless";
 import type { OutputRing } from "./output-ring.ts";
 import type { TerminalSize } from "./pty-session.ts";
 import { SequenceScanner } from "./sequence-scanner.ts";
@@ -29,12 +30,18 @@ export const EMULATOR_LIMITS = {
   restMs: 4,
   floodBytes: 512 * 1024,
   floodRestMs: 25,
-  scrollback: 200,
+  /** rows above the screen that a viewer can ask for */
+  scrollback: 5000,
+  /** rows that are serialised at a time; between, the process does its other work */
+  historySlice: 200,
 };
 
-/** Undoes what an earlier screen may have left: alternate screen, mouse, focus, paste, keys, colours, cursor. */
+/**
+ * Undoes what an earlier screen may have left: alternate screen, mouse, focus, paste, keys, colours, cursor. What the person
+ * has above the screen stays.
+ */
 const CLEAN =
-  "\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?2026l\x1b[!p\x1b[?7h\x1b[?25h\x1b[0m\x1b[H\x1b[2J\x1b[3J";
+  "\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?2026l\x1b[!p\x1b[?7h\x1b[?25h\x1b[0m\x1b[H\x1b[2J";
 
 /** CAN: ends any sequence without acting on it. */
 const CANCEL = "\x18";
@@ -66,6 +73,9 @@ export class TerminalState implements Disposable {
   readonly #sizes: (TerminalSize & { offset: number })[] = [];
   #parsed = 0;
   #busy = false;
+  /** viewers that are given the history: until they have it, nothing is fed, so that it does not move under them */
+  #held = 0;
+  #regions = { normal: "", alternate: "" };
   #timer: NodeJS.Timeout | undefined;
   #title = "";
   #cursorHidden = false;
@@ -81,8 +91,14 @@ export class TerminalState implements Disposable {
       allowProposedApi: true,
       scrollback: EMULATOR_LIMITS.scrollback,
       logLevel: "off",
-      // The emulator answers these window queries itself when it may.
-      windowOptions: { getWinSizeChars: true },
+      // Without them the emulator keeps these queries from our handlers too.
+      windowOptions: {
+        getWinSizePixels: true,
+        getScreenSizePixels: true,
+        getCellSizePixels: true,
+        getWinSizeChars: true,
+        getScreenSizeChars: true,
+      },
     });
     this.#terminal.loadAddon(this.#serializer);
     this.#terminal.onData((reply) => this.#reply(reply));
@@ -98,6 +114,19 @@ export class TerminalState implements Disposable {
         if (params.includes(1006)) this.#sgrMouse = on;
         return false;
       });
+    // The margins of scrolling, which the serialiser does not know.
+    this.#terminal.parser.registerCsiHandler({ final: "r" }, (params) => {
+      this.#regions[this.#terminal.buffer.active.type] = params.join(";");
+      return false;
+    });
+    this.#terminal.parser.registerCsiHandler({ intermediates: "!", final: "p" }, () => {
+      this.#forgetRegions();
+      return false;
+    });
+    this.#terminal.parser.registerEscHandler({ final: "c" }, () => {
+      this.#forgetRegions();
+      return false;
+    });
     answerQueries(this.#terminal, (reply) => this.#reply(reply));
   }
 
@@ -123,21 +152,42 @@ export class TerminalState implements Disposable {
     this.wake();
   }
 
-  /** Null while the screen is too far behind for the stream to go on without a gap; `onAdvance` tells when to ask again. */
+  /**
+   * The screen, the normal one and the alternate one when it is shown. Null while it is too far behind for the stream to go on
+   * without a gap; `onAdvance` tells when to ask again.
+   */
   snapshot(): Snapshot | null {
-    const { ring } = this.#options;
-    // Inside a sequence the stream goes on from its beginning: the emulator has not acted on the part it has.
-    const boundary = this.#scanner.boundary;
-    const offset = boundary >= ring.start ? boundary : this.#parsed;
-    if (offset < ring.start) return null;
-    const title = this.#title === "" ? "" : `\x1b]2;${this.#title}\x07`;
-    const data =
-      CLEAN +
-      title +
-      this.#serializer.serialize({ scrollback: EMULATOR_LIMITS.scrollback }) +
-      (this.#sgrMouse ? "\x1b[?1006h" : "") +
-      (this.#cursorHidden ? "\x1b[?25l" : "");
-    return { offset, cols: this.#terminal.cols, rows: this.#terminal.rows, data };
+    const offset = this.#snapshotOffset();
+    return offset === null ? null : this.#snapshotAt(offset, "");
+  }
+
+  /**
+   * The screen with at most `rows` of history above it, put together in slices, so that nobody waits for it: the terminal is read
+   * and recorded meanwhile, only the emulator rests. Null as for `snapshot`, and after the end.
+   */
+  async snapshotWithHistory(rows: number): Promise<Snapshot | null> {
+    this.#held += 1;
+    try {
+      while (this.#busy) await timers.setImmediate();
+      const parts: string[] = [];
+      const { normal } = this.#terminal.buffer;
+      for (let start = Math.max(0, normal.baseY - rows); start < normal.baseY;) {
+        if (this.#disposed) return null;
+        const end = sliceEnd(normal, start + EMULATOR_LIMITS.historySlice - 1);
+        const options = { range: { start, end }, excludeAltBuffer: true, excludeModes: true };
+        parts.push(this.#serializer.serialize(options), "\x1b[0m\r\n");
+        start = end + 1;
+        await timers.setImmediate();
+      }
+      const offset = this.#disposed ? null : this.#snapshotOffset();
+      if (offset === null) return null;
+      // Newlines move all of the history up and out of the screen.
+      if (parts.length > 0) parts.push("\n".repeat(this.#terminal.rows - 1), "\x1b[H");
+      return this.#snapshotAt(offset, parts.join(""));
+    } finally {
+      this.#held -= 1;
+      if (this.#held === 0) this.wake();
+    }
   }
 
   view(): ScreenView {
@@ -151,13 +201,46 @@ export class TerminalState implements Disposable {
     this.#terminal.dispose();
   }
 
+  #snapshotOffset(): number | null {
+    const { ring } = this.#options;
+    // Inside a sequence the stream goes on from its beginning: the emulator has not acted on the part it has.
+    const boundary = this.#scanner.boundary;
+    const offset = boundary >= ring.start ? boundary : this.#parsed;
+    return offset < ring.start ? null : offset;
+  }
+
+  #snapshotAt(offset: number, history: string): Snapshot {
+    const title = this.#title === "" ? "" : `\x1b]2;${this.#title}\x07`;
+    const data =
+      CLEAN +
+      title +
+      history +
+      this.#serializer.serialize({ scrollback: 0 }) +
+      this.#region() +
+      (this.#sgrMouse ? "\x1b[?1006h" : "") +
+      (this.#cursorHidden ? "\x1b[?25l" : "");
+    return { offset, cols: this.#terminal.cols, rows: this.#terminal.rows, data };
+  }
+
+  /** Setting the margins moves the cursor home; it is put back. */
+  #region(): string {
+    const { active } = this.#terminal.buffer;
+    const region = this.#regions[active.type];
+    if (region === "" || region === "0") return "";
+    return `\x1b[${region}r\x1b[${active.cursorY + 1};${active.cursorX + 1}H`;
+  }
+
+  #forgetRegions(): void {
+    this.#regions = { normal: "", alternate: "" };
+  }
+
   #reply(reply: string): void {
     if (!this.#disposed) this.#options.onReply(Buffer.from(reply, "latin1"));
   }
 
   #feed(): void {
     const { ring } = this.#options;
-    if (this.#disposed) return;
+    if (this.#disposed || this.#held > 0) return;
     if (ring.end - this.#parsed > EMULATOR_LIMITS.backlogBytes) this.#skipToTail();
     this.#applySizes();
     if (this.#parsed === ring.end) return;
@@ -197,6 +280,7 @@ export class TerminalState implements Disposable {
     let size = this.#sizes[0];
     while (size !== undefined && size.offset <= this.#parsed) {
       this.#terminal.resize(size.cols, size.rows);
+      this.#forgetRegions();
       this.#sizes.shift();
       size = this.#sizes[0];
     }
@@ -208,8 +292,16 @@ export class TerminalState implements Disposable {
     this.#parsed = Math.max(ring.start, ring.end - EMULATOR_LIMITS.tailBytes);
     this.#scanner.startAt(this.#parsed);
     this.#approximate = true;
+    this.#forgetRegions();
     this.#cutOff = true;
     this.#cursorHidden = false;
     this.#sgrMouse = false;
   }
+}
+
+/** The last row at or after `row` in the history whose line does not go on in the next one. */
+function sliceEnd(buffer: IBuffer, row: number): number {
+  let end = Math.min(row, buffer.baseY - 1);
+  while (end < buffer.baseY - 1 && buffer.getLine(end + 1)?.isWrapped === true) end += 1;
+  return end;
 }

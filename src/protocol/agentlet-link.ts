@@ -146,6 +146,12 @@ export const AgentletCommand = z.discriminatedUnion("kind", [
       .nonnegative()
       .nullable()
       .describe("stream from here if still held; null: snapshot first"),
+    historyRows: z
+      .int()
+      .min(0)
+      .max(5000)
+      .optional()
+      .describe("after the screen, the screen again below so many rows that left it"),
   }),
   z.strictObject({
     kind: z.literal("attach_input"),

@@ -23,6 +23,18 @@ async function gridOf(...parts: (string | Buffer)[]): Promise<string> {
   return grid;
 }
 
+/** Every row that a terminal with a long memory holds after these bytes, without the empty ones at its end. */
+async function historyOf(...parts: (string | Buffer)[]): Promise<string[]> {
+  const terminal = new headless.Terminal({ ...SIZE, allowProposedApi: true, scrollback: 9000 });
+  for (const part of parts) await new Promise<void>((resolve) => terminal.write(part, resolve));
+  const { active } = terminal.buffer;
+  const rows = Array.from({ length: active.length }, (_, i) =>
+    (active.getLine(i)?.translateToString(true) ?? "").trimEnd(),
+  );
+  terminal.dispose();
+  return rows;
+}
+
 /** Output of a lively program, the same for the same seed. */
 function livelyOutput(seed: number, length: number): Buffer {
   let state = seed;
@@ -86,6 +98,7 @@ function openTerminal() {
   const terminal: AttachTerminal = {
     ring,
     snapshot: () => state.snapshot(),
+    snapshotWithHistory: (rows) => state.snapshotWithHistory(rows),
     size: () => SIZE,
     type: (bytes) => {
       typed.push(bytes.toString());
@@ -216,20 +229,32 @@ suite("viewers of a terminal", () => {
     state[Symbol.dispose]();
   });
 
-  test("start-up queries have one answer each", async () => {
-    const { output, settled, replies, state } = openTerminal();
-
-    output(Buffer.from("\x1b[c\x1b[6n\x1b]11;?\x07\x1b[?u\x1b[>q\x1b[18t"));
+  test("history comes below the screen that was there at once, every row of it, and the stream goes on after it", async () => {
+    const { attachments, output, settled, state } = openTerminal();
+    const { wire, messages, stream } = keepingWire();
+    attachments.useWire(wire);
+    const rows = Array.from({ length: 900 }, (_, i) => `row ${i} ${"wide ".repeat(i % 40)}`);
+    output(Buffer.from(`${rows.join("\r\n")}\r\n\x1b[2;9r\x1b[5;3Hhere`));
     await settled();
 
-    assert.deepEqual(replies, [
-      "\x1b[?1;2c",
-      "\x1b[1;1R",
-      "\x1b]11;rgb:0000/0000/0000\x1b\\",
-      "\x1b[?0u",
-      "\x1bP>|agentkube\x1b\\",
-      "\x1b[8;15;60t",
-    ]);
+    attachments.handle({ ...OPEN, historyRows: 5000 });
+    const first = messages.length;
+    while (messages.length < 2) await timers.setImmediate();
+    output(Buffer.from("\x1b[9;1H\nscrolled inside its margins"));
+    await settled();
+    await attachments.finish("over");
+
+    assert.equal(first, 1);
+    const [screen, full] = messages.filter((message) => message.kind === "attach_snapshot");
+    assert.ok(screen?.kind === "attach_snapshot" && full?.kind === "attach_snapshot");
+    assert.ok(screen.data.length < 3000, `${screen.data.length} bytes for a screen`);
+    const later = stream.filter((piece) => piece.offset >= full.offset);
+    const raw = [
+      `${rows.join("\r\n")}\r\n\x1b[2;9r\x1b[5;3Hhere\x1b[9;1H\nscrolled inside its margins`,
+    ];
+    const shown = await historyOf(full.data, ...later.map((piece) => piece.bytes));
+    assert.deepEqual(shown, await historyOf(...raw));
+    assert.ok(shown.some((row) => row.startsWith("row 1 wide")));
     state[Symbol.dispose]();
   });
 
