@@ -80,9 +80,9 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: "agentlet",
-    summary: "the program that owns the agent's terminal",
+    summary: "the program that owns the agent's terminal; explain shows what its rules see",
     group: "Programs of a run",
-    load: async () => (await import("./commands/entry-points.ts")).agentlet,
+    load: async () => (await import("./commands/agentlet.ts")).command,
   },
   {
     name: "tool-runner",

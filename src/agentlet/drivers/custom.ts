@@ -1,3 +1,4 @@
+import { genericRules } from "../states/rules/generic.ts";
 import { goalFiles, isInlineGoal } from "./driver.ts";
 import type { Driver, LaunchInput } from "./driver.ts";
 import { modelAccessOf } from "./model-access.ts";
@@ -21,7 +22,7 @@ export const custom: Driver = {
       files: goalFiles(spec),
     };
   },
-  rules: null,
+  rules: genericRules,
   openJudge: () => null,
   quitKeys: "\x03",
 };

@@ -45,11 +45,11 @@ export function versionOn(set: RuleSet, view: ScreenView): string | null {
   return null;
 }
 
-/** Rows that are not blank, without trailing blanks. */
+/** Rows that are not blank, without trailing blanks; a blank is a blank, breaking or not. */
 function contentOf(rows: readonly string[]): string[] {
   return rows
     .slice(-MAX_ROWS)
-    .map((row) => row.trimEnd())
+    .map((row) => row.replaceAll("\u00a0", " ").trimEnd())
     .filter((row) => row !== "");
 }
 

@@ -35,7 +35,8 @@ export class ScreenWatch implements Disposable {
   #version: string | null = null;
   /** what was said of this screen already */
   #said: string | null = null;
-  #isKnown = false;
+  /** a rule has known this program's screen; before that it is starting, unless it is any program */
+  #isKnown: boolean;
   #stopped = false;
 
   constructor(options: ScreenWatchOptions) {
@@ -43,6 +44,7 @@ export class ScreenWatch implements Disposable {
     this.#limits = { ...WATCH_LIMITS, ...options.limits };
     this.#changedAtMs = options.clock.now();
     this.#touchedAtMs = this.#changedAtMs;
+    this.#isKnown = !options.rules.restingUnknownIsBlocked;
   }
 
   /** The version that the CLI has shown; null when it has shown none. */

@@ -1,4 +1,3 @@
-import { PlatformError } from "../../kit/platform-error.ts";
 import { dataOption, defineCommand } from "../command.ts";
 
 /** What reads our status may die before us; then there is still a run to end in order. */
@@ -6,29 +5,6 @@ const goOn = (): void => {};
 
 const READS =
   "Reads the run spec that AGENTKUBE_RUN_SPEC names, and tokens from the first line of standard input. Started by a supervisor.";
-
-/** `agentkube agentlet`. */
-export const agentlet = defineCommand({
-  name: "agentlet",
-  summary: "the program that owns the agent's terminal",
-  usage: ["agentlet"],
-  description: READS,
-  examples: [
-    { command: "AGENTKUBE_RUN_SPEC=spec.json agentkube agentlet", does: "runs one agent CLI" },
-  ],
-  options: {},
-  positionals: { min: 0, max: 16 },
-  run: async (context) => {
-    if (context.positionals.length > 0)
-      throw new PlatformError(
-        "unsupported",
-        `agentkube agentlet ${context.positionals[0] ?? ""} is not yet supported`,
-        { fix: "use agentkube logs RUN for the states of a run" },
-      );
-    context.onOutputError(goOn);
-    return await (await import("../../agentlet/main.ts")).main();
-  },
-});
 
 /** `agentkube tool-runner`. */
 export const toolRunner = defineCommand({

@@ -3,6 +3,8 @@ import type { DialogKeys, RuleSet } from "../screen-rule.ts";
 /** A rule across the screen, as it frames the composer and stands above dialogs. */
 const LINE = /^─{8}/;
 const COMPOSER = /^❯/;
+/** What is typed into the composer, below its first row. */
+const TYPED = { gap: 60, without: LINE };
 /** What the composer's footer says while Claude waits; alone it says so only below a composer. */
 const IDLE_FOOTER =
   /\? for shortcuts|(?:mode|edits|bypass permissions) on\b|shift\+tab to|← for agents|Press (?:Ctrl-C|Ctrl-D|Esc) again/;
@@ -55,13 +57,7 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "question-dialog",
       state: "question",
-      tail: [
-        LINE,
-        60,
-        /^[ ❯] ?\d+\. /,
-        20,
-        /^ ?Enter to select · .*(?:to navigate|switch).* · Esc to cancel/,
-      ],
+      tail: [LINE, 60, /^[ ❯] ?\d+\. /, 20, /^ ?Enter to select · .*\bEsc to cancel/],
       ask: {
         text: /^ ?(\S.*\?)$/,
         option: /^[ ❯] *(?<key>\d)\. (?:\[.\] )?(?<label>.+)$/,
@@ -72,7 +68,7 @@ export const claudeCodeRules: RuleSet = {
       name: "plan-dialog",
       state: "question",
       tail: [/^ ?(?:Would you like to proceed|Ready to code)\?$/, 3, /^ ?[❯ ] ?1\. Yes/, 8],
-      not: [{ tail: [LINE, COMPOSER, 12, LINE, 3] }],
+      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
       ask: {
         text: /^ ?(\S.*\?)$/,
         option: /^ ?[ ❯] ?(?<key>\d)\. (?<label>.+)$/,
@@ -93,13 +89,13 @@ export const claudeCodeRules: RuleSet = {
       name: "login-dialog",
       state: "starting",
       tail: [/^ *Select login method:/, 12],
-      not: [{ tail: [LINE, COMPOSER, 12, LINE, 3] }],
+      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
     },
     {
       name: "list-dialog",
       state: "blocked",
       tail: [/^ *❯ /, 30, /^ *(?:Enter|↑\/↓|Tab|Esc) .*\bEsc to (?:cancel|exit|close)\b/i],
-      not: [{ tail: [LINE, COMPOSER, 12, LINE, 3] }],
+      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
     },
     {
       name: "farewell",
@@ -110,13 +106,13 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "footer-interrupt",
       state: "busy",
-      tail: [LINE, COMPOSER, 12, LINE, INTERRUPT, 2],
-      not: [{ tail: [LINE, COMPOSER, 12, LINE, /\? for shortcuts/, 2] }],
+      tail: [LINE, COMPOSER, TYPED, LINE, INTERRUPT, 2],
+      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, /\? for shortcuts/, 2] }],
     },
     {
       name: "footer-interrupt-wrapped",
       state: "busy",
-      tail: [LINE, COMPOSER, 12, LINE, IDLE_FOOTER, INTERRUPT, 1],
+      tail: [LINE, COMPOSER, TYPED, LINE, IDLE_FOOTER, INTERRUPT, 1],
     },
     {
       name: "box-interrupt",
@@ -129,24 +125,24 @@ export const claudeCodeRules: RuleSet = {
       state: "idle",
       endsTurn: true,
       title: /^(?:✳ |$)/,
-      tail: [/^ {2}⎿ {2}Interrupted · /, LINE, COMPOSER, 12, LINE, IDLE_FOOTER, 2],
+      tail: [/^ {2}⎿ {2}Interrupted · /, LINE, COMPOSER, TYPED, LINE, IDLE_FOOTER, 2],
     },
     {
       name: "composer-shortcuts",
       state: "idle",
       title: /^(?:✳ |$)/,
-      tail: [LINE, COMPOSER, 12, LINE, /\? for shortcuts/, 2],
+      tail: [LINE, COMPOSER, TYPED, LINE, /\? for shortcuts/, 2],
     },
     {
       name: "activity-line",
       state: "busy",
-      tail: [/^[·✢✳✶✻✽✺*] \S.*… ?(?:\(|$)/, 5, LINE, COMPOSER, 12, LINE, 3],
+      tail: [/^[·✢✳✶✻✽✺*] \S.*… ?(?:\(|$)/, 5, LINE, COMPOSER, TYPED, LINE, 3],
     },
     {
       name: "composer",
       state: "idle",
       title: /^(?:✳ |$)/,
-      tail: [LINE, COMPOSER, 12, LINE, IDLE_FOOTER, 2],
+      tail: [LINE, COMPOSER, TYPED, LINE, IDLE_FOOTER, 2],
     },
     {
       name: "composer-box",
@@ -164,7 +160,7 @@ export const claudeCodeRules: RuleSet = {
       name: "welcome",
       state: "starting",
       tail: [/^Welcome to Claude Code v/, 34],
-      not: [{ tail: [LINE, COMPOSER, 12, LINE, 3] }],
+      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
     },
     {
       name: "refused-as-root",

@@ -1,0 +1,165 @@
+import { open, readFile } from "node:fs/promises";
+import headless from "@xterm/headless";
+import type { AgentState, StateChannel } from "../protocol/agentlet-link.ts";
+import { bytesOfEvent, readAsciicast } from "../protocol/asciicast.ts";
+import { PlatformError } from "../kit/platform-error.ts";
+import { RecordedClock } from "./states/clock.ts";
+import { matchScreen, versionOn } from "./states/match-screen.ts";
+import type { ScreenMatch } from "./states/match-screen.ts";
+import type { RuleSet } from "./states/screen-rule.ts";
+import { ScreenWatch } from "./states/screen-watch.ts";
+import { viewOf } from "./terminal-state.ts";
+import type { ScreenView } from "./terminal-state.ts";
+
+/** A state that a recording or a screen shows: since when, and what said so. */
+export interface ExplainedState {
+  /** milliseconds since the start of the recording; 0 for a screen's text */
+  atMs: number;
+  state: AgentState;
+  channel: StateChannel;
+  rule: string;
+}
+
+/** Larger texts are no screen. */
+const MAX_TEXT_BYTES = 1024 * 1024;
+/** How long the screen at a recording's end is taken to stand. */
+const LAST_SCREEN_MS = 1000;
+
+/** What the rules say about a file: a recording's states in order of time, or the one state of a screen's text. */
+export async function explain(path: string, rules: RuleSet): Promise<ExplainedState[]> {
+  const head = (await readHead(path)).toString("utf8");
+  return /^\s*\{\s*"/.test(head)
+    ? await explainCast(path, rules)
+    : [await explainText(path, rules)];
+}
+
+async function readHead(path: string): Promise<Buffer> {
+  await using file = await open(path, "r");
+  const { bytesRead, buffer } = await file.read(Buffer.alloc(256), 0, 256, 0);
+  return buffer.subarray(0, bytesRead);
+}
+
+/** The line that a labelled screen may begin with; its title and cursor count, its label does not. */
+const LABEL = /^# .*\bcursor=(\d+),(\d+).*\btitle="((?:[^"\\]|\\.)*)"/;
+
+async function explainText(path: string, rules: RuleSet): Promise<ExplainedState> {
+  const text = await readFile(path, "utf8");
+  if (Buffer.byteLength(text) > MAX_TEXT_BYTES)
+    throw new PlatformError("bad_screen", `Expected a screen of at most 1 MiB in "${path}"`, {
+      fix: "give a .cast file, or the text of one screen",
+    });
+  const [first = "", ...rest] = text.split(/\r?\n/);
+  const label = LABEL.exec(first);
+  const rows = label === null ? [first, ...rest] : rest;
+  const view: ScreenView = rows.some((row) => row.includes("\x1b"))
+    ? await drawn(rows)
+    : { rows, title: "", cursor: null };
+  if (label !== null) {
+    view.title = (label[3] ?? "").replaceAll(/\\(.)/g, "$1");
+    view.cursor = { row: Number(label[1]), col: Number(label[2]) };
+  }
+  const match = matchScreen(rules, view, versionOn(rules, view));
+  if (match !== null)
+    return { atMs: 0, state: match.state, channel: match.channel, rule: match.rule.name };
+  const isEmpty = rows.every((row) => row.trim() === "");
+  return {
+    atMs: 0,
+    state: isEmpty ? "starting" : "unknown",
+    channel: "screen",
+    rule: isEmpty ? "the screen is empty" : "no rule matches",
+  };
+}
+
+/** A text with control sequences, as a terminal shows it. */
+async function drawn(rows: string[]): Promise<ScreenView> {
+  const terminal = new headless.Terminal({
+    cols: 400,
+    rows: Math.min(1000, Math.max(40, rows.length + 1)),
+    allowProposedApi: true,
+    scrollback: 0,
+    logLevel: "off",
+  });
+  let title = "";
+  terminal.onTitleChange((text) => (title = text));
+  await new Promise<void>((resolve) => terminal.write(rows.join("\r\n"), resolve));
+  const view = viewOf(terminal, title);
+  terminal.dispose();
+  return { ...view, cursor: null };
+}
+
+async function explainCast(path: string, rules: RuleSet): Promise<ExplainedState[]> {
+  const clock = new RecordedClock();
+  const states = new StateList();
+  let terminal: InstanceType<typeof headless.Terminal> | null = null;
+  let title = "";
+  let watch: ScreenWatch | null = null;
+  let isOver = false;
+  for await (const item of readAsciicast(path)) {
+    if (item.kind === "header") {
+      const { cols, rows } = item.header;
+      const screen = new headless.Terminal({
+        cols,
+        rows,
+        allowProposedApi: true,
+        scrollback: 0,
+        logLevel: "off",
+      });
+      terminal = screen;
+      screen.onTitleChange((text) => (title = text));
+      watch = new ScreenWatch({
+        rules,
+        clock,
+        view: () => viewOf(screen, title),
+        outputOffset: () => 0,
+        signal: () => undefined,
+        onLook: (match, sinceMs, rests) => states.look(match, sinceMs, rests),
+      });
+    }
+    if (item.kind !== "event" || terminal === null) continue;
+    const { timeUs, code, data } = item.event;
+    const atMs = timeUs / 1000;
+    clock.advanceTo(atMs);
+    if (code === "o") {
+      const screen = terminal;
+      await new Promise<void>((resolve) => screen.write(bytesOfEvent(item.event), resolve));
+      watch?.touched();
+    } else if (code === "r") {
+      const size = /^(\d+)x(\d+)$/.exec(data);
+      if (size !== null) terminal.resize(Number(size[1]), Number(size[2]));
+    } else if (code === "x") {
+      isOver = true;
+      states.add({ atMs, state: "exited", channel: "process", rule: `exit status ${data}` });
+      break;
+    }
+  }
+  if (!isOver) clock.advanceTo(clock.now() + LAST_SCREEN_MS);
+  watch?.[Symbol.dispose]();
+  terminal?.dispose();
+  return states.list;
+}
+
+/** The states that looks have shown; a state begins when the screen that shows it began to stand. */
+class StateList {
+  readonly list: ExplainedState[] = [
+    { atMs: 0, state: "starting", channel: "process", rule: "the recording begins" },
+  ];
+  #isKnown = false;
+
+  look(match: ScreenMatch | null, sinceMs: number, rests: boolean): void {
+    const needsRest = match === null || match.state === "idle" || match.state === "exited";
+    this.#isKnown ||= match !== null;
+    if (!this.#isKnown || (needsRest && !rests)) return;
+    this.add(
+      match === null
+        ? { atMs: sinceMs, state: "unknown", channel: "screen", rule: "no rule matches" }
+        : { atMs: sinceMs, state: match.state, channel: match.channel, rule: match.rule.name },
+    );
+  }
+
+  add(state: ExplainedState): void {
+    const last = this.list.at(-1);
+    if (last?.state === state.state && (last.channel !== "process" || state.state === "exited"))
+      return;
+    this.list.push({ ...state, atMs: Math.round(Math.max(last?.atMs ?? 0, state.atMs)) });
+  }
+}

@@ -1,0 +1,61 @@
+import type { RuleSet } from "../screen-rule.ts";
+
+const LINE = /^ *─{8}/;
+const COMPOSER = /^ *❯/;
+const TYPED = { gap: 60, without: LINE };
+const FOOTER = /^ *Auto-approve all (?:disabled|enabled)|^ *.*[○●] Plan [○●] Act/;
+const SPINNER = /^ *[⠁-⣿] \S/;
+
+/** Cline 3.0 (measured with 3.0.65). Its title is the last prompt, no sign of its state. */
+export const clineRules: RuleSet = {
+  runtime: "Cline",
+  version: /^ *Cline v(\d+\.\d+\.\d+)/,
+  restingUnknownIsBlocked: true,
+  rules: [
+    {
+      name: "permission-dialog",
+      state: "permission",
+      tail: [
+        /^ *Cline needs permission$/,
+        60,
+        /^ *\[y\] Approve +\[n\] Deny/,
+        { gap: 4, without: COMPOSER },
+      ],
+      ask: {
+        text: /^ *(Approve tool call\?|\S.*\?)$/,
+        tool: /^ ([a-z_]+)$/,
+        options: [
+          { key: "y", label: "Approve" },
+          { key: "n", label: "Deny" },
+        ],
+      },
+      keys: { allow: "y", deny: "n", option: "key" },
+    },
+    {
+      name: "question-dialog",
+      state: "question",
+      tail: [/^ *Cline is asking a question$/, { gap: 40, without: COMPOSER }, FOOTER, 1],
+      ask: {
+        text: /^ *(\S.*\?)$/,
+        option: /^ {2}[> ] (?<key>(?<label>\S.*))$/,
+      },
+      keys: { deny: "\x1b" },
+    },
+    {
+      name: "farewell",
+      state: "exited",
+      tail: [/^Session Summary$/, 8, /^ *Continue +cline --id /, 2],
+    },
+    {
+      name: "spinner",
+      state: "busy",
+      tail: [SPINNER, { gap: 200, without: /^ [*❯] / }, LINE, COMPOSER, TYPED, LINE, 5],
+    },
+    {
+      name: "thinking",
+      state: "busy",
+      tail: [/^ *[⠁-⣿] .*\(esc to cancel\)$/, { gap: 6, without: COMPOSER }, FOOTER, 1],
+    },
+    { name: "composer", state: "idle", tail: [LINE, COMPOSER, TYPED, LINE, 3, FOOTER, 1] },
+  ],
+};

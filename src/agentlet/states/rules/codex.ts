@@ -1,0 +1,133 @@
+import type { AskReading, DialogKeys, RuleSet } from "../screen-rule.ts";
+
+const COMPOSER = /^› ?/;
+/** The line below the composer, in the forms it had: key help, context left, model and directory. */
+const FOOTER = /\? for shortcuts|← for agents|\d+% (?:context )?left|^ *\S+.* · [~/]\S*$/;
+const INTERRUPT = /\((?:\d+[hms] ?)+ • (?:esc|ctrl ?\+? ?c) to interrupt\)/i;
+/** What stands at the end of every turn of 0.169. */
+const TURN_END = /^ {2}Worked for |^■ |^› /;
+/** What is typed into the composer: its further rows are indented. */
+const TYPED = { gap: 60, without: /^(?:[•■✔✗›] | {2}Worked for )/ };
+
+const PERMISSION_ASK: AskReading = {
+  text: /^ *((?:Would you like|Do you want|Allow|Approve|Enable) .*\?)(?: \[y\/n\])?$/,
+  tool: /^ {2}Tool: (.+)$/,
+  option: /^[› ] (?<key>\d+)\. (?<label>.+)$/,
+};
+const PERMISSION_KEYS: DialogKeys = { allow: "y", deny: "\x1b", option: "key" };
+
+/** Codex 0.142–0.169 (measured with 0.169.0), and older screens as far as they were seen. */
+export const codexRules: RuleSet = {
+  runtime: "Codex",
+  version: /OpenAI Codex \(v(\d+\.\d+\.\d+)/,
+  restingUnknownIsBlocked: true,
+  rules: [
+    {
+      name: "approval-dialog",
+      state: "permission",
+      tail: [
+        /^ {0,2}(?:Would you like|Do you want|Allow|Approve|Enable) .*\?$/,
+        30,
+        /^[› ] 1\. /,
+        10,
+        /^ {2}Press enter to confirm or esc to (?:cancel|go back)/i,
+      ],
+      ask: PERMISSION_ASK,
+      keys: PERMISSION_KEYS,
+    },
+    {
+      name: "approval-box",
+      state: "permission",
+      tail: [/^[╭┏][─━] .*Approv/, 20, /\[a\] Accept\s+\[d\] Decline/, /^[╰┗]/],
+      ask: {
+        text: /^[╭┏][─━] (.*Approv.*?) [─━]/,
+        options: [
+          { key: "a", label: "Accept" },
+          { key: "d", label: "Decline" },
+        ],
+      },
+      keys: { allow: "a", deny: "d", option: "key" },
+    },
+    {
+      name: "approval-line",
+      state: "permission",
+      cursorAtEnd: true,
+      tail: [/^(?:Approve|Allow|Run) .*\? \[y\/n\]:?$/],
+      ask: { text: /^(.*\?) \[y\/n\]/ },
+      keys: { allow: "y\r", deny: "n\r" },
+    },
+    {
+      name: "question-dialog",
+      state: "question",
+      tail: [/^ {2}Question \d+\/\d+/, 40, /enter to submit/],
+      ask: {
+        text: /^ {2}(?!Question )(\S.*\?)$/,
+        option: /^ *[› ] (?<key>\d+)\. (?<label>.+?)(?: {2,}.*)?$/,
+      },
+      keys: { deny: "\x1b", option: "key" },
+    },
+    {
+      name: "sign-in",
+      state: "starting",
+      tail: [
+        /Choose how you want to use Codex|Sign in with ChatGPT/,
+        14,
+        /Press enter to continue/,
+      ],
+    },
+    {
+      name: "update-dialog",
+      state: "starting",
+      tail: [/Update available!/, 8, /Press enter to continue/],
+    },
+    {
+      name: "start-dialog",
+      state: "starting",
+      tail: [/^[›>] 1\. /, 10, /^ *Press enter to (?:continue|confirm)$/i],
+    },
+    {
+      name: "list-dialog",
+      state: "blocked",
+      tail: [/^[›>] (?:\d+\. )?\S/, 30, /^ *Press enter to .*\besc to /i],
+      not: [{ tail: [COMPOSER, TYPED, FOOTER, 2] }],
+    },
+    {
+      name: "farewell",
+      state: "exited",
+      tail: [/^To continue this session, run:?/, /codex resume [0-9a-f-]{36}/, 1],
+    },
+    { name: "title-action", state: "permission", title: /^\[ [!.] \] Action Required/ },
+    { name: "title-spinner", state: "busy", title: /^[⠀-⣿] / },
+    {
+      name: "status-line",
+      state: "busy",
+      tail: [INTERRUPT, { gap: 8, without: TURN_END }, COMPOSER, TYPED, FOOTER, 2],
+    },
+    { name: "status-line-alone", state: "busy", tail: [INTERRUPT, 1] },
+    { name: "thinking-line", state: "busy", tail: [/^Codex is thinking…$/, 3] },
+    {
+      name: "open-turn",
+      state: "busy",
+      versions: ">=0.150",
+      // Without a title nothing but the missing end of the turn tells streaming from idle.
+      title: /^$/,
+      tail: [
+        /^› \S/,
+        { gap: 200, without: TURN_END },
+        /^• /,
+        { gap: 200, without: TURN_END },
+        COMPOSER,
+        TYPED,
+        /← for agents/,
+      ],
+    },
+    {
+      name: "interrupted",
+      state: "idle",
+      endsTurn: true,
+      tail: [/^■ Conversation interrupted/, 3, COMPOSER, TYPED, FOOTER, 2],
+    },
+    { name: "composer", state: "idle", tail: [COMPOSER, TYPED, FOOTER, 2] },
+    { name: "bare-prompt", state: "idle", cursorAtEnd: true, tail: [/^❯$/] },
+  ],
+};

@@ -1,0 +1,60 @@
+import type { RuleSet } from "../screen-rule.ts";
+
+/** The line that waits for input; what a person has typed stands behind the goose. */
+const READY = /^🪿 ?(?:Enter to send\b|Interrupted, what should goose work on)/u;
+const OLD_PROMPT = /^\( ?[Oo]\)> ?$/;
+const PROMPT = /^(?:🪿|\( ?[Oo]\)>)/u;
+
+/** Goose 1.34 (measured), line by line on the main screen; and the `( O)>` prompt before it. */
+export const gooseRules: RuleSet = {
+  runtime: "Goose",
+  version: /^ *goose v?(\d+\.\d+\.\d+)/,
+  restingUnknownIsBlocked: true,
+  rules: [
+    {
+      name: "permission-dialog",
+      state: "permission",
+      tail: [/^◆ +.*(?:call the above tool|do you allow\?)/, /^│ +[●○] /, 8, /^└/],
+      ask: {
+        text: /^◆ +(.*\?)/,
+        tool: /^ *▸ (\S+)/,
+        option: /^│ +[●○] (?<key>(?<label>Always Allow|Allow|Deny|Cancel)).*$/,
+      },
+      keys: {
+        allow: "\r",
+        deny: "\x1b[B\x1b[B\r",
+        option: ["\r", "\x1b[B\r", "\x1b[B\x1b[B\r", "\x1b[B\x1b[B\x1b[B\r"],
+      },
+    },
+    { name: "list-dialog", state: "blocked", tail: [/^◆ +\S/, 12, /^└/] },
+    { name: "farewell", state: "exited", tail: [/^ +● session closed · /] },
+    { name: "starting", state: "starting", tail: [/^[◒◐◓◑] +starting \d+ extension/] },
+    {
+      name: "interrupted",
+      state: "idle",
+      endsTurn: true,
+      tail: [/^🪿 ?Interrupted, what should/u],
+    },
+    { name: "prompt", state: "idle", tail: [READY] },
+    { name: "prompt-old", state: "idle", cursorAtEnd: true, tail: [OLD_PROMPT] },
+    { name: "spinner", state: "busy", tail: [/^ *[◒◐◓◑⠁-⣿] +\S/] },
+    {
+      name: "open-turn",
+      state: "busy",
+      // A prompt that was sent, and no new one below it.
+      tail: [
+        /^(?:🪿|\( ?[Oo]\)>) *(?!Enter to send|Interrupted)\S/u,
+        { gap: 400, without: PROMPT },
+        /\S/,
+      ],
+      not: [{ tail: [/^(?:🪿|\( ?[Oo]\)>)/u] }, { tail: [/^└/] }],
+    },
+    {
+      name: "output-fills-screen",
+      state: "busy",
+      title: /^🪿 /u,
+      tail: [/\S/],
+      not: [{ tail: [PROMPT, 1000] }, { tail: [/^└/] }, { tail: [/goose is ready/, 3] }],
+    },
+  ],
+};

@@ -1,0 +1,65 @@
+import type { RuleSet } from "../screen-rule.ts";
+
+/** The lower edge of the composer's box. A side bar may stand right of any row. */
+const EDGE = /^ *╹▀/;
+const FOOTER = /ctrl\+p commands|^ *opencode v\d/i;
+const BUSY = /\besc (?:again to )?interrupt\b/;
+
+/** OpenCode 1.14–1.18 (measured with 1.18.33). Its title is no sign of its state. */
+export const openCodeRules: RuleSet = {
+  runtime: "OpenCode",
+  version: /(?:OpenCode |opencode v| {2})(\d+\.\d+\.\d+)\s*$/,
+  restingUnknownIsBlocked: true,
+  rules: [
+    {
+      name: "permission-dialog",
+      state: "permission",
+      tail: [/^ *┃ +△ /, 60, /^ *┃ +(?:Allow once +Allow always +Reject|Confirm +Cancel)/, 3],
+      ask: {
+        text: /┃ +△ (Permission required|.*?)(?: {3}.*)?$/,
+        tool: /┃ +# (.+?)(?: {3}.*)?$/,
+        options: [
+          { key: "once", label: "Allow once" },
+          { key: "always", label: "Allow always" },
+          { key: "reject", label: "Reject" },
+        ],
+      },
+      keys: { allow: "\r", deny: "\x1b", option: ["\r", "\x1b[C\r", "\x1b[C\x1b[C\r"] },
+    },
+    {
+      name: "permission-other",
+      state: "permission",
+      tail: [/^ *┃ +△ /, 60, /^ *┃ .*(?:enter confirm|esc cancel)/, 3],
+      ask: { text: /┃ +△ (.*?)(?: {3}.*)?$/ },
+      keys: { deny: "\x1b" },
+    },
+    {
+      name: "question-dialog",
+      state: "question",
+      tail: [/^ *┃ +.*\benter (?:submit|confirm|toggle|next)\b.* {2}esc dismiss/, 2],
+      not: [{ tail: [EDGE, 4, FOOTER, 3] }],
+      ask: { text: /┃ +(\S.*\?)\s*$/ },
+      keys: { deny: "\x1b", option: "enter" },
+    },
+    {
+      name: "question-options",
+      state: "question",
+      tail: [/^ *┃ +.*\?/, 40, /^ *┃ .*\besc dismiss\b/, 3],
+      not: [{ tail: [EDGE, 4, FOOTER, 3] }],
+      keys: { deny: "\x1b" },
+    },
+    { name: "footer-interrupt", state: "busy", tail: [EDGE, BUSY, 2] },
+    {
+      name: "farewell",
+      state: "exited",
+      tail: [/^ *Session {2,}/, 2, /^ *Continue +opencode -s /, 1],
+    },
+    {
+      name: "interrupted",
+      state: "idle",
+      endsTurn: true,
+      tail: [/^ *▣ .* · interrupted\b/, { gap: 12, without: /▣/ }, EDGE, 4, FOOTER, 3],
+    },
+    { name: "composer", state: "idle", tail: [/^ *┃/, 2, EDGE, 4, FOOTER, 3] },
+  ],
+};

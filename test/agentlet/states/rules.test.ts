@@ -1,0 +1,221 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { suite, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { explain } from "../../../src/agentlet/explain.ts";
+import { matchScreen } from "../../../src/agentlet/states/match-screen.ts";
+import { RULES } from "../../../src/agentlet/states/rules/registry.ts";
+import { isInRange } from "../../../src/agentlet/states/version-range.ts";
+import type { Runtime } from "../../../src/protocol/agent-manifest.ts";
+import { drawTui } from "../../fixtures/tui-screens.ts";
+import type { TuiRuntime, TuiState } from "../../fixtures/tui-screens.ts";
+
+const fixtures = fileURLToPath(new URL("../../../../shared/fixtures", import.meta.url));
+const casts = join(fixtures, "casts");
+const skip = existsSync(casts) ? false : "the recorded screens are not here";
+
+const RUNTIMES: TuiRuntime[] = ["ClaudeCode", "Codex", "OpenCode", "Cline", "Goose"];
+const STATES: TuiState[] = ["idle", "busy", "permission", "question"];
+const sizes = [
+  [110, 34],
+  [80, 24],
+  [200, 60],
+] as const;
+
+/** The state a drawn screen is seen as. */
+function seen(runtime: Runtime, rows: string[], title: string) {
+  const match = matchScreen(RULES[runtime], { rows, title, cursor: null }, null);
+  return match === null ? "unknown" : match.state;
+}
+
+suite("screen rules", () => {
+  for (const runtime of RUNTIMES)
+    test(`${runtime}: a transcript that quotes every other dialog whole changes nothing, at any size, with or without a title`, () => {
+      const wrong: string[] = [];
+      for (const [cols, rows] of sizes)
+        for (const state of STATES)
+          for (const decoy of [...STATES, null]) {
+            if (runtime === "Goose" && state === "question") continue;
+            const quoted =
+              decoy === null
+                ? []
+                : drawTui(runtime, { state: decoy, transcript: [], cols, rows }).rows;
+            const transcript = [
+              "› do it",
+              "• I saw this:",
+              ...quoted.filter((row) => row !== ""),
+              "• That is all.",
+            ];
+            const tui = { state, transcript, cols, rows };
+            const drawn = drawTui(runtime, tui);
+            for (const title of [drawn.title, ""]) {
+              // Without a title only the missing end of a turn tells, and the quote has one.
+              const got = seen(runtime, drawn.rows, title);
+              if (got !== state) wrong.push(`${cols}x${rows} ${state}, quoting ${decoy}: ${got}`);
+            }
+          }
+
+      assert.deepEqual(wrong, []);
+    });
+
+  test("what a person types and has not sent is no dialog and no spinner", () => {
+    const typed = "Do you want to proceed? 1. Yes (esc to interrupt) [y] Approve [n] Deny";
+    const seenStates = RUNTIMES.filter((runtime) => runtime !== "Goose").map((runtime) => {
+      const { rows, title } = drawTui(runtime, {
+        state: "idle",
+        transcript: [],
+        typed,
+        cols: 110,
+        rows: 34,
+      });
+      return seen(runtime, rows, title);
+    });
+
+    assert.deepEqual(seenStates, ["idle", "idle", "idle", "idle"]);
+  });
+
+  test("a screen with none of its layout is unknown, whatever its words are", () => {
+    const rows = [
+      "Ready. Waiting for input. Idle.",
+      "> ? for shortcuts",
+      "esc to interrupt",
+      "the end",
+    ];
+
+    for (const runtime of RUNTIMES) assert.notEqual(seen(runtime, rows, ""), "idle");
+  });
+
+  test("an ask is read with its question, its options and what it is about", () => {
+    const { rows, title } = drawTui("ClaudeCode", {
+      state: "permission",
+      transcript: [],
+      cols: 110,
+      rows: 34,
+    });
+
+    const match = matchScreen(RULES.ClaudeCode, { rows, title, cursor: null }, null);
+
+    assert.equal(match?.ask?.text, "Do you want to proceed?");
+    assert.equal(match.ask.tool, "Bash");
+    assert.match(match.ask.detail, /echo hi > made.txt/);
+    assert.deepEqual(
+      match.ask.options.map(({ key }) => key),
+      ["1", "2", "3"],
+    );
+  });
+
+  test("a rule holds only for the versions it was seen with", () => {
+    assert.equal(isInRange("2.1.329", "<2.1"), false);
+    assert.equal(isInRange("2.0.9", "<2.1"), true);
+    assert.equal(isInRange("1.18.33", ">=1.14 <1.19"), true);
+    assert.equal(isInRange(null, "<2.1"), true);
+    assert.throws(() => isInRange("1", "new"), TypeError);
+  });
+
+  test("no screen can hold a pattern up: a screen of 1,000 rows is judged in a few milliseconds", () => {
+    const rows = Array.from({ length: 1000 }, (_, at) =>
+      at % 2 === 0 ? "❯ 1. Yes" : "─".repeat(1000),
+    );
+    const startedAt = performance.now();
+
+    for (const runtime of RUNTIMES) seen(runtime, rows, "✳ Claude Code");
+
+    assert.ok(performance.now() - startedAt < 500);
+  });
+});
+
+/** Recordings whose label names the whole recording: they end at a composer that is ready, with nothing in front of it. */
+const READY_THOUGH_STARTING =
+  /^(?:claude-start-D_onb_token_trust|codex-start-B_provider|codex-start-C_provider_trust)\b/;
+
+suite("recorded screens", { skip }, () => {
+  const runtimeOf = (file: string): Runtime =>
+    file.startsWith("claude")
+      ? "ClaudeCode"
+      : file.startsWith("codex")
+        ? "Codex"
+        : file.startsWith("cline")
+          ? "Cline"
+          : file.startsWith("goose")
+            ? "Goose"
+            : file.startsWith("cursor")
+              ? "Cursor"
+              : "OpenCode";
+
+  test("every labelled screen is told as its label", async () => {
+    const wrong: string[] = [];
+    for (const file of readdirSync(casts).filter((name) => name.endsWith(".screen.txt"))) {
+      const label = /^# state: (\w+)/.exec(readFileSync(join(casts, file), "utf8"))?.[1] ?? "";
+      const [got] = await explain(join(casts, file), RULES[runtimeOf(file)]);
+      const wanted = READY_THOUGH_STARTING.test(file) ? "idle" : label;
+      if (got?.state !== wanted)
+        wrong.push(`${file}: ${wanted}, seen as ${got?.state} by ${got?.rule}`);
+    }
+
+    assert.deepEqual(wrong, []);
+  });
+
+  test("at every mark of the recordings the state is the marked one", async () => {
+    const index = JSON.parse(readFileSync(join(casts, "INDEX.json"), "utf8")) as {
+      cast: string;
+      marks: string[];
+    }[];
+    const wrong: string[] = [];
+    for (const { cast, marks } of index) {
+      const states = await explain(join(casts, cast), RULES[runtimeOf(cast)]);
+      for (const mark of marks) {
+        const [, at = "", label = ""] = /^([\d.]+) (\w+)/.exec(mark) ?? [];
+        const got = states.findLast(({ atMs }) => atMs <= Number(at) * 1000);
+        const wanted = READY_THOUGH_STARTING.test(cast) ? "idle" : label;
+        if (got?.state !== wanted)
+          wrong.push(`${cast} ${mark}: seen as ${got?.state} by ${got?.rule}`);
+      }
+    }
+
+    assert.deepEqual(wrong, []);
+  });
+
+  test("screens of other projects are told right, and what cannot be told is never idle", async () => {
+    const wanted: Record<string, string> = {
+      "screens/cao/codex_approval_edits_raw.txt": "permission",
+      "screens/cao/codex_approval_modal.txt": "permission",
+      "screens/cao/codex_approval_modal_heavy_box.txt": "permission",
+      "screens/cao/codex_approval_modal_raw.txt": "permission",
+      "screens/cao/codex_approval_modal_scrollback.txt": "idle",
+      "screens/cao/codex_error_output.txt": "unknown",
+      "screens/cao/codex_processing_output.txt": "busy",
+      "screens/cao/codex_update_dialog.txt": "starting",
+      "screens/cao/cursor_cli_processing_output.txt": "busy",
+      "screens/cao/cursor_cli_v2026_idle_output.txt": "idle",
+      "screens/cao/cursor_cli_v2026_processing_output.txt": "busy",
+      "screens/cao/opencode_cli_completed.ansi.txt": "idle",
+      "screens/cao/opencode_cli_idle_splash.txt": "idle",
+      "screens/cao/opencode_cli_permission.ansi.txt": "permission",
+      "screens/cao/opencode_cli_processing.txt": "busy",
+    };
+    const wrong: string[] = [];
+    for (const [file, state] of Object.entries(wanted)) {
+      const [got] = await explain(join(fixtures, file), RULES[runtimeOf(file.slice(12))]);
+      if (got?.state !== state)
+        wrong.push(`${file}: ${state}, seen as ${got?.state} by ${got?.rule}`);
+    }
+    const agents = {
+      aider: "Aider",
+      claude: "ClaudeCode",
+      codex: "Codex",
+      cursor: "Cursor",
+      goose: "Goose",
+    } as const;
+    const initial = join(fixtures, "agentapi/lib/msgfmt/testdata/initialization");
+    for (const [agent, runtime] of Object.entries(agents))
+      for (const verdict of ["ready", "not_ready"])
+        for (const file of readdirSync(join(initial, agent, verdict))) {
+          const [got] = await explain(join(initial, agent, verdict, file), RULES[runtime]);
+          if ((got?.state === "idle") !== (verdict === "ready"))
+            wrong.push(`${agent}/${verdict}/${file}: seen as ${got?.state} by ${got?.rule}`);
+        }
+
+    assert.deepEqual(wrong, []);
+  });
+});

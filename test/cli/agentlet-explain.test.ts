@@ -1,0 +1,85 @@
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite, test } from "node:test";
+import { drawTui } from "../fixtures/tui-screens.ts";
+import { lastDocument, PreparedData } from "./prepared-data.ts";
+
+const size = { cols: 80, rows: 24 };
+
+/** A recording that draws one screen after the other. */
+function castOf(screens: { atMs: number; rows: string[]; title: string }[]): string {
+  const header = { version: 2, width: size.cols, height: size.rows };
+  const events = screens.map(({ atMs, rows, title }) => [
+    atMs / 1000,
+    "o",
+    `\x1b]0;${title}\x07\x1b[H\x1b[2J${rows.join("\r\n")}`,
+  ]);
+  return [header, ...events, [9, "o", ""]].map((line) => `${JSON.stringify(line)}\n`).join("");
+}
+
+suite("agentkube agentlet explain", () => {
+  test("tells the states of a recording, when each began and which rule said so", async () => {
+    using data = new PreparedData();
+    const file = join(data.root, "x.cast");
+    const tui = { transcript: [], ...size };
+    writeFileSync(
+      file,
+      castOf([
+        { atMs: 1000, ...drawTui("ClaudeCode", { state: "idle", ...tui }) },
+        { atMs: 3000, ...drawTui("ClaudeCode", { state: "busy", ...tui }) },
+        { atMs: 5000, ...drawTui("ClaudeCode", { state: "permission", ...tui }) },
+      ]),
+    );
+
+    const end = await data.run("agentlet", "explain", file, "--runtime", "ClaudeCode", "--json");
+    const shown = await data.run("agentlet", "explain", file, "--runtime", "claude");
+
+    assert.deepEqual(lastDocument(end), {
+      states: [
+        { atMs: 0, state: "starting", channel: "process", rule: "the recording begins" },
+        { atMs: 1000, state: "idle", channel: "screen", rule: "composer-shortcuts" },
+        { atMs: 3000, state: "busy", channel: "title", rule: "title-spinner" },
+        { atMs: 5000, state: "permission", channel: "screen", rule: "permission-dialog" },
+      ],
+    });
+    assert.match(shown.stdout, /5\.000 s +permission +screen +permission-dialog/);
+    assert.deepEqual([end.code, shown.code], [0, 0]);
+  });
+
+  test("tells the state of a screen's text, and unknown for what no rule knows", async () => {
+    using data = new PreparedData();
+    const file = join(data.root, "screen.txt");
+    const states: unknown[] = [];
+    for (const text of [
+      drawTui("Codex", { state: "permission", transcript: [], ...size }).rows.join("\n"),
+      "some words that no program of this kind shows",
+    ]) {
+      writeFileSync(file, text);
+      const end = await data.run("agentlet", "explain", file, "--runtime", "Codex", "--json");
+      states.push(lastDocument(end));
+    }
+
+    assert.deepEqual(states, [
+      { states: [{ atMs: 0, state: "permission", channel: "screen", rule: "approval-dialog" }] },
+      { states: [{ atMs: 0, state: "unknown", channel: "screen", rule: "no rule matches" }] },
+    ]);
+  });
+
+  test("names what it expected: a runtime, a file, the word explain", async () => {
+    using data = new PreparedData();
+    const file = join(data.root, "screen.txt");
+    writeFileSync(file, "x");
+
+    const noRuntime = await data.run("agentlet", "explain", file);
+    const other = await data.run("agentlet", "explain", file, "--runtime", "Emacs");
+    const noFile = await data.run("agentlet", "explain", `${file}.none`, "--runtime", "Codex");
+    const word = await data.run("agentlet", "expound", file);
+
+    assert.match(noRuntime.stderr, /Expected --runtime/);
+    assert.match(other.stderr, /"Emacs"[^]*ClaudeCode, Codex/);
+    assert.match(noFile.stderr, /Cannot read/);
+    assert.match(word.stderr, /Expected agentkube agentlet explain FILE/);
+    assert.deepEqual([noRuntime.code, other.code, noFile.code, word.code], [2, 2, 1, 2]);
+  });
+});
