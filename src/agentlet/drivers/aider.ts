@@ -4,6 +4,7 @@ import { GOAL_FILE, goalFiles, HOME, promptOf } from "./driver.ts";
 import type { Driver, LaunchInput } from "./driver.ts";
 import { reportCommand } from "./hooks.ts";
 import { modelAccessOf, USUAL_MODEL } from "./model-access.ts";
+import { aiderRules } from "../states/rules/aider.ts";
 
 const QUIET = [
   "--no-check-update",
@@ -21,7 +22,7 @@ export const aider: Driver = {
     const { spec } = input;
     return { argv: argvOf(input), env: modelEnv(input), files: goalFiles(spec) };
   },
-  rules: null,
+  rules: aiderRules,
   openJudge: () => null,
   quitKeys: "/exit\r",
 };

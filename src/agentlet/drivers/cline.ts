@@ -4,6 +4,7 @@ import { reportCommand } from "./hooks.ts";
 import { modelAccessOf, USUAL_MODEL } from "./model-access.ts";
 import { isLoginLost, isObject, openStructuredJudge, textOf } from "./structured-judge.ts";
 import type { LineResult } from "./structured-judge.ts";
+import { clineRules } from "../states/rules/cline.ts";
 
 const HOOKS = ["TaskStart", "PreToolUse", "PostToolUse", "TaskComplete", "SessionShutdown"];
 
@@ -24,7 +25,7 @@ export const cline: Driver = {
       ],
     };
   },
-  rules: null,
+  rules: clineRules,
   openJudge: (spec) =>
     spec.agent.mode === "system" ? openStructuredJudge({ cli: "Cline", read: resultOf }) : null,
   quitKeys: "\x03",

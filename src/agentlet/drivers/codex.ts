@@ -4,6 +4,7 @@ import { reportCommand } from "./hooks.ts";
 import { modelAccessOf, TOKEN_VARIABLE } from "./model-access.ts";
 import { isLoginLost, openStructuredJudge, textOf } from "./structured-judge.ts";
 import type { LineResult } from "./structured-judge.ts";
+import { codexRules } from "../states/rules/codex.ts";
 
 const HOOKS = [
   "SessionStart",
@@ -27,7 +28,7 @@ export const codex: Driver = {
       files: [...goalFiles(spec), homeFile(".codex/config.toml", configOf(input))],
     };
   },
-  rules: null,
+  rules: codexRules,
   openJudge: (spec) =>
     spec.agent.mode === "system" ? openStructuredJudge({ cli: "Codex", read: resultOf }) : null,
   // One Ctrl-C leaves at once, when idle.

@@ -3,6 +3,7 @@ import type { Driver, LaunchInput } from "./driver.ts";
 import { TOKEN_VARIABLE } from "./model-access.ts";
 import { isLoginLost, openStructuredJudge, textOf } from "./structured-judge.ts";
 import type { LineResult } from "./structured-judge.ts";
+import { cursorRules } from "../states/rules/cursor.ts";
 
 /** Cursor's agent: its own service only, so the key is in zone A (`delivery: env`). From its documentation, not run. */
 export const cursor: Driver = {
@@ -14,7 +15,7 @@ export const cursor: Driver = {
       files: [...goalFiles(spec), homeFile(".cursor/mcp.json", serversOf(input))],
     };
   },
-  rules: null,
+  rules: cursorRules,
   openJudge: (spec) =>
     spec.agent.mode === "system" ? openStructuredJudge({ cli: "Cursor", read: resultOf }) : null,
   quitKeys: "\x03\x03",

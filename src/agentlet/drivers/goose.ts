@@ -3,6 +3,7 @@ import type { Driver, LaunchInput } from "./driver.ts";
 import { modelAccessOf, USUAL_MODEL } from "./model-access.ts";
 import { isLoginLost, isObject, openStructuredJudge, textOf } from "./structured-judge.ts";
 import type { LineResult } from "./structured-judge.ts";
+import { gooseRules } from "../states/rules/goose.ts";
 
 /** Goose: a provider of its usual kinds with the gateway as host. No hooks: its screen and its prompt line tell. Measured with 1.34.0. */
 export const goose: Driver = {
@@ -15,7 +16,7 @@ export const goose: Driver = {
       files: [...goalFiles(spec), homeFile(".config/goose/config.yaml", configOf(input))],
     };
   },
-  rules: null,
+  rules: gooseRules,
   openJudge: (spec) => (spec.agent.mode === "system" ? openGooseJudge() : null),
   quitKeys: "/exit\r",
 };

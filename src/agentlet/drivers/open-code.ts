@@ -4,6 +4,7 @@ import { modelAccessOf, TOKEN_VARIABLE, USUAL_MODEL } from "./model-access.ts";
 import type { ModelAccess } from "./model-access.ts";
 import { isLoginLost, openStructuredJudge, textOf } from "./structured-judge.ts";
 import type { LineResult } from "./structured-judge.ts";
+import { openCodeRules } from "../states/rules/open-code.ts";
 
 const KEY_VARIABLE = "OPENCODE_API_KEY";
 
@@ -22,7 +23,7 @@ export const openCode: Driver = {
       files: [...goalFiles(spec), homeFile(".config/opencode/opencode.json", configOf(input))],
     };
   },
-  rules: null,
+  rules: openCodeRules,
   openJudge: (spec) =>
     spec.agent.mode === "system" ? openStructuredJudge({ cli: "OpenCode", read: resultOf }) : null,
   quitKeys: "\x03",
