@@ -105,6 +105,7 @@ function bootOf(program: "agentlet" | "tool-runner" | "session-recorder"): objec
     secrets: {},
     modelKey: null,
     auditKey: randomBytes(32).toString("base64"),
+    signingSeed: randomBytes(32).toString("base64url"),
   };
 }
 

@@ -1,5 +1,5 @@
 import { AgentletEvent } from "../protocol/agentlet-link.ts";
-import { AuditRecord } from "../protocol/audit.ts";
+import { AuditRecord, type ModelUsage } from "../protocol/audit.ts";
 import { humanBytes, humanSpan, oneLine } from "./human.ts";
 import type { Output, Style } from "./output.ts";
 
@@ -63,9 +63,36 @@ export function auditLine(line: string, output: Output): string | null {
     case "request": {
       const allowed = record.verdict.startsWith("allowed");
       const credential = record.credential === null ? "no credential" : `with ${record.credential}`;
-      return `${head}${record.source} request ${oneLine(record.method)} ${oneLine(record.host)}${oneLine(record.path)}  ${output.paint(allowed ? "green" : "red", record.verdict)} ${record.status ?? "no status"}, ${credential}, ${humanBytes(record.bytesUp)} up, ${humanBytes(record.bytesDown)} down, ${humanSpan(record.durationMs)}`;
+      return `${head}${record.source} request ${oneLine(record.method)} ${oneLine(record.host)}${oneLine(record.path)}  ${output.paint(allowed ? "green" : "red", record.verdict)} ${record.status ?? "no status"}, ${credential}, ${humanBytes(record.bytesUp)} up, ${humanBytes(record.bytesDown)} down, ${humanSpan(record.durationMs)}${usageOf(record.usage)}`;
     }
+    case "epoch_started":
+      return output.paint(
+        "dim",
+        `${clock(record.time)}  tool-runner started, epoch ${record.epoch ?? "?"}`,
+      );
+    case "overflow":
+      return `${head}${output.paint("yellow", "overflow")}  ${record.requests} more requests are counted only: ${Object.entries(
+        record.verdicts,
+      )
+        .map(([verdict, count]) => `${count} ${verdict}`)
+        .join(", ")}`;
+    case "credential": {
+      const what =
+        record.version === null
+          ? output.paint("red", `has no value: ${oneLine(record.problem ?? "unknown")}`)
+          : `version ${record.version}`;
+      return `${head}secret ${oneLine(record.secret)}  ${what}`;
+    }
+    case "budget":
+      return `${head}${output.paint("red", "model budget reached")}  ${record.limit}: ${record.used} of ${record.allowed}`;
   }
+}
+
+function usageOf(usage: ModelUsage | undefined): string {
+  if (usage === undefined) return "";
+  return usage === "unknown"
+    ? ", tokens unknown"
+    : `, ${usage.inputTokens} tokens in, ${usage.outputTokens} out`;
 }
 
 /** The value of a JSON line without its number; undefined when it is no JSON object. */

@@ -1,16 +1,21 @@
 import { createHash, randomBytes } from "node:crypto";
+import { createSigningKey, type SigningKey } from "../kit/signing.ts";
 import type { RegisterRun } from "../protocol/manager-api.ts";
 
-/** The four tokens of a run, one audience each, and what the manager keeps of three of them. */
+/** The four tokens of a run, one audience each, what the manager keeps of three of them, and the keys of its audit. */
 export interface RunTokens {
   readonly agent: string;
   readonly agentlet: string;
   readonly recorder: string;
   readonly runner: string;
   readonly hashes: RegisterRun["tokenHashes"];
+  /** signs the run's receipts; in the tool-runner and here only, over all its lives */
+  readonly signing: SigningKey;
+  /** HMAC key of the arguments' digests */
+  readonly auditKey: Buffer;
 }
 
-/** Mints the tokens of one run: 256 random bits each. */
+/** Mints tokens and keys of one run: 256 random bits each. */
 export function mintTokens(): RunTokens {
   const [agent, agentlet, recorder, runner] = [mint(), mint(), mint(), mint()];
   return {
@@ -19,6 +24,8 @@ export function mintTokens(): RunTokens {
     recorder,
     runner,
     hashes: { agentlet: hash(agentlet), recorder: hash(recorder), runner: hash(runner) },
+    signing: createSigningKey(),
+    auditKey: randomBytes(32),
   };
 }
 

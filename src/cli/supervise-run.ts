@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { rmdirSync } from "node:fs";
 import { join } from "node:path";
 import timers from "node:timers/promises";
@@ -206,12 +205,10 @@ class Programs {
         [...prepared.toolSecrets].map(([id, value]) => [id, value.toString("base64")]),
       ),
       modelKey: prepared.modelKey?.toString("base64") ?? null,
-      auditKey: this.#auditKey,
+      auditKey: tokens.auditKey.toString("base64"),
+      signingSeed: tokens.signing.seed(),
     };
   }
-
-  // One key for the whole run, also over restarts of the tool-runner.
-  readonly #auditKey = randomBytes(32).toString("base64");
 
   #agentletBoot(): AgentletBoot {
     const { tokens, prepared } = this.#options;

@@ -50,6 +50,7 @@ export async function main(context: CommandContext<CommandOptions>): Promise<num
     using log = openRunLog(request.dataDir, spec.run);
     const specPath = join(runtimeDir.path, "spec.json");
     writeFileSync(specPath, `${JSON.stringify(spec)}\n`, { mode: 0o600, flag: "wx" });
+    keepAuditKey(request.dataDir, spec.run, tokens);
     mkdirSync(spec.spoolDir, { recursive: true, mode: 0o700 });
     report({ kind: "registered", run: spec.run, agent });
     return await superviseRun(
@@ -139,7 +140,14 @@ async function register(manager: ManagerLink, spec: RunSpec, tokens: RunTokens):
     // A headless run of a known runtime reads no keyboard.
     interactive: mode === "supervised" || runtime === "Custom",
     tokenHashes: tokens.hashes,
+    runnerKey: tokens.signing.publicKey,
   });
+}
+
+/** With it, and only with it, somebody can tell later whether a call had certain arguments. The manager never serves it. */
+function keepAuditKey(dataDir: string, run: string, tokens: RunTokens): void {
+  const path = join(dataDir, "runs", run, "audit-key");
+  writeFileSync(path, `${tokens.auditKey.toString("base64")}\n`, { mode: 0o600, flag: "wx" });
 }
 
 /** The supervisor's own log, beside those of its children. */

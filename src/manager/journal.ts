@@ -23,11 +23,14 @@ export class Journal implements AsyncDisposable {
   #writing: Promise<void> | null = null;
   #lastSeq: number;
   #pendingBytes = 0;
+  /** the last whole line when it was opened; null for an empty journal */
+  readonly lastLine: string | null;
 
-  private constructor(handle: FileHandle, size: number, lastSeq: number) {
+  private constructor(handle: FileHandle, size: number, lastLine: string | null) {
     this.#handle = handle;
     this.#size = size;
-    this.#lastSeq = lastSeq;
+    this.lastLine = lastLine;
+    this.#lastSeq = lastLine === null ? 0 : seqOf(lastLine);
   }
 
   static async open(path: string): Promise<Journal> {
@@ -39,7 +42,7 @@ export class Journal implements AsyncDisposable {
         await handle.truncate(whole);
         await handle.datasync();
       }
-      return new Journal(handle, whole, await lastSeqOf(handle, whole));
+      return new Journal(handle, whole, await lastLineOf(handle, whole));
     } catch (error) {
       await handle.close();
       throw error;
@@ -57,15 +60,16 @@ export class Journal implements AsyncDisposable {
   }
 
   /**
-   * Takes one line. Resolves with true when it is on disk, with false when this sequence number was there already. After a failed
+   * Takes one line; a text is written as it is, and must hold `seq` itself. Resolves with true when it is on disk, with false when this sequence number was there already. After a failed
    * write the lines on their way are forgotten, so that their sender can send them again.
    */
-  async append(seq: number, value: object): Promise<boolean> {
+  async append(seq: number, value: object | string): Promise<boolean> {
     if (seq <= this.#lastSeq) {
       await this.flushed();
       return false;
     }
-    const line = Buffer.from(`${JSON.stringify({ seq, ...value })}\n`);
+    const text = typeof value === "string" ? value : JSON.stringify({ seq, ...value });
+    const line = Buffer.from(`${text}\n`);
     const done = Promise.withResolvers<void>();
     this.#waiting.push({ seq, line, done });
     this.#lastSeq = seq;
@@ -140,12 +144,12 @@ export async function* readJournal(path: string, from: number): AsyncGenerator<s
   }
 }
 
-async function lastSeqOf(handle: FileHandle, whole: number): Promise<number> {
-  if (whole === 0) return 0;
+async function lastLineOf(handle: FileHandle, whole: number): Promise<string | null> {
+  if (whole === 0) return null;
   const start = await endOfWholeLines(handle, whole - 1);
-  const line = Buffer.alloc(whole - start);
+  const line = Buffer.alloc(whole - start - 1);
   await handle.read(line, 0, line.length, start);
-  return seqOf(line.toString("utf8"));
+  return line.toString("utf8");
 }
 
 function seqOf(line: string): number {

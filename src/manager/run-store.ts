@@ -21,14 +21,18 @@ export const RunRecord = z.strictObject({
     .describe("start time of the supervisor's pid, so that a reused pid is not taken for it"),
   epochs: z.strictObject({ agentlet: z.int(), recorder: z.int(), runner: z.int() }),
   stopAskedBy: z.string().nullable(),
+  runnerKey: PublicKey.optional().describe("signs the receipts of the run's tool calls"),
   managerKey: PublicKey.optional().describe("of the manager that took the run in"),
 });
 export type RunRecord = z.infer<typeof RunRecord>;
 
+/** A file of a run that its manager writes. */
+export type RunFileName = "events.jsonl" | "audit.jsonl" | "audit.proofs.jsonl" | "recording.cast";
+
 /** The plain files of runs in the data directory. */
 export interface RunStore {
   directory(run: RunId): string;
-  file(run: RunId, name: "events.jsonl" | "audit.jsonl" | "recording.cast"): string;
+  file(run: RunId, name: RunFileName): string;
   has(run: RunId): boolean;
   create(record: RunRecord): Promise<void>;
   save(record: RunRecord): Promise<void>;

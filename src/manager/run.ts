@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import type { AgentletEvent } from "../protocol/agentlet-link.ts";
 import type { AuditRecord } from "../protocol/audit.ts";
@@ -6,10 +7,11 @@ import type { Countersignature, Countersigned } from "../protocol/countersignatu
 import type { FollowMessage, RunInfo } from "../protocol/manager-api.ts";
 import type { RunEnd } from "../protocol/outcome.ts";
 import { AttachRelay } from "./attach-relay.ts";
+import { AuditFile } from "./audit-file.ts";
 import type { Identity } from "./identity.ts";
 import { Journal } from "./journal.ts";
 import { RecordingFile } from "./recording-file.ts";
-import type { RunRecord, RunStore } from "./run-store.ts";
+import type { RunFileName, RunRecord, RunStore } from "./run-store.ts";
 
 /** The newest calls that `RunInfo` names; all of them are in the audit. */
 const MAX_CALLS = 1000;
@@ -38,7 +40,7 @@ export class Run {
   readonly #identity: Identity;
   readonly #watchers = new Set<(message: FollowMessage) => void>();
   #events: Promise<Journal> | null = null;
-  #audit: Promise<Journal> | null = null;
+  #audit: Promise<AuditFile> | null = null;
   #recording: Promise<RecordingFile> | null = null;
   #open: RecordingFile | null = null;
   #growth: NodeJS.Timeout | null = null;
@@ -90,8 +92,14 @@ export class Run {
     return this.#events;
   }
 
-  audit(): Promise<Journal> {
-    this.#audit ??= Journal.open(this.file("audit.jsonl")).catch((error: unknown) => {
+  audit(): Promise<AuditFile> {
+    this.#audit ??= AuditFile.open({
+      run: this.id,
+      path: this.file("audit.jsonl"),
+      proofsPath: this.file("audit.proofs.jsonl"),
+      runnerKey: this.#record.runnerKey,
+      countersign: (epoch, { seq, hash }) => this.countersign("audit", { epoch, at: seq, hash }),
+    }).catch((error: unknown) => {
       this.#audit = null;
       throw error;
     });
@@ -113,7 +121,7 @@ export class Run {
     return this.#recording;
   }
 
-  file(name: "events.jsonl" | "audit.jsonl" | "recording.cast"): string {
+  file(name: RunFileName): string {
     return this.#store.file(this.#record.info.run, name);
   }
 
@@ -193,6 +201,8 @@ export class Run {
       throw error;
     }
     this.announce();
+    // Opened so that closing it keeps the last countersignature, also when no runner came back to this manager.
+    if (existsSync(this.file("audit.jsonl"))) await this.audit().catch(() => undefined);
     this.relay.end(`Run ${end.outcome}: ${end.reason}`);
     for (const link of Object.values(this.links)) link?.close(1000, "Run ended");
     await this.closeFiles();

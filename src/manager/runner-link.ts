@@ -1,25 +1,35 @@
 import type { WebSocket } from "ws";
-import { AuditMessage, type AuditAck } from "../protocol/audit.ts";
+import { AuditMessage } from "../protocol/audit.ts";
+import type { AuditAck } from "../protocol/audit-chain.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
+import type { AuditFile } from "./audit-file.ts";
 import { LinkRefusal, type LinkHandler } from "./role-link.ts";
 import type { Run } from "./run.ts";
 import { sendJson } from "./socket.ts";
 
 const MAX_PENDING_BYTES = 1024 * 1024;
 
-/** The tool-runner's side of a run: audit records to the journal. */
+/** The tool-runner's side of a run: audit records to the chain, and a countersignature with each acknowledgement. */
 export function runnerLink(
   socket: WebSocket,
   run: Run,
   refuse: (error: unknown) => void,
 ): LinkHandler<Exclude<AuditMessage, { kind: "hello" }>> {
+  let soon: NodeJS.Immediate | null = null;
+
+  function acknowledge(audit: AuditFile): void {
+    soon = null;
+    const countersignature = audit.countersignature();
+    sendJson(socket, { kind: "ack", ...audit.head, countersignature } satisfies AuditAck);
+  }
+
   return {
     role: "runner",
     schema: AuditMessage,
     async welcome() {
       const audit = await run.audit();
       await audit.flushed();
-      sendJson(socket, { kind: "ack", seq: audit.lastSeq } satisfies AuditAck);
+      acknowledge(audit);
     },
     async message({ seq, record }) {
       if (record.run !== run.id)
@@ -29,7 +39,8 @@ export function runnerLink(
         .append(seq, record)
         .then((isNew) => {
           if (isNew) run.noteAudit(record);
-          sendJson(socket, { kind: "ack", seq } satisfies AuditAck);
+          // Records that shared a sync share the acknowledgement and its signature.
+          soon ??= setImmediate(acknowledge, audit);
         })
         .catch(refuse);
       if (audit.pendingBytes > MAX_PENDING_BYTES) await audit.flushed();
@@ -37,6 +48,8 @@ export function runnerLink(
     binary() {
       throw new LinkRefusal(CloseCode.badMessage, "Expected text messages only");
     },
-    closed() {},
+    closed() {
+      if (soon !== null) clearImmediate(soon);
+    },
   };
 }

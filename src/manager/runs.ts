@@ -252,6 +252,7 @@ function recordOf(request: RegisterRun): RunRecord {
     supervisorStart: processStart(request.supervisorPid),
     epochs: { agentlet: 0, recorder: 0, runner: 0 },
     stopAskedBy: null,
+    runnerKey: request.runnerKey,
   };
 }
 

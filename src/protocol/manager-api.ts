@@ -37,6 +37,7 @@ export const RegisterRun = z.strictObject({
   terminal: z.strictObject({ cols: z.int(), rows: z.int() }),
   interactive: z.boolean().describe("an attached viewer may write"),
   tokenHashes: z.strictObject({ agentlet: TokenHash, recorder: TokenHash, runner: TokenHash }),
+  runnerKey: PublicKey.describe("signs the receipts of the run's tool calls"),
 });
 export type RegisterRun = z.infer<typeof RegisterRun>;
 

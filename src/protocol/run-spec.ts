@@ -120,6 +120,11 @@ export const RunnerBoot = z.strictObject({
     .describe("NAME/KEY to base64 of the value, tools' credentials only"),
   modelKey: z.string().nullable().describe("base64 of the model key"),
   auditKey: z.string().describe("base64 of the per-run HMAC key of argument digests"),
+  signingSeed: z
+    .string()
+    .describe(
+      "base64url of the run's Ed25519 key, whose public half is registered with the manager",
+    ),
 });
 export type RunnerBoot = z.infer<typeof RunnerBoot>;
 

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { AgentletCommand, AgentletEvent, AgentletMessage, AttachMessage } from "./agentlet-link.ts";
-import { AuditAck, AuditMessage, AuditRecord } from "./audit.ts";
+import { AuditMessage, AuditRecord } from "./audit.ts";
+import { AuditAck } from "./audit-chain.ts";
 import { ChildStatus, SealedRecording } from "./child-status.ts";
 import { ExitPayload, MarkerPayload, RecorderReply, ResizePayload } from "./frames.ts";
 import { Countersignature } from "./countersignature.ts";

@@ -7,79 +7,119 @@ import {
   readSync,
   writeSync,
 } from "node:fs";
-import * as z from "zod";
-import { PlatformError, errnoOf } from "../kit/platform-error.ts";
-import { AuditRecord } from "../protocol/audit.ts";
+import { PlatformError, errnoOf, messageOf } from "../kit/platform-error.ts";
+import type { SigningKey } from "../kit/signing.ts";
+import type { AuditRecord } from "../protocol/audit.ts";
+import {
+  chainLine,
+  type ChainedLine,
+  type ChainHead,
+  firstPrev,
+  isSealed,
+  parseChainLine,
+  sealRecord,
+} from "../protocol/audit-chain.ts";
+import type { RunId } from "../protocol/ids.ts";
 
-const JournalLine = z.strictObject({ seq: z.int().positive(), record: AuditRecord });
-export type JournalLine = z.infer<typeof JournalLine>;
-
-/** Records of requests are dropped (and counted) beyond this; records of calls are kept always. */
-const REQUESTS_LIMIT_BYTES = 64 * 1024 * 1024;
 const READ_BYTES = 64 * 1024;
 
+export interface AuditJournalOptions {
+  run: RunId;
+  /** signs epochs and receipts; its public half is registered with the manager */
+  key: SigningKey;
+}
+
 /**
- * The audit of a run on this side: one line a record, numbered without gaps, never changed. It is the queue to the manager as
- * well, so that what a kill -9 interrupts is neither lost nor numbered twice.
+ * The audit of a run on this side: a chain of lines, numbered without gaps, never changed. It is the queue to the manager as
+ * well, so that what a kill -9 interrupts is neither lost nor numbered twice. What makes it durable is the manager's fdatasync.
  */
 export class AuditJournal implements Disposable {
   readonly #fd: number;
+  readonly #options: AuditJournalOptions;
   #size = 0;
-  #lastSeq = 0;
-  #dropped = 0;
+  #head: ChainHead;
+  #epoch = 0;
+  #broken: string | null = null;
   #waiting = Promise.withResolvers<void>();
 
-  private constructor(fd: number) {
+  private constructor(fd: number, options: AuditJournalOptions) {
     this.#fd = fd;
+    this.#options = options;
+    this.#head = { seq: 0, hash: firstPrev(options.run) };
   }
 
-  /** Opens or makes the journal. Calls that an earlier process had open are closed as `lost`. */
-  static open(path: string): AuditJournal {
+  /**
+   * Opens or makes the journal. A torn last line, which nobody was told of, is cut. Throws `PlatformError` `audit_broken` when a
+   * whole line does not follow the one before it, or an epoch is not signed by this key: somebody else wrote here.
+   */
+  static open(path: string, options: AuditJournalOptions): AuditJournal {
+    const { O_RDWR, O_CREAT, O_APPEND, O_NOFOLLOW } = constants;
     const journal = new AuditJournal(
-      openSync(
-        path,
-        constants.O_RDWR | constants.O_CREAT | constants.O_APPEND | constants.O_NOFOLLOW,
-        0o600,
-      ),
+      openSync(path, O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW, 0o600),
+      options,
     );
-    journal.#recover();
+    try {
+      journal.#recover(path);
+    } catch (error) {
+      closeSync(journal.#fd);
+      throw error;
+    }
     return journal;
   }
 
   get lastSeq(): number {
-    return this.#lastSeq;
+    return this.#head.seq;
   }
 
-  /** records of requests that did not fit any more */
-  get dropped(): number {
-    return this.#dropped;
+  /** The present life of the tool-runner; 0 before the first. */
+  get epoch(): number {
+    return this.#epoch;
   }
 
-  /** Writes a record. Throws `PlatformError` `audit_unavailable` when it cannot be written whole. */
-  append(record: AuditRecord): void {
-    if (record.type === "request" && this.#size > REQUESTS_LIMIT_BYTES) {
-      this.#dropped += 1;
-      return;
-    }
-    const line = Buffer.from(`${JSON.stringify({ seq: this.#lastSeq + 1, record })}\n`);
+  /** bytes of all lines */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Begins the next epoch. Every record after this belongs to it. */
+  beginEpoch(argumentsKey: string): void {
+    this.#epoch += 1;
+    this.append({
+      type: "epoch_started",
+      time: new Date().toISOString(),
+      run: this.#options.run,
+      key: this.#options.key.publicKey,
+      argumentsKey,
+    });
+  }
+
+  /** Writes a record, signed where it carries a signature. Throws `PlatformError` `audit_unavailable` when it cannot be written whole. */
+  append(record: AuditRecord): ChainedLine {
+    if (this.#broken !== null) throw unavailable(this.#broken);
+    const seq = this.#head.seq + 1;
+    const linked = { ...record, epoch: this.#epoch, prev: this.#head.hash };
+    const line = chainLine(seq, sealRecord(seq, linked, this.#options.key));
+    const bytes = Buffer.from(`${line.text}\n`);
     try {
-      if (writeSync(this.#fd, line) !== line.length) throw new Error("short write");
+      if (writeSync(this.#fd, bytes) !== bytes.length) throw new Error("short write");
     } catch (error) {
       // A part of a line would spoil the next one.
       ftruncateSync(this.#fd, this.#size);
-      throw new PlatformError(
-        "audit_unavailable",
-        `Cannot write the audit journal: ${errnoOf(error) ?? "short write"}`,
-        { cause: error },
-      );
+      throw unavailable(errnoOf(error) ?? "short write", error);
     }
-    this.#size += line.length;
-    this.#lastSeq += 1;
+    this.#size += bytes.length;
+    this.#head = { seq, hash: line.hash };
     this.#waiting.resolve();
+    return line;
   }
 
-  /** Every record after `seq`, first those that are there, then new ones as they come, until the signal is aborted. */
-  async *follow(seq: number, signal: AbortSignal): AsyncGenerator<JournalLine> {
+  /** No record is taken from now on, so no call begins: the manager has another chain of this run. */
+  refuse(why: string): void {
+    this.#broken = why;
+  }
+
+  /** Every line after `seq`, first those that are there, then new ones as they come, until the signal is aborted. */
+  async *follow(seq: number, signal: AbortSignal): AsyncGenerator<ChainedLine> {
     const { promise: aborted, resolve } = Promise.withResolvers<void>();
     signal.addEventListener("abort", () => resolve(), { once: true });
     let offset = 0;
@@ -95,28 +135,57 @@ export class AuditJournal implements Disposable {
     }
   }
 
+  /** The hash of line `seq`, or what stands in for it before the first; undefined when there is no such line. */
+  hashAt(seq: number): string | undefined {
+    if (seq === 0) return firstPrev(this.#options.run);
+    if (seq === this.#head.seq) return this.#head.hash;
+    for (const { line } of this.#linesFrom(0)) if (line.seq === seq) return line.hash;
+    return undefined;
+  }
+
+  /** The lines that are there now. */
+  *lines(): Generator<ChainedLine> {
+    for (const { line } of this.#linesFrom(0)) yield line;
+  }
+
   [Symbol.dispose](): void {
     closeSync(this.#fd);
   }
 
-  #recover(): void {
+  #recover(path: string): void {
     this.#size = fstatSync(this.#fd).size;
-    const open = new Map<string, AuditRecord & { type: "call_started" }>();
     let good = 0;
-    for (const { line, end } of this.#linesFrom(0)) {
-      good = end;
-      this.#lastSeq = line.seq;
-      if (line.record.type === "call_started") open.set(line.record.call, line.record);
-      if (line.record.type === "call") open.delete(line.record.call);
+    try {
+      for (const { line, end } of this.#linesFrom(0)) {
+        this.#requireNext(line);
+        this.#head = { seq: line.seq, hash: line.hash };
+        this.#epoch = line.epoch;
+        good = end;
+      }
+    } catch (error) {
+      throw new PlatformError(
+        "audit_broken",
+        `The audit journal "${path}" is broken after record ${this.#head.seq}: ${messageOf(error)}`,
+        { path, fix: "keep the file as it is and start a new run", cause: error },
+      );
     }
-    // What follows the last whole line was never acknowledged to anyone.
     ftruncateSync(this.#fd, good);
     this.#size = good;
-    for (const call of open.values()) this.append(lostRecord(call));
   }
 
-  /** Whole lines from a byte offset to the present end; stops before a line that is torn. */
-  *#linesFrom(offset: number): Generator<{ line: JournalLine; end: number }> {
+  #requireNext(line: ChainedLine): void {
+    const begins = line.record.type === "epoch_started";
+    const isNext =
+      line.seq === this.#head.seq + 1 &&
+      line.prev === this.#head.hash &&
+      line.epoch === this.#epoch + (begins ? 1 : 0);
+    if (!isNext) throw new Error("a record does not follow the one before it");
+    if (begins && !isSealed(line, this.#options.key.publicKey))
+      throw new Error("an epoch is not signed by this run's key");
+  }
+
+  /** Whole lines from a byte offset to the present end; a line without its newline is left out. Throws for one that is no record. */
+  *#linesFrom(offset: number): Generator<{ line: ChainedLine; end: number }> {
     const piece = Buffer.allocUnsafe(READ_BYTES);
     let held = Buffer.alloc(0);
     let at = offset;
@@ -126,8 +195,7 @@ export class AuditJournal implements Disposable {
       at += count;
       held = Buffer.concat([held, piece.subarray(0, count)]);
       for (let newline = held.indexOf(10); newline !== -1; newline = held.indexOf(10)) {
-        const line = parseLine(held.toString("utf8", 0, newline));
-        if (line === null) return;
+        const line = parseChainLine(held.toString("utf8", 0, newline));
         end += newline + 1;
         held = held.subarray(newline + 1);
         yield { line, end };
@@ -136,28 +204,8 @@ export class AuditJournal implements Disposable {
   }
 }
 
-function parseLine(text: string): JournalLine | null {
-  try {
-    return JournalLine.parse(JSON.parse(text));
-  } catch {
-    return null;
-  }
-}
-
-function lostRecord(call: AuditRecord & { type: "call_started" }): AuditRecord {
-  return {
-    type: "call",
-    time: new Date().toISOString(),
-    run: call.run,
-    call: call.call,
-    tool: call.tool,
-    operation: call.operation,
-    outcome: "lost",
-    exitCode: null,
-    detail: { cause: "The tool-runner ended while the call was running" },
-    tier: null,
-    durationMs: Math.max(0, Date.now() - Date.parse(call.time)),
-    requests: 0,
-    masked: 0,
-  };
+function unavailable(why: string, cause?: unknown): PlatformError {
+  return new PlatformError("audit_unavailable", `Cannot write the audit journal: ${why}`, {
+    cause,
+  });
 }

@@ -2,7 +2,8 @@ import { WebSocket } from "ws";
 import { Backoff } from "../kit/backoff.ts";
 import { parseJson } from "../kit/json-lines.ts";
 import type { Log } from "../kit/log.ts";
-import { AuditAck, type AuditMessage } from "../protocol/audit.ts";
+import type { AuditMessage } from "../protocol/audit.ts";
+import { AuditAck } from "../protocol/audit-chain.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
 import { PROTOCOL } from "../protocol/version.ts";
 import type { AuditJournal } from "./audit-journal.ts";
@@ -26,6 +27,9 @@ export interface AuditLinkOptions {
   journal: AuditJournal;
   log: Log;
 }
+
+/** The manager has records that the journal does not have, or has others: one of the two was changed. */
+class ForkedError extends Error {}
 
 /** Sends the journal to the manager across any number of lost connections; only what the manager acknowledged counts. */
 export class AuditLink implements AsyncDisposable {
@@ -106,27 +110,44 @@ export class AuditLink implements AsyncDisposable {
     });
     socket.on("close", (code) => end(refused ?? code));
     socket.on("open", () => send(socket, { kind: "hello", protocol: PROTOCOL, epoch }));
-    let sending = false;
+    let greeted = false;
     socket.on("message", (data: Buffer) => {
       try {
-        const { seq } = parseJson(
-          "an acknowledgement of the manager",
-          AuditAck,
-          data.toString("utf8"),
-        );
-        if (seq > this.#acked || !sending) onProgress();
+        const ack = parseJson("an acknowledgement of the manager", AuditAck, data.toString("utf8"));
+        if (!greeted) this.#requireOwn(ack);
+        if (!greeted || ack.seq > this.#acked) onProgress();
         // The first one may be lower than what we know: a manager that lost a tail gets it again.
-        this.#acked = Math.min(seq, this.#options.journal.lastSeq);
+        this.#acked = ack.seq;
         this.#wake();
-        if (!sending) void this.#send(socket, over.signal).catch(() => socket.terminate());
-        sending = true;
-      } catch {
-        socket.close(CloseCode.badMessage, "expected an ack");
+        if (!greeted) void this.#send(socket, over.signal).catch(() => socket.terminate());
+        greeted = true;
+      } catch (error) {
+        if (error instanceof ForkedError) this.#giveUp(error);
+        socket.close(CloseCode.badMessage, "expected an ack of this chain");
       }
     });
     const code = await closed;
     this.#stop.signal.removeEventListener("abort", abort);
     return code;
+  }
+
+  /** What the manager has must be what we have: else the audit was changed on one side, and nobody may add to it. */
+  #requireOwn({ seq, hash }: AuditAck): void {
+    const { journal } = this.#options;
+    if (journal.hashAt(seq) === hash) return;
+    throw new ForkedError(
+      seq > journal.lastSeq
+        ? `the manager has ${seq} records of this run, the journal ${journal.lastSeq}`
+        : `record ${seq} is another one at the manager`,
+    );
+  }
+
+  #giveUp(error: ForkedError): void {
+    const { journal, log } = this.#options;
+    log.error({ err: error }, "audit differs from the manager's, no call is taken any more");
+    journal.refuse(error.message);
+    this.#stop.abort();
+    this.#wake();
   }
 
   async #send(socket: WebSocket, over: AbortSignal): Promise<void> {

@@ -3,6 +3,7 @@ import { PlatformError, messageOf } from "../kit/platform-error.ts";
 import type { AuditRecord } from "../protocol/audit.ts";
 import type { CallId } from "../protocol/ids.ts";
 import type { CallEnd } from "./call-end.ts";
+import { policyHash } from "./policy-hash.ts";
 import type { AdmittedCall, CallRequest, CallResult, ToolRunner } from "./tool-runner.ts";
 
 /** Writes down that a call begins; throws when that is not possible, and then the call must not run. */
@@ -29,6 +30,7 @@ function startRecord(runner: ToolRunner, call: AdmittedCall, request: CallReques
     operation: call.operation.name,
     face: request.face,
     digest: call.tool.digest,
+    policy: policyHash(call.tool),
     arguments: createHmac("sha256", runner.auditKey).update(call.arguments.canonical).digest("hex"),
   };
 }

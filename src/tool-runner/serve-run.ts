@@ -6,7 +6,8 @@ import type { AuditRecord } from "../protocol/audit.ts";
 import type { RunnerBoot, RunSpec } from "../protocol/run-spec.ts";
 import { AgentHttp, type AgentRoutes } from "./agent-http.ts";
 import { AgentToken } from "./agent-token.ts";
-import { AuditJournal } from "./audit-journal.ts";
+import { readSigningKey } from "../kit/signing.ts";
+import { Audit } from "./audit.ts";
 import { AuditLink } from "./audit-link.ts";
 import { Boundary } from "./boundary/boundary.ts";
 import { createModelGateway } from "./boundary/model-gateway.ts";
@@ -53,13 +54,19 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   if (unmerged.length > 0)
     log.warn({ files: unmerged.length }, "changes of an interrupted call could not be merged");
 
-  using journal = AuditJournal.open(join(spec.runtimeDir, "audit.jsonl"));
+  const argumentsKey = Buffer.from(boot.auditKey, "base64");
+  using audit = Audit.open({
+    path: join(spec.runtimeDir, "audit.jsonl"),
+    run: spec.run,
+    key: readSigningKey(boot.signingSeed),
+    argumentsKey,
+  });
   await using link = new AuditLink({
     managerUrl: spec.manager.url,
     run: spec.run,
     epoch: spec.epoch,
     token: boot.runnerToken,
-    journal,
+    journal: audit.journal,
     log,
   });
   await using markers = new Markers({
@@ -70,7 +77,7 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   const requests = new CallRequests();
   const onRequest = (record: BoundaryRequest): void => {
     requests.take(record);
-    recordRequest(journal, spec.run, record, log);
+    recordRequest(audit, spec.run, record, log);
   };
   const ended = new AbortController();
   const active = new Set<Promise<unknown>>();
@@ -88,8 +95,8 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     },
     callsDir,
     keepDir: join(spec.runDir ?? spec.runtimeDir, "unmerged"),
-    auditKey: Buffer.from(boot.auditKey, "base64"),
-    record: (record: AuditRecord) => journal.append(record),
+    auditKey: argumentsKey,
+    record: (record: AuditRecord) => audit.record(record),
     mark: (label) => markers.mark(label),
     ended: ended.signal,
     log,
@@ -120,8 +127,9 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   await Promise.allSettled(active);
   secrets.wipe();
   modelKey?.fill(0);
+  audit.sumUp();
   const isSent = await link.flush(FLUSH_MS);
-  log.info({ records: journal.lastSeq, dropped: journal.dropped, isSent }, "tool-runner ended");
+  log.info({ records: audit.journal.lastSeq, isSent }, "tool-runner ended");
 }
 
 function valuesOf(boot: RunnerBoot): Map<string, Buffer> {
@@ -139,14 +147,9 @@ function hostsOf(tools: ReadonlyMap<string, LoadedTool>): string[] {
   ];
 }
 
-function recordRequest(
-  journal: AuditJournal,
-  run: string,
-  record: BoundaryRequest,
-  log: Log,
-): void {
+function recordRequest(audit: Audit, run: string, record: BoundaryRequest, log: Log): void {
   try {
-    journal.append({ type: "request", time: new Date().toISOString(), run, ...record });
+    audit.record({ type: "request", time: new Date().toISOString(), run, ...record });
   } catch (error) {
     log.error({ err: error }, "a request could not be recorded");
   }

@@ -4,6 +4,7 @@ import { suite, test } from "node:test";
 import { chromium, type Browser, type Page } from "playwright-core";
 import type { Manager } from "../../src/manager/manager.ts";
 import {
+  auditMessages,
   agentlet,
   api,
   CAST,
@@ -72,10 +73,8 @@ suite("page", { skip }, () => {
     const audit = new Peer(manager, `/v1/runs/${live.run}/audit`, live.tokens.runner);
     await audit.send({ kind: "hello", protocol: 1, epoch: 1 });
     const call = "1".repeat(32);
-    await audit.send({
-      kind: "audit",
-      seq: 1,
-      record: {
+    for (const message of auditMessages(live.run, [
+      {
         type: "request",
         time,
         run: live.run,
@@ -92,11 +91,7 @@ suite("page", { skip }, () => {
         masked: 0,
         verdict: "allowed",
       },
-    });
-    await audit.send({
-      kind: "audit",
-      seq: 2,
-      record: {
+      {
         type: "call",
         time,
         run: live.run,
@@ -110,7 +105,8 @@ suite("page", { skip }, () => {
         requests: 1,
         masked: 0,
       },
-    });
+    ]))
+      await audit.send(message);
     const second = await recorder(manager, live);
     await ship(second.peer, 0, Buffer.from(CAST));
     const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });

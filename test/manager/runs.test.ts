@@ -3,7 +3,16 @@ import { appendFile, mkdir, readFile, rm, rmdir, stat, writeFile } from "node:fs
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import type { RunInfo } from "../../src/protocol/manager-api.ts";
-import { agentlet, api, Peer, registration, seedRun, startManager, SUCCEEDED } from "./seed.ts";
+import {
+  auditMessages,
+  agentlet,
+  api,
+  Peer,
+  registration,
+  seedRun,
+  startManager,
+  SUCCEEDED,
+} from "./seed.ts";
 
 const time = "2026-11-20T10:00:00.000Z";
 const state = (name: string): object => ({
@@ -98,8 +107,9 @@ suite("runs", () => {
     await link.until((message) => message["seq"] === 1);
     const audit = new Peer(manager, `/v1/runs/${run.run}/audit`, run.tokens.runner);
     await audit.send({ kind: "hello", protocol: 1, epoch: 1 });
-    await audit.send({ kind: "audit", seq: 1, record: call(run.run, "list") });
-    await audit.until((message) => message["seq"] === 1);
+    for (const message of auditMessages(run.run, [call(run.run, "list")]))
+      await audit.send(message);
+    await audit.until((message) => message["seq"] === 2);
     await manager[Symbol.asyncDispose]();
     const file = join(dataDir, "runs", run.run, "events.jsonl");
     await appendFile(file, '{"seq":2,"type":"no');

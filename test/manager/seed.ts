@@ -6,6 +6,9 @@ import type { TestContext } from "node:test";
 import { WebSocket } from "ws";
 import { silentLog } from "../../src/kit/log.ts";
 import { native } from "../../src/kit/native.ts";
+import { createSigningKey } from "../../src/kit/signing.ts";
+import type { AuditRecord } from "../../src/protocol/audit.ts";
+import { chainLine, firstPrev, sealRecord } from "../../src/protocol/audit-chain.ts";
 import { createRunId } from "../../src/protocol/ids.ts";
 import { openManager, type Manager, type ManagerOptions } from "../../src/manager/manager.ts";
 import { encodeAppend } from "../../src/protocol/recording-link.ts";
@@ -34,6 +37,32 @@ export async function temporaryDir(t: TestContext): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), "agentkube-manager-test-"));
   t.after(async () => await rm(dir, { recursive: true, force: true }));
   return dir;
+}
+
+/** The key of every seeded run's tool-runner. */
+const RUNNER_KEY = createSigningKey();
+
+/** Messages with these records as the audit of a run: an epoch first, each linked to the one before. */
+export function auditMessages(run: string, records: object[]): object[] {
+  let prev = firstPrev(run);
+  const epoch = {
+    type: "epoch_started",
+    key: RUNNER_KEY.publicKey,
+    argumentsKey: "00".repeat(32),
+  };
+  return [epoch, ...records].map((record, index) => {
+    const seq = index + 1;
+    const whole = {
+      time: "2026-01-01T00:00:00.000Z",
+      run,
+      ...record,
+      epoch: 1,
+      prev,
+    } as AuditRecord;
+    const sealed = sealRecord(seq, whole, RUNNER_KEY);
+    prev = chainLine(seq, sealed).hash;
+    return { kind: "audit", seq, record: sealed };
+  });
 }
 
 export interface SeedRun {
@@ -78,6 +107,7 @@ export function registration(
       recorder: hash(tokens.recorder),
       runner: hash(tokens.runner),
     },
+    runnerKey: RUNNER_KEY.publicKey,
     ...overrides,
   };
   return { body, seed: { run, tokens } };

@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { appendFileSync, readFileSync, statSync } from "node:fs";
+import { appendFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
 import { WebSocketServer, type WebSocket } from "ws";
+import { createSigningKey } from "../../src/kit/signing.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import { AuditMessage, type AuditRecord } from "../../src/protocol/audit.ts";
+import { chainLine, firstPrev, parseChainLine } from "../../src/protocol/audit-chain.ts";
+import { Audit } from "../../src/tool-runner/audit.ts";
 import { AuditJournal } from "../../src/tool-runner/audit-journal.ts";
 import { AuditLink } from "../../src/tool-runner/audit-link.ts";
 import { temporaryDirectory } from "./support.ts";
@@ -21,9 +24,9 @@ const started = (call: string): AuditRecord => ({
   operation: "o",
   face: "mcp",
   digest: "d",
-  arguments: "00",
+  arguments: "00".repeat(32),
 });
-const request = (path: string): AuditRecord => ({
+const request = (path: string): Extract<AuditRecord, { type: "request" }> => ({
   type: "request",
   time,
   run: "r",
@@ -40,41 +43,64 @@ const request = (path: string): AuditRecord => ({
   masked: 0,
   verdict: "allowed",
 });
+const ended = (call: string): AuditRecord => ({
+  type: "call",
+  time,
+  run: "r",
+  call,
+  tool: "t",
+  operation: "o",
+  outcome: "completed",
+  exitCode: 0,
+  tier: "standard",
+  durationMs: 1,
+  requests: 1,
+  masked: 0,
+});
 const CALL = "ab".repeat(16);
+const OPTIONS = { run: "r", key: createSigningKey() };
 
 suite("AuditJournal", () => {
-  test("closes the calls of a process that died, as lost, and counts on", (context) => {
+  test("cuts a torn last line, which nobody was told of, and counts on", (context) => {
     const path = join(temporaryDirectory(context), "audit.jsonl");
     {
-      using journal = AuditJournal.open(path);
-      journal.append(started(CALL));
+      using journal = AuditJournal.open(path, OPTIONS);
+      journal.beginEpoch("00".repeat(32));
       journal.append(request("/x"));
     }
-    appendFileSync(path, '{"seq":3,"record":{"type":"requ');
+    appendFileSync(path, '{"seq":3,"type":"requ');
 
-    {
-      using again = AuditJournal.open(path);
-      assert.equal(again.lastSeq, 3);
-    }
+    using again = AuditJournal.open(path, OPTIONS);
+    again.append(request("/y"));
 
-    const lines = readFileSync(path, "utf8")
-      .trimEnd()
-      .split("\n")
-      .map((line) => JSON.parse(line) as { seq: number; record: AuditRecord });
     assert.deepEqual(
-      lines.map(({ seq }) => seq),
+      linesOf(path).map(({ seq }) => seq),
       [1, 2, 3],
     );
-    const last = lines[2]?.record;
-    assert.equal(last?.type === "call" && last.outcome === "lost" && last.call === CALL, true);
     assert.equal(statSync(path).mode & 0o777, 0o600);
-    using third = AuditJournal.open(path);
-    assert.equal(third.lastSeq, 3);
+  });
+
+  test("is not opened when a whole line was changed, or another key began an epoch", (context) => {
+    const path = join(temporaryDirectory(context), "audit.jsonl");
+    {
+      using journal = AuditJournal.open(path, OPTIONS);
+      journal.beginEpoch("00".repeat(32));
+      for (const name of ["/1", "/2"]) journal.append(request(name));
+    }
+    const text = readFileSync(path, "utf8");
+
+    assert.throws(() => AuditJournal.open(path, { ...OPTIONS, key: createSigningKey() }), {
+      code: "audit_broken",
+    });
+    writeFileSync(path, text.replace('"/1"', '"/3"'));
+    assert.throws(() => AuditJournal.open(path, OPTIONS), { code: "audit_broken" });
+    assert.match(readFileSync(path, "utf8"), /"\/3"/);
   });
 
   test("gives old records and new ones, once each and in order", async (context) => {
-    using journal = AuditJournal.open(join(temporaryDirectory(context), "audit.jsonl"));
-    for (const path of ["/1", "/2", "/3"]) journal.append(request(path));
+    using journal = AuditJournal.open(join(temporaryDirectory(context), "audit.jsonl"), OPTIONS);
+    journal.beginEpoch("00".repeat(32));
+    for (const path of ["/2", "/3"]) journal.append(request(path));
     const stop = new AbortController();
     const seen: number[] = [];
 
@@ -92,6 +118,69 @@ suite("AuditJournal", () => {
   });
 });
 
+function linesOf(path: string): ReturnType<typeof parseChainLine>[] {
+  return readFileSync(path, "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => parseChainLine(line));
+}
+
+suite("Audit", () => {
+  const open = (path: string): Audit =>
+    Audit.open({ path, ...OPTIONS, argumentsKey: Buffer.alloc(32, 7) });
+
+  test("continues the chain in a new epoch and gives calls that were open a receipt as lost", (context) => {
+    const path = join(temporaryDirectory(context), "audit.jsonl");
+    {
+      using audit = open(path);
+      audit.record(started(CALL));
+      audit.record({ ...request("/x"), call: CALL });
+    }
+
+    {
+      using _again = open(path);
+    }
+
+    const lines = linesOf(path);
+    assert.deepEqual(
+      lines.map(({ epoch, record }) => [epoch, record.type]),
+      [
+        [1, "epoch_started"],
+        [1, "call_started"],
+        [1, "request"],
+        [2, "epoch_started"],
+        [2, "call"],
+      ],
+    );
+    const last = lines.at(-1)?.record;
+    assert.equal(last?.type === "call" && last.outcome === "lost" && last.call === CALL, true);
+    assert.equal(last?.type === "call" && last.receipt?.started === 2, true);
+    assert.equal(last?.type === "call" && last.receipt?.listed === 1, true);
+  });
+
+  test("lists a hundred plain requests of a call and every one with a credential; the rest is counted", (context) => {
+    const path = join(temporaryDirectory(context), "audit.jsonl");
+    using audit = open(path);
+    audit.record(started(CALL));
+
+    for (let index = 0; index < 1000; index += 1)
+      audit.record({ ...request("/flood"), call: CALL, verdict: "refused_host", bytesUp: 2 });
+    audit.record({ ...request("/real"), call: CALL, credential: "github" });
+    audit.record(ended(CALL));
+
+    const records = linesOf(path).map(({ record }) => record);
+    assert.equal(records.length, 1 + 1 + 100 + 1 + 1 + 1);
+    const overflow = records.at(-2);
+    assert.deepEqual(overflow?.type === "overflow" ? overflow.verdicts : null, {
+      refused_host: 900,
+    });
+    assert.equal(overflow?.type === "overflow" && overflow.bytesUp === 1800, true);
+    const receipt = records.at(-1);
+    assert.equal(receipt?.type === "call" && receipt.receipt?.dropped === 900, true);
+    assert.equal(receipt?.type === "call" && receipt.receipt?.listed === 101, true);
+  });
+});
+
 /** A manager that keeps records by number, and can cut connections. */
 async function aManager(context: TestContext): Promise<{
   url: string;
@@ -100,6 +189,7 @@ async function aManager(context: TestContext): Promise<{
   headers: (string | undefined)[];
   cut(): void;
   refuseWith: { code: number | null };
+  forged: { hash: string | null };
 }> {
   const server = new WebSocketServer({ port: 0, host: "127.0.0.1", path: "/v1/runs/r/audit" });
   await once(server, "listening");
@@ -108,16 +198,24 @@ async function aManager(context: TestContext): Promise<{
     server.close();
   });
   const kept: number[] = [];
+  const hashes: string[] = [];
+  const forged: { hash: string | null } = { hash: null };
   const headers: (string | undefined)[] = [];
   const refuseWith: { code: number | null } = { code: null };
   server.on("connection", (socket: WebSocket, upgrade) => {
     headers.push(upgrade.headers.authorization);
     if (refuseWith.code !== null) return socket.close(refuseWith.code, "no");
-    const ack = (): void => socket.send(JSON.stringify({ kind: "ack", seq: kept.at(-1) ?? 0 }));
+    const ack = (): void => {
+      const hash = forged.hash ?? hashes.at(-1) ?? firstPrev("r");
+      const seq = kept.at(-1) ?? 0;
+      socket.send(JSON.stringify({ kind: "ack", seq, hash, countersignature: null }));
+    };
     socket.on("message", (data: Buffer) => {
       const message = AuditMessage.parse(JSON.parse(data.toString("utf8")));
-      if (message.kind === "audit" && message.seq === (kept.at(-1) ?? 0) + 1)
+      if (message.kind === "audit" && message.seq === (kept.at(-1) ?? 0) + 1) {
         kept.push(message.seq);
+        hashes.push(chainLine(message.seq, message.record).hash);
+      }
       ack();
     });
   });
@@ -128,6 +226,7 @@ async function aManager(context: TestContext): Promise<{
     kept,
     headers,
     refuseWith,
+    forged,
     cut: () => [...server.clients].forEach((client) => client.terminate()),
   };
 }
@@ -135,8 +234,9 @@ async function aManager(context: TestContext): Promise<{
 suite("AuditLink", () => {
   test("brings every record to the manager, in order, across cut connections", async (context) => {
     const manager = await aManager(context);
-    using journal = AuditJournal.open(join(temporaryDirectory(context), "audit.jsonl"));
-    for (let index = 0; index < 600; index += 1) journal.append(request(`/${index}`));
+    using journal = AuditJournal.open(join(temporaryDirectory(context), "audit.jsonl"), OPTIONS);
+    journal.beginEpoch("00".repeat(32));
+    for (let index = 1; index < 600; index += 1) journal.append(request(`/${index}`));
     await using link = new AuditLink({
       managerUrl: manager.url,
       run: "r",
@@ -160,7 +260,8 @@ suite("AuditLink", () => {
   });
 
   test("does not wait for ever for a manager that is away", async (context) => {
-    using journal = AuditJournal.open(join(temporaryDirectory(context), "audit.jsonl"));
+    using journal = AuditJournal.open(join(temporaryDirectory(context), "audit.jsonl"), OPTIONS);
+    journal.beginEpoch("00".repeat(32));
     journal.append(request("/"));
     await using link = new AuditLink({
       managerUrl: "http://127.0.0.1:9",
@@ -174,10 +275,30 @@ suite("AuditLink", () => {
     assert.equal(await link.flush(100), false);
   });
 
+  test("takes no record any more when the manager has another chain of this run", async (context) => {
+    const manager = await aManager(context);
+    manager.forged.hash = "ee".repeat(32);
+    using journal = AuditJournal.open(join(temporaryDirectory(context), "audit.jsonl"), OPTIONS);
+    journal.beginEpoch("00".repeat(32));
+    journal.append(request("/"));
+    await using link = new AuditLink({
+      managerUrl: manager.url,
+      run: "r",
+      epoch: 0,
+      token: "t",
+      journal,
+      log: silentLog,
+    });
+
+    assert.equal(await link.flush(5000), false);
+    assert.throws(() => journal.append(request("/2")), { code: "audit_unavailable" });
+  });
+
   test("stops for good when it is refused", async (context) => {
     const manager = await aManager(context);
     manager.refuseWith.code = 4409;
-    using journal = AuditJournal.open(join(temporaryDirectory(context), "audit.jsonl"));
+    using journal = AuditJournal.open(join(temporaryDirectory(context), "audit.jsonl"), OPTIONS);
+    journal.beginEpoch("00".repeat(32));
     journal.append(request("/"));
     await using link = new AuditLink({
       managerUrl: manager.url,

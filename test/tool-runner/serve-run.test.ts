@@ -21,6 +21,8 @@ import { fileURLToPath } from "node:url";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { WebSocketServer } from "ws";
+import { createSigningKey } from "../../src/kit/signing.ts";
+import { chainLine, firstPrev, parseChainLine } from "../../src/protocol/audit-chain.ts";
 import { AuditMessage, type AuditRecord } from "../../src/protocol/audit.ts";
 import type { RunSpec, RunnerBoot } from "../../src/protocol/run-spec.ts";
 import type { ToolCallReply } from "../../src/protocol/tool-api.ts";
@@ -76,11 +78,18 @@ const manager = new WebSocketServer({ port: 0, host: "127.0.0.1" });
 manager.on("connection", (socket) => {
   socket.on("message", (data: Buffer) => {
     const message = AuditMessage.parse(JSON.parse(data.toString("utf8")));
-    socket.send(JSON.stringify({ kind: "ack", seq: message.kind === "audit" ? message.seq : 0 }));
+    const { seq, hash } =
+      message.kind === "audit"
+        ? chainLine(message.seq, message.record)
+        : { seq: 0, hash: firstPrev("serve-test") };
+    socket.send(JSON.stringify({ kind: "ack", seq, hash, countersignature: null }));
   });
 });
 after(() => manager.close());
 await once(manager, "listening");
+
+/** The same over all lives of a run's tool-runner. */
+const SIGNING = createSigningKey();
 
 interface Started {
   child: ChildProcess;
@@ -141,6 +150,7 @@ async function startRunner(
     secrets: {},
     modelKey: null,
     auditKey: Buffer.alloc(32, 1).toString("base64"),
+    signingSeed: SIGNING.seed(),
   };
   const script = `process.exit(await (await import(${JSON.stringify(MAIN)})).main())`;
   const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
@@ -220,7 +230,7 @@ function auditOf(directory: string): AuditRecord[] {
   return readFileSync(join(directory, "audit.jsonl"), "utf8")
     .trimEnd()
     .split("\n")
-    .map((line) => (JSON.parse(line) as { record: AuditRecord }).record);
+    .map((line) => parseChainLine(line).record);
 }
 
 /** One request with any headers, to see the status. */
@@ -480,7 +490,7 @@ suite("the tool-runner's life", () => {
     assert.equal((await shim(second, ["say", "--text", "again"])).stdout, "again\n");
     assert.deepEqual(
       auditOf(directory).map((entry) => (entry.type === "call" ? entry.outcome : entry.type)),
-      ["call_started", "lost", "call_started", "completed"],
+      ["epoch_started", "call_started", "epoch_started", "lost", "call_started", "completed"],
     );
     await stopRunner(second);
   });
