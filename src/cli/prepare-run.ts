@@ -5,7 +5,7 @@ import { dirname } from "node:path";
 import { PlatformError } from "../kit/platform-error.ts";
 import type { Agent, Mode } from "../protocol/agent-manifest.ts";
 import type { Tool } from "../protocol/tool-manifest.ts";
-import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
+import { bytesOf, millisecondsOf, type Duration } from "../protocol/quantities.ts";
 import type { Bind, RunSpec, Zone } from "../protocol/run-spec.ts";
 import { resolveAgentProgram, SYSTEM_PATH, type AgentProgram } from "./agent-program.ts";
 import { checkTool } from "../tool-runner/local-call.ts";
@@ -146,6 +146,13 @@ function refuseUnsupported(agent: Agent): void {
       `Cannot run Agent "${agent.metadata.name}": agentToken.delivery env is not yet supported`,
       { fix: "use delivery: brokered, which never shows the key to the agent" },
     );
+  const whenFull = agent.spec.recording?.whenFull ?? "block";
+  if (whenFull !== "block")
+    throw new PlatformError(
+      "unsupported",
+      `Cannot run Agent "${agent.metadata.name}": recording.whenFull ${whenFull} is not yet supported`,
+      { fix: "use whenFull: block, which makes the terminal wait rather than lose a byte" },
+    );
   if (agent.spec.recording?.enabled === false)
     throw new PlatformError(
       "unsupported",
@@ -171,7 +178,19 @@ function agentPartOf(
     timeoutMs,
     recordInput: spec.recording?.input ?? false,
     recordingEnabled: spec.recording?.enabled ?? true,
+    ...(spec.recording?.whenFull === undefined ? {} : { whenFull: spec.recording.whenFull }),
+    ...(spec.approvals === undefined ? {} : { approvals: spec.approvals }),
+    ...approvalTimeoutOf(spec.approvalTimeout),
   };
+}
+
+function approvalTimeoutOf(duration: Duration | undefined): { approvalTimeoutMs?: number } {
+  if (duration === undefined) return {};
+  const approvalTimeoutMs = millisecondsOf(duration);
+  if (approvalTimeoutMs > 0) return { approvalTimeoutMs };
+  throw new PlatformError("invalid_manifest", "spec.approvalTimeout: expected more than 0", {
+    fix: "write for example approvalTimeout: 10m",
+  });
 }
 
 function timeoutOf(agent: Agent, attended: boolean): { timeoutMs: number | null; notes: string[] } {

@@ -29,6 +29,33 @@ export const ModelEndpoint = z.strictObject({
 });
 export type ModelEndpoint = z.infer<typeof ModelEndpoint>;
 
+/** What answers when the CLI asks for permission: a person, always yes, always no. */
+export const ApprovalAnswer = z.enum(["ask", "allow", "deny"]);
+export type ApprovalAnswer = z.infer<typeof ApprovalAnswer>;
+
+/** One answer for everything, or rules of which the first that matches the CLI's name of its tool answers; `ask` when none does. */
+export const Approvals = z.union([
+  ApprovalAnswer,
+  z
+    .array(
+      z.strictObject({
+        tool: z
+          .string()
+          .min(1)
+          .max(256)
+          .describe("the CLI's own name of its tool; `*` stands for any characters"),
+        answer: ApprovalAnswer,
+      }),
+    )
+    .min(1)
+    .max(64),
+]);
+export type Approvals = z.infer<typeof Approvals>;
+
+/** What happens when the disk of the spool is full: the terminal waits, a gap is recorded, or the run ends. */
+export const WhenFull = z.enum(["block", "gap", "terminate"]);
+export type WhenFull = z.infer<typeof WhenFull>;
+
 export const AgentSpec = z
   .strictObject({
     runtime: Runtime,
@@ -75,11 +102,13 @@ export const AgentSpec = z
       .strictObject({
         enabled: z.boolean().optional(),
         input: z.boolean().optional(),
-        whenFull: reserved("recording.whenFull"),
+        whenFull: WhenFull.optional(),
       })
       .optional(),
-    approvals: reserved("approvals"),
-    approvalTimeout: reserved("approvalTimeout"),
+    approvals: Approvals.optional(),
+    approvalTimeout: Duration.optional().describe(
+      "how long an unattended ask waits for an answer before it is refused",
+    ),
     memory: reserved("memory"),
     schedule: reserved("schedule"),
     mcpRefs: reserved("mcpRefs"),

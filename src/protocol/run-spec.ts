@@ -1,6 +1,14 @@
 import * as z from "zod";
 import { RunId } from "./ids.ts";
-import { AgentSpec, Mode, ModelEndpoint, Runtime, ZoneNetwork } from "./agent-manifest.ts";
+import {
+  AgentSpec,
+  Approvals,
+  Mode,
+  ModelEndpoint,
+  Runtime,
+  WhenFull,
+  ZoneNetwork,
+} from "./agent-manifest.ts";
 import { ToolSpec } from "./tool-manifest.ts";
 import { ProtocolVersion } from "./version.ts";
 
@@ -77,6 +85,15 @@ export const RunSpec = z.strictObject({
     timeoutMs: z.int().positive().nullable(),
     recordInput: z.boolean(),
     recordingEnabled: z.boolean(),
+    whenFull: WhenFull.optional().describe("what a full spool does; block unless given"),
+    approvals: Approvals.optional().describe(
+      "who answers what the CLI asks; a person unless given",
+    ),
+    approvalTimeoutMs: z
+      .int()
+      .positive()
+      .optional()
+      .describe("how long an unattended ask waits before it is refused"),
   }),
   terminal: z.strictObject({ cols: z.int().min(1).max(1000), rows: z.int().min(1).max(1000) }),
   zone: Zone,
