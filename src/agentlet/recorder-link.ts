@@ -203,6 +203,8 @@ export class RecorderLink implements AsyncDisposable {
     switch (reply.kind) {
       case "ack":
         this.#acknowledge(reply.seq);
+        // What waits for more of our bytes is no sign of a recorder that cannot write.
+        if (reply.held === true) this.#waitingSince = null;
         break;
       case "sealed":
         this.#sealed.resolve();

@@ -13,6 +13,8 @@ export interface RedactionSet {
   readonly pairs: Uint8Array;
   /** by state: length of the longest form of a known value that ends there, 0 for none */
   readonly formLength: Int32Array;
+  /** by state: how many of the bytes just read may still become a form of a known value */
+  readonly aliveLength: Int32Array;
   /** by state: the shapes whose beginning ends exactly there, with the length of that beginning */
   readonly begun: ReadonlyMap<number, readonly Begun[]>;
 }
@@ -37,8 +39,9 @@ export function compileRedactionSet(
   );
   const patterns = [...forms.values(), ...beginnings.map(({ bytes }) => bytes)];
   const automaton = buildByteAutomaton(patterns);
-  const isForm = new Uint8Array(automaton.fail.length);
-  for (const form of forms.values()) isForm[stateAfter(automaton, form)] = 1;
+  // The beginning of a shape is no secret, and does not wait: only its own states are left out.
+  const inForm = new Uint8Array(automaton.fail.length);
+  for (const form of forms.values()) markForm(automaton, form, inForm);
   const begun = new Map<number, Begun[]>();
   for (const { shape, bytes } of beginnings) {
     const state = stateAfter(automaton, bytes);
@@ -46,7 +49,7 @@ export function compileRedactionSet(
     here.push({ shape, length: bytes.length });
     begun.set(state, here);
   }
-  return { automaton, begun, pairs: pairsOf(patterns), ...lookups(automaton, isForm, begun) };
+  return { automaton, begun, pairs: pairsOf(patterns), ...lookups(automaton, inForm, begun) };
 }
 
 /** One step of the automaton. */
@@ -68,6 +71,18 @@ function pairsOf(patterns: readonly Buffer[]): Uint8Array {
   return pairs;
 }
 
+const IN_FORM = 1;
+const ENDS_FORM = 2;
+
+function markForm(automaton: ByteAutomaton, form: Buffer, inForm: Uint8Array): void {
+  let state = 0;
+  for (const byte of form) {
+    state = nextState(automaton, state, byte);
+    inForm[state] = (inForm[state] as number) | IN_FORM;
+  }
+  inForm[state] = (inForm[state] as number) | ENDS_FORM;
+}
+
 function stateAfter(automaton: ByteAutomaton, bytes: Buffer): number {
   let state = 0;
   for (const byte of bytes) state = nextState(automaton, state, byte);
@@ -77,19 +92,23 @@ function stateAfter(automaton: ByteAutomaton, bytes: Buffer): number {
 /** What ends at a state ends there itself or at the end of one of its failure links, which are shallower. */
 function lookups(
   automaton: ByteAutomaton,
-  isForm: Uint8Array,
+  inForm: Uint8Array,
   begun: ReadonlyMap<number, unknown>,
-): Pick<RedactionSet, "hit" | "formLength"> {
+): Pick<RedactionSet, "hit" | "formLength" | "aliveLength"> {
   const { fail, depth } = automaton;
   const hit = new Uint8Array(fail.length);
   const formLength = new Int32Array(fail.length);
+  const aliveLength = new Int32Array(fail.length);
   const shallowFirst = [...depth.keys()].sort(
     (a, b) => (depth[a] as number) - (depth[b] as number),
   );
   for (const state of shallowFirst) {
     const suffix = fail[state] as number;
-    formLength[state] = (isForm[state] === 1 ? depth[state] : formLength[suffix]) as number;
+    const marks = inForm[state] as number;
+    const own = depth[state] as number;
+    formLength[state] = (marks & ENDS_FORM) === 0 ? (formLength[suffix] as number) : own;
+    aliveLength[state] = (marks & IN_FORM) === 0 ? (aliveLength[suffix] as number) : own;
     if (formLength[state] !== 0 || begun.has(state) || hit[suffix] === 1) hit[state] = 1;
   }
-  return { hit, formLength };
+  return { hit, formLength, aliveLength };
 }

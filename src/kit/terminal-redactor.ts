@@ -83,6 +83,12 @@ export class TerminalRedactor {
     return this.#give(this.#decided());
   }
 
+  /** Takes what another redactor gave out before: what comes next goes on from there. */
+  prime(given: Buffer): void {
+    this.push(given);
+    this.#give(this.#length);
+  }
+
   /** Gives all that was held back, at the end of the stream or of a part of it. */
   end(): Buffer {
     this.#makeRoom(0);
@@ -321,10 +327,10 @@ export class TerminalRedactor {
 
   /** The position from which on something may still become a match. */
   #decided(): number {
-    const { depth } = this.#set.automaton;
+    const { aliveLength } = this.#set;
     const end = this.#length;
-    let from = end - (depth[this.#raw] as number);
-    const inText = depth[this.#text] as number;
+    let from = end - (aliveLength[this.#raw] as number);
+    const inText = aliveLength[this.#text] as number;
     if (inText > 0) {
       const first = this.#back(end, inText, true) ?? 0;
       if (first === end - inText || inText >= LEAST_IN_TEXT) from = Math.min(from, first);

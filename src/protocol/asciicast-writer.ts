@@ -96,9 +96,9 @@ export class AsciicastWriter {
   }
 
   /** The comment that ends a batch. Sizes and time are what `written` says. */
-  position(frames: Pick<CastPosition, "seq" | "fact" | "end">): Buffer {
-    const { seq, fact, end } = frames;
-    const position: CastPosition = { seq, fact, ...this.written, end };
+  position(frames: Pick<CastPosition, "seq" | "fact" | "masked" | "end">): Buffer {
+    const { seq, fact, masked, end } = frames;
+    const position: CastPosition = { seq, fact, ...this.written, masked, end };
     return Buffer.from(`${POSITION_PREFIX}${JSON.stringify(position)}\n`);
   }
 

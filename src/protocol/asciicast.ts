@@ -42,6 +42,11 @@ export const CastPosition = z.strictObject({
   out: z.int().nonnegative().describe("bytes of output in the file"),
   in: z.int().nonnegative().describe("bytes of input in the file"),
   ms: z.int().nonnegative().describe("sum of the intervals so far, in `ms`"),
+  masked: z
+    .int()
+    .nonnegative()
+    .default(0)
+    .describe("bytes of output and input that were masked, each as one `*`"),
   end: z.boolean().describe("nothing follows: the exit or the interruption is written"),
 });
 export type CastPosition = z.infer<typeof CastPosition>;

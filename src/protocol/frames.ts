@@ -48,7 +48,15 @@ export const RecorderReply = z.discriminatedUnion("kind", [
     .describe(
       "seq: the last frame wholly in the spool; offsets: bytes of output and input in the spool",
     ),
-  z.strictObject({ kind: z.literal("ack"), seq: z.int().nonnegative() }),
+  z
+    .strictObject({
+      kind: z.literal("ack"),
+      seq: z.int().nonnegative(),
+      held: z.boolean().optional(),
+    })
+    .describe(
+      "seq: the last frame wholly in the spool; held: those after it only wait for what follows them, since a secret may begin there",
+    ),
   z.strictObject({
     kind: z.literal("refused"),
     code: z.enum(["producer_present", "spool_full", "bad_frame", "protocol_mismatch"]),

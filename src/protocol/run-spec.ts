@@ -154,5 +154,8 @@ export const ChildCommand = z.discriminatedUnion("kind", [
   z
     .strictObject({ kind: z.literal("producer_lost"), cause: z.string() })
     .describe("to the recorder: the agentlet is dead, seal"),
+  z
+    .strictObject({ kind: z.literal("redact"), values: z.array(ZoneSecret).min(1).max(64) })
+    .describe("to recorder and agentlet: values that came into zone A; mask them from here on"),
 ]);
 export type ChildCommand = z.infer<typeof ChildCommand>;

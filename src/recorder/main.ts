@@ -14,6 +14,9 @@ export async function main(): Promise<number> {
   const log = openLog("session-recorder");
   const producerLost = new AbortController();
   const supervisorGone = new AbortController();
+  // A command cannot come before the boot document, but it may come before the recording is open.
+  const early: Buffer[] = [];
+  let takeSecrets = (values: readonly Buffer[]): void => void early.push(...values);
   // A supervisor that is gone reads nothing; its loss comes by standard input.
   process.stdout.on("error", () => undefined);
   const onSignal = (signal: NodeJS.Signals): void => supervisorGone.abort(`recorder got ${signal}`);
@@ -28,6 +31,8 @@ export async function main(): Promise<number> {
         onCommand: (command) => {
           // `stop` is for the agentlet; what it makes of it arrives as frames.
           if (command.kind === "producer_lost") producerLost.abort(command.cause);
+          if (command.kind === "redact")
+            takeSecrets(command.values.map((value) => Buffer.from(value, "base64")));
         },
         onParentGone: () => supervisorGone.abort("supervisor lost"),
       },
@@ -38,6 +43,10 @@ export async function main(): Promise<number> {
       boot,
       log: log.child({ run: spec.run }),
       say: (status) => say(process.stdout, status),
+      onSecrets: (take) => {
+        takeSecrets = take;
+        if (early.length > 0) take(early.splice(0));
+      },
       producerLost: producerLost.signal,
       supervisorGone: supervisorGone.signal,
     });

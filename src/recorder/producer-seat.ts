@@ -84,6 +84,7 @@ export class ProducerSeat {
     reply(socket, { kind: "welcome", seq, outputOffset: out, inputOffset: typed });
     let acknowledged = seq;
     let sealed = false;
+    let held = false;
     if (ended) {
       reply(socket, { kind: "sealed" });
       sealed = true;
@@ -91,8 +92,10 @@ export class ProducerSeat {
     while (!socket.destroyed) {
       await recording.changed.next;
       if (socket.destroyed || !socket.writable) continue;
-      const { durable } = recording;
-      if (durable.seq > acknowledged) reply(socket, { kind: "ack", seq: durable.seq });
+      const { durable, isWaitingForMore } = recording;
+      if (isWaitingForMore && !held) reply(socket, { kind: "ack", seq: durable.seq, held: true });
+      else if (durable.seq > acknowledged) reply(socket, { kind: "ack", seq: durable.seq });
+      held = isWaitingForMore;
       acknowledged = durable.seq;
       if (durable.ended && !sealed) reply(socket, { kind: "sealed" });
       sealed ||= durable.ended;

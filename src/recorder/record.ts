@@ -6,6 +6,7 @@ import type { RecorderBoot, RunSpec } from "../protocol/run-spec.ts";
 import { FrameSocket } from "./frame-socket.ts";
 import { listenForMarkers } from "./marker-socket.ts";
 import { Recording } from "./recording.ts";
+import { Redaction } from "./redaction.ts";
 import { ShellRecordings } from "./shell-recordings.ts";
 import { shipSession } from "./ship-session.ts";
 import { openSpool } from "./spool.ts";
@@ -24,6 +25,8 @@ export interface RecordOptions {
   boot: RecorderBoot;
   log: Log;
   say: (status: ChildStatus) => void;
+  /** Hands on the values that came into zone A in mid-session; those from before are in the boot document. */
+  onSecrets: (take: (values: readonly Buffer[]) => void) => void;
   /** Aborted with the cause, as text, when the agentlet is dead. */
   producerLost: AbortSignal;
   /** Aborted with the cause, as text, when nobody is left to wait for us. */
@@ -36,6 +39,13 @@ export interface RecordOptions {
  */
 export async function record(options: RecordOptions): Promise<SealedRecording> {
   const { spec, boot, log, say } = options;
+  const redaction = new Redaction(
+    (boot.zoneSecrets ?? []).map((value) => Buffer.from(value, "base64")),
+  );
+  options.onSecrets((values) => {
+    redaction.add(values);
+    log.info({ version: redaction.version, values: redaction.size }, "redaction set grew");
+  });
   await using spool = await openSpool({ path: join(spec.spoolDir, "recording.cast"), log });
   using budget = new ShipBudget(options.supervisorGone, spool);
   using recording = new Recording(spool, {
@@ -46,10 +56,10 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
       term: "xterm-256color",
     },
     recordInput: spec.agent.recordInput,
-    log,
+    redaction,
   });
   await spool.flush(budget.signal);
-  await using shells = new ShellRecordings({ spec, boot, log }, budget.signal);
+  await using shells = new ShellRecordings({ spec, boot, log, redaction }, budget.signal);
   const sockets = { recording, log };
   const { recorder: framePath, markers: markerPath } = spec.sockets;
   await using frames = await FrameSocket.listen({

@@ -1,8 +1,10 @@
-import type { Log } from "../kit/log.ts";
+import { redactText } from "../kit/redact-text.ts";
+import { TerminalRedactor } from "../kit/terminal-redactor.ts";
 import { AsciicastWriter } from "../protocol/asciicast-writer.ts";
 import type { CastHeaderFacts } from "../protocol/asciicast-writer.ts";
 import { BadFrameError } from "../protocol/frames.ts";
 import type { BytesFrame, FactFrame, Frame } from "../protocol/frames.ts";
+import type { Redaction } from "./redaction.ts";
 import type { EndBatch, Spool } from "./spool.ts";
 import type { Wake } from "./wake.ts";
 
@@ -12,21 +14,31 @@ const HELD_MS = 100;
 export interface RecordingOptions {
   header: CastHeaderFacts;
   recordInput: boolean;
-  log: Log;
+  redaction: Redaction;
 }
 
+const START = { seq: 0, fact: 0, out: 0, in: 0, ms: 0, masked: 0, end: false };
+
 /**
- * The session as it is written down: takes frames strictly in order, whatever is sent again, and markers between them.
- * A frame is acknowledged when all of its bytes are durable, not when it was read.
+ * The session as it is written down: takes frames strictly in order, whatever is sent again, and markers between them. What is
+ * secret is masked before anything is written. A frame is acknowledged when all of its bytes are durable, not when it was read.
  */
 export class Recording implements Disposable {
   readonly #spool: Spool;
   readonly #options: RecordingOptions;
   readonly #writer: AsciicastWriter;
+  readonly #output: TerminalRedactor;
+  readonly #input: TerminalRedactor;
+  readonly #redaction: Redaction;
+  readonly #ignoreRedaction: () => void;
   /** last frame taken; last frame wholly in the lines; last fact (a frame without bytes) in the lines */
   #taken: number;
   #whole: number;
   #fact: number;
+  /** frames taken and not whole, with the offsets at which their bytes end */
+  #partial: { seq: number; out: number; in: number }[] = [];
+  /** masked before this process took over */
+  readonly #maskedBefore: number;
   #ended: boolean;
   #durable: { seq: number; out: number; in: number; ended: boolean };
   #heldTimer: NodeJS.Timeout | null = null;
@@ -38,7 +50,18 @@ export class Recording implements Disposable {
     this.#spool = spool;
     this.#options = options;
     const { resumed } = spool;
-    const position = resumed?.position ?? { seq: 0, fact: 0, out: 0, in: 0, ms: 0, end: false };
+    const position = resumed?.position ?? START;
+    this.#redaction = options.redaction;
+    this.#ignoreRedaction = options.redaction.onChange(() => this.#redact());
+    this.#output = new TerminalRedactor(options.redaction.set, { cols: options.header.cols });
+    this.#input = new TerminalRedactor(options.redaction.set, { cols: options.header.cols });
+    this.#maskedBefore = position.masked;
+    if (resumed !== null) {
+      // What stands before decides what a half token is, and where an escape sequence ends.
+      this.#output.prime(resumed.tail.out);
+      this.#input.prime(resumed.tail.in);
+      this.#maskedBefore -= this.#masked;
+    }
     this.#writer = new AsciicastWriter(position);
     this.#taken = position.seq;
     this.#whole = position.seq;
@@ -47,7 +70,10 @@ export class Recording implements Disposable {
     this.#durable = { seq: position.seq, out: position.out, in: position.in, ended: position.end };
     this.#skewUs = (position.ms + (resumed?.idleMs ?? 0)) * 1000 - clockUs();
     spool.begin(() => this.#endBatch());
-    if (resumed === null) spool.append(this.#writer.header(options.header));
+    if (resumed === null) {
+      const title = redactText(options.redaction.set, options.header.title);
+      spool.append(this.#writer.header({ ...options.header, title }));
+    }
   }
 
   /** What is safe: the last frame wholly on disk, byte counts, and whether the end is. */
@@ -58,6 +84,11 @@ export class Recording implements Disposable {
   /** Whether the exit or an interruption was taken; nothing is written any more. */
   get ended(): boolean {
     return this.#ended;
+  }
+
+  /** Whether all that was taken is durable but for bytes that wait for what follows them: a value may begin there. */
+  get isWaitingForMore(): boolean {
+    return this.#heldBytes > 0 && this.#taken > this.#durable.seq && this.#spool.isIdle;
   }
 
   /** Rings when `durable` changed. */
@@ -76,23 +107,24 @@ export class Recording implements Disposable {
     const lines = "bytes" in frame ? this.#linesOfBytes(frame) : this.#linesOfFact(frame);
     this.#taken = frame.seq;
     this.#written(lines);
+    if (this.#whole < this.#taken) this.changed.ring();
   }
 
   /** Adds a marker of somebody else than the producer. After the end it is dropped. */
   mark(label: string, timeUs?: number): void {
     if (this.#ended) return;
     const now = this.#nowUs();
-    this.#written(this.#writer.marker(label, Math.min(timeUs ?? now, now)));
+    this.#written(this.#marker(label, Math.min(timeUs ?? now, now)));
   }
 
   /** Ends the recording without an exit status, and says why. */
   interrupt(cause: string): void {
     if (this.#ended) return;
     const now = this.#nowUs();
-    const rest = this.#writer.flush(now);
+    const rest = this.#rest(now);
     this.#ended = true;
     const label = `recording interrupted: ${cause}`.slice(0, 4096);
-    this.#written(Buffer.concat([rest, this.#writer.marker(label, now)]));
+    this.#written(Buffer.concat([rest, this.#marker(label, now)]));
   }
 
   /** Resolves while there is room for more. */
@@ -101,54 +133,102 @@ export class Recording implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#ignoreRedaction();
     this.#stopHeldTimer();
   }
 
+  /** From here on more values are masked, and the recording says so. What was written before stays as it is. */
+  #redact(): void {
+    const { set, version } = this.#redaction;
+    this.#output.use(set);
+    this.#input.use(set);
+    this.mark(`redaction set ${version}: more values are masked from here on`);
+  }
+
   #linesOfBytes(frame: BytesFrame): Buffer {
-    const { type, timeUs, offset } = frame;
-    if (type === "input" && !this.#options.recordInput) return Buffer.alloc(0);
-    const { out, in: typed } = this.#writer.written;
-    const known = type === "output" ? out + this.#writer.heldBytes : typed;
+    const { seq, type, timeUs, offset } = frame;
+    const isOutput = type === "output";
+    if (!isOutput && !this.#options.recordInput) {
+      this.#partial.push({ seq, out: 0, in: 0 });
+      return Buffer.alloc(0);
+    }
+    const known = isOutput ? this.#outTaken : this.#inTaken;
     if (offset > known)
       throw new BadFrameError(`Expected ${type} from byte ${known} on, got it from byte ${offset}`);
     const bytes = frame.bytes.subarray(known - offset);
-    if (type === "input") return this.#writer.input(bytes, timeUs);
-    const lines = this.#writer.output(bytes, timeUs);
-    // What is held now came with this frame alone: those before it are whole. Else a stream whose every frame ends inside a
-    // character would never be acknowledged.
-    if (bytes.length >= this.#writer.heldBytes) {
-      this.#whole = frame.seq - 1;
-      this.#heldTimer?.refresh();
-    }
+    const lines = isOutput
+      ? this.#writer.output(this.#output.push(bytes), timeUs)
+      : this.#writer.input(this.#input.push(bytes), timeUs);
+    // Half a character that is not the one from before has its own 100 ms.
+    if (isOutput && bytes.length >= this.#writer.heldBytes) this.#heldTimer?.refresh();
+    this.#partial.push({ seq, out: this.#outTaken, in: this.#inTaken });
     return lines;
+  }
+
+  /** Bytes of output and input that were taken, written or not. */
+  get #outTaken(): number {
+    return this.#writer.written.out + this.#writer.heldBytes + this.#output.heldBytes;
+  }
+
+  get #inTaken(): number {
+    return this.#writer.written.in + this.#input.heldBytes;
+  }
+
+  get #heldBytes(): number {
+    return this.#writer.heldBytes + this.#output.heldBytes + this.#input.heldBytes;
+  }
+
+  get #masked(): number {
+    return this.#maskedBefore + this.#output.maskedBytes + this.#input.maskedBytes;
+  }
+
+  #marker(label: string, timeUs: number): Buffer {
+    return this.#writer.marker(redactText(this.#redaction.set, label), timeUs);
+  }
+
+  /** All that is held: nothing follows it. */
+  #rest(timeUs: number): Buffer {
+    return Buffer.concat([
+      this.#writer.output(this.#output.end(), timeUs),
+      this.#writer.flush(timeUs),
+      this.#writer.input(this.#input.end(), timeUs),
+    ]);
   }
 
   #linesOfFact(frame: FactFrame): Buffer {
     const { seq, timeUs } = frame;
+    this.#partial.push({ seq, out: 0, in: 0 });
     // Written by the recorder before this one, although a frame before it was not whole.
     if (seq <= this.#fact) return Buffer.alloc(0);
     this.#fact = seq;
     switch (frame.type) {
       case "resize":
+        this.#output.resize(frame.cols);
         return this.#writer.resize(frame.cols, frame.rows, timeUs);
       case "marker":
-        return this.#writer.marker(frame.label, timeUs);
+        return this.#marker(frame.label, timeUs);
       case "exit": {
         this.#ended = true;
-        const rest = this.#writer.flush(timeUs);
-        return Buffer.concat([rest, this.#writer.exit(frame.status, timeUs)]);
+        return Buffer.concat([this.#rest(timeUs), this.#writer.exit(frame.status, timeUs)]);
       }
     }
   }
 
   #written(lines: Buffer): void {
-    this.#spool.append(lines);
-    if (this.#writer.heldBytes === 0) {
+    const before = this.#whole;
+    if (this.#heldBytes === 0) {
       this.#whole = this.#taken;
-      this.#stopHeldTimer();
+      this.#partial = [];
     } else {
-      this.#heldTimer ??= setTimeout(() => this.#flushHeld(), HELD_MS);
+      const { out, in: typed } = this.#writer.written;
+      const index = this.#partial.findIndex((frame) => frame.out > out || frame.in > typed);
+      if (index > 0) this.#whole = this.#partial[index - 1]?.seq ?? this.#whole;
+      this.#partial.splice(0, index);
     }
+    if (this.#writer.heldBytes === 0) this.#stopHeldTimer();
+    else this.#heldTimer ??= setTimeout(() => this.#flushHeld(), HELD_MS);
+    // Bytes that only wait change nothing on disk.
+    if (lines.length > 0 || this.#whole > before) this.#spool.append(lines);
   }
 
   #flushHeld(): void {
@@ -162,7 +242,12 @@ export class Recording implements Disposable {
   }
 
   #endBatch(): ReturnType<EndBatch> {
-    const frames = { seq: this.#whole, fact: this.#fact, end: this.#ended };
+    const frames = {
+      seq: this.#whole,
+      fact: this.#fact,
+      masked: this.#masked,
+      end: this.#ended,
+    };
     const { out, in: typed } = this.#writer.written;
     return {
       line: this.#writer.position(frames),

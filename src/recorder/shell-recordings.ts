@@ -86,7 +86,7 @@ export class ShellRecordings implements AsyncDisposable {
         term: "xterm-256color",
       },
       recordInput: spec.agent.recordInput,
-      log,
+      redaction: this.#context.redaction,
     });
     const sealed = { done: false };
     const session = shellSession(spec.run, grant);

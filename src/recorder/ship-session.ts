@@ -1,5 +1,6 @@
 import type { Log } from "../kit/log.ts";
 import type { RecorderBoot, RunSpec } from "../protocol/run-spec.ts";
+import type { Redaction } from "./redaction.ts";
 import { shipSpool } from "./ship.ts";
 import type { Spool } from "./spool.ts";
 
@@ -8,11 +9,12 @@ export interface ShipContext {
   spec: RunSpec;
   boot: RecorderBoot;
   log: Log;
+  redaction: Redaction;
 }
 
 /** Ships one session until the manager has verified it; says whether it has. Never rejects: what is not shipped is kept. */
 export async function shipSession(
-  { spec, boot, log }: ShipContext,
+  { spec, boot, log }: Omit<ShipContext, "redaction">,
   { session, spool, sealed }: { session: string; spool: Spool; sealed: { readonly done: boolean } },
   signal: AbortSignal,
 ): Promise<boolean> {

@@ -1,15 +1,19 @@
 import { createHash } from "node:crypto";
 import type { Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
-import { CastPosition, POSITION_PREFIX } from "../protocol/asciicast.ts";
+import { CastPosition, POSITION_PREFIX, RAW_PREFIX, parseEvent } from "../protocol/asciicast.ts";
 
 const STEP_BYTES = 256 * 1024;
+/** Of what stands at the end, so much is looked at again: longer tokens are longer than any redactor waits for. */
+const TAIL_BYTES = 64 * 1024;
 
 /** Where a spool that was left behind is good up to, and the hash of it. */
 export interface Recovered {
   bytes: number;
   position: CastPosition;
   hash: Hash;
+  /** the last bytes of output and input in it, as they were written */
+  tail: { out: Buffer; in: Buffer };
 }
 
 /**
@@ -20,7 +24,24 @@ export async function recoverSpool(file: FileHandle): Promise<Recovered | null> 
   const { size } = await file.stat();
   const found = await lastPosition(file, size);
   if (found === null) return null;
-  return { ...found, hash: await hashOf(file, found.bytes) };
+  const from = Math.max(0, found.bytes - TAIL_BYTES);
+  const tail = tailOf(await readExactly(file, from, found.bytes - from));
+  return { ...found, tail, hash: await hashOf(file, found.bytes) };
+}
+
+/** The bytes of the events in these lines, of which the first may be cut. */
+function tailOf(lines: Buffer): Recovered["tail"] {
+  const bytes = { o: [] as Buffer[], i: [] as Buffer[] };
+  let raw: Buffer | null = null;
+  for (const line of lines.toString("utf8").split("\n").slice(1)) {
+    if (line.startsWith(RAW_PREFIX)) raw = Buffer.from(line.slice(RAW_PREFIX.length), "base64");
+    if (!line.startsWith("[")) continue;
+    const event = parseEvent(line);
+    if (!("problem" in event) && (event.code === "o" || event.code === "i"))
+      bytes[event.code].push(raw ?? Buffer.from(event.data));
+    raw = null;
+  }
+  return { out: Buffer.concat(bytes.o), in: Buffer.concat(bytes.i) };
 }
 
 /** Reads backwards, so that the size of the recording does not matter. */

@@ -35,6 +35,8 @@ export interface Resume {
   position: CastPosition;
   /** how long ago the file was last written */
   idleMs: number;
+  /** the last bytes of output and input */
+  tail: { out: Buffer; in: Buffer };
 }
 
 /**
@@ -79,6 +81,11 @@ export class Spool implements AsyncDisposable {
   /** Set when the file cannot be written any more; the recorder must end. */
   get failure(): PlatformError | null {
     return this.#failure;
+  }
+
+  /** Whether all that was appended is durable. */
+  get isIdle(): boolean {
+    return this.#running === null;
   }
 
   /** Whether the disk has no room at the moment. */
@@ -244,10 +251,10 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     await syncDirectory(dirname(path));
     if (recovered === null)
       return new Spool(options, file, { bytes: 0, hash: createHash("sha256"), resumed: null });
-    const { bytes, position, hash } = recovered;
+    const { bytes, position, hash, tail } = recovered;
     log.info({ bytes, cut: before.size - bytes, seq: position.seq }, "spool recovered");
     const idleMs = Math.max(0, Date.now() - before.mtimeMs);
-    return new Spool(options, file, { bytes, hash, resumed: { position, idleMs } });
+    return new Spool(options, file, { bytes, hash, resumed: { position, idleMs, tail } });
   } catch (error) {
     await file?.close().catch(() => undefined);
     throw new PlatformError("spool_failed", `Cannot open the spool: ${messageOf(error)}`, {

@@ -107,7 +107,7 @@ export function recording(): Buffer {
     writer.output(TERMINAL_BYTES, 10_000),
     writer.marker("tool demo call", 20_000),
     writer.exit(0, 100_000),
-    writer.position({ seq: 3, fact: 3, end: true }),
+    writer.position({ seq: 3, fact: 3, masked: 0, end: true }),
   ]);
 }
 

@@ -183,8 +183,7 @@ suite("known values in a terminal", () => {
       const first = new TerminalRedactor(KNOWN, { cols: 80 });
       const given = Buffer.from(first.push(text.subarray(0, fed)));
       const second = new TerminalRedactor(KNOWN, { cols: 80 });
-      second.push(given);
-      second.end();
+      second.prime(given);
       const rest = second.push(text.subarray(given.length)).toString() + second.end().toString();
       assert.equal(given.toString() + rest, expected, `lost after ${fed} bytes`);
     }
@@ -286,6 +285,12 @@ suite("tokens known by their shape", () => {
       "Authorization: Bearer <your token here> and authorization: Bearer realm",
     ];
     for (const text of harmless) assert.equal(all(SHAPES, `${text}\r\n`), `${text}\r\n`);
+  });
+
+  test("what only may begin a token does not wait", () => {
+    const redactor = new TerminalRedactor(SHAPES, { cols: 80 });
+    for (const text of ["waiting", " gh", "p", "-----BEGIN"])
+      assert.equal(redactor.push(Buffer.from(text)).toString(), text);
   });
 
   test("the beginning of a token that never goes on is given at the end", () => {

@@ -57,11 +57,11 @@ suite("AsciicastWriter", () => {
       const file = fileOf((writer) => [
         ...pieces.flatMap((piece, index) => [
           writer.output(piece, index * 1234),
-          writer.position({ seq: index, fact: 0, end: false }),
+          writer.position({ seq: index, fact: 0, masked: 0, end: false }),
         ]),
         writer.flush(20_000),
         writer.exit(0, 20_001),
-        writer.position({ seq: 99, fact: 99, end: true }),
+        writer.position({ seq: 99, fact: 99, masked: 0, end: true }),
       ]);
 
       assert.deepEqual(await rawOf(file), Buffer.concat(pieces));
@@ -73,7 +73,7 @@ suite("AsciicastWriter", () => {
     const file = fileOf((writer) => [
       writer.input(Buffer.from([0xe2, 0x94]), 0),
       writer.input(Buffer.from([0x82]), 0),
-      writer.position({ seq: 2, fact: 0, end: false }),
+      writer.position({ seq: 2, fact: 0, masked: 0, end: false }),
     ]);
 
     const raw = (await linesOf(file)).flatMap((item) =>
@@ -114,14 +114,14 @@ suite("AsciicastWriter", () => {
 
 suite("verifyAsciicast", () => {
   const good = fileOf((writer) => [
-    writer.position({ seq: 0, fact: 0, end: false }),
+    writer.position({ seq: 0, fact: 0, masked: 0, end: false }),
     writer.output(Buffer.from("one\r\n"), 1000),
-    writer.position({ seq: 1, fact: 0, end: false }),
+    writer.position({ seq: 1, fact: 0, masked: 0, end: false }),
     writer.output(Buffer.from([0x61, 0xff, 0x62]), 2000),
     writer.resize(100, 30, 3000),
     writer.marker("tool", 4000),
     writer.exit(3, 5000),
-    writer.position({ seq: 5, fact: 5, end: true }),
+    writer.position({ seq: 5, fact: 5, masked: 0, end: true }),
   ]);
 
   test("gives size, hash and number of events", async () => {
@@ -253,7 +253,7 @@ suite("verifyAsciicast", () => {
 suite("views of a recording", () => {
   const file = fileOf((writer) => [
     writer.output(Buffer.from("a"), 500_000),
-    writer.position({ seq: 1, fact: 0, end: false }),
+    writer.position({ seq: 1, fact: 0, masked: 0, end: false }),
     writer.output(Buffer.from([0xff]), 700_000),
     writer.exit(0, 900_000),
   ]);

@@ -9,6 +9,7 @@ import { silentLog } from "../../src/kit/log.ts";
 import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
 import { rawBytesOf, readAsciicast } from "../../src/protocol/asciicast.ts";
 import { encodeFrame } from "../../src/protocol/frames.ts";
+import { Redaction } from "../../src/recorder/redaction.ts";
 import { FrameSocket } from "../../src/recorder/frame-socket.ts";
 import { listenForMarkers } from "../../src/recorder/marker-socket.ts";
 import { Recording } from "../../src/recorder/recording.ts";
@@ -257,14 +258,18 @@ interface Room extends AsyncDisposable {
   spool: Awaited<ReturnType<typeof openSpool>>;
 }
 
-async function aRoom(options: { recordInput?: boolean } = {}): Promise<Room> {
+async function aRoom(options: { recordInput?: boolean; secrets?: Buffer[] } = {}): Promise<Room> {
   const stack = new AsyncDisposableStack();
   const run = stack.use(await aRun());
   const log = silentLog;
   const spool = stack.use(await openSpool({ path: run.spoolPath, log }));
   const header = { cols: 80, rows: 24, timestamp: 1, title: "t", term: "xterm-256color" };
   const recording = stack.use(
-    new Recording(spool, { header, recordInput: options.recordInput ?? false, log }),
+    new Recording(spool, {
+      header,
+      recordInput: options.recordInput ?? false,
+      redaction: new Redaction(options.secrets ?? []),
+    }),
   );
   const path = join(run.dir, "rec.sock");
   const markerPath = join(run.dir, "mark.sock");

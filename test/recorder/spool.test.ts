@@ -17,13 +17,14 @@ import { suite, test } from "node:test";
 import { silentLog } from "../../src/kit/log.ts";
 import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
 import { rawBytesOf } from "../../src/protocol/asciicast.ts";
+import { Redaction } from "../../src/recorder/redaction.ts";
 import { Recording } from "../../src/recorder/recording.ts";
 import { openSpool } from "../../src/recorder/spool.ts";
 import { until } from "./helpers/until.ts";
 
 const never = new AbortController().signal;
 const header = { cols: 80, rows: 24, timestamp: 1, title: "t", term: "xterm-256color" };
-const options = { header, recordInput: true, log: silentLog };
+const options = { header, recordInput: true, redaction: new Redaction([]) };
 
 suite("spool", () => {
   test("is private, valid, and hashed as it lies on disk", async () => {

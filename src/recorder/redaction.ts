@@ -1,0 +1,43 @@
+import { compileRedactionSet } from "../kit/redaction-set.ts";
+import type { RedactionSet } from "../kit/redaction-set.ts";
+
+/** What the recordings of a recorder mask: one set for the run and its shells, that grows when a value comes in mid-session. */
+export class Redaction {
+  readonly #values: Buffer[];
+  readonly #listeners = new Set<() => void>();
+  #set: RedactionSet;
+  #version = 1;
+
+  /** `values`: what the manifest delivers into zone A. They are kept in memory only. */
+  constructor(values: readonly Buffer[]) {
+    this.#values = [...values];
+    this.#set = compileRedactionSet(values);
+  }
+
+  get set(): RedactionSet {
+    return this.#set;
+  }
+
+  /** 1 at the start, one more with each addition. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** How many values are known. */
+  get size(): number {
+    return this.#values.length;
+  }
+
+  add(values: readonly Buffer[]): void {
+    this.#values.push(...values);
+    this.#set = compileRedactionSet(this.#values);
+    this.#version += 1;
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** Calls the listener after each addition; returns what removes it. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+}
