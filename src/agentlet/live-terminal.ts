@@ -1,4 +1,6 @@
 import type { AgentletCommand } from "../protocol/agentlet-link.ts";
+import { TerminalRedactor } from "../kit/terminal-redactor.ts";
+import type { RedactionSet } from "../kit/redaction-set.ts";
 import { Attachments } from "./attachments.ts";
 import type { AttachWire } from "./attachments.ts";
 import { OutputRing } from "./output-ring.ts";
@@ -7,8 +9,13 @@ import type { RecorderLink } from "./recorder-link.ts";
 import type { ScreenView } from "./terminal-state.ts";
 import { TerminalState } from "./terminal-state.ts";
 
+/** Fewer bytes that may begin a secret are shown at once: echo does not wait. The recorder waits for all of them. */
+const ECHO_BYTES = 8;
+
 export interface LiveTerminalOptions {
   size: TerminalSize;
+  /** what viewers and screens do not show */
+  redaction: RedactionSet;
   recorder: Pick<RecorderLink, "output" | "input" | "resize">;
   recordInput: boolean;
   /** Output as it comes; the buffer is reused. */
@@ -19,10 +26,14 @@ export interface LiveTerminalOptions {
   onRefusedInput: () => void;
 }
 
-/** Where the bytes of a run's terminal go: first to the recorder, then to the ring that viewers and the emulator read from. */
+/**
+ * Where the bytes of a run's terminal go: first to the recorder, which masks by itself, then masked to the ring that viewers and the
+ * emulator read from.
+ */
 export class LiveTerminal implements Disposable {
   readonly #options: LiveTerminalOptions;
   readonly #ring = new OutputRing();
+  readonly #redactor: TerminalRedactor;
   readonly #state: TerminalState;
   readonly #attachments: Attachments;
   #size: TerminalSize;
@@ -32,6 +43,10 @@ export class LiveTerminal implements Disposable {
   constructor(options: LiveTerminalOptions) {
     this.#options = options;
     this.#size = options.size;
+    this.#redactor = new TerminalRedactor(options.redaction, {
+      cols: options.size.cols,
+      showBelow: ECHO_BYTES,
+    });
     this.#state = new TerminalState({
       ring: this.#ring,
       size: options.size,
@@ -67,14 +82,18 @@ export class LiveTerminal implements Disposable {
   /** The program's terminal, once it runs; null when it has ended. */
   use(pty: PtySession | null): void {
     this.#pty = pty;
+    if (pty === null) this.#show(this.#redactor.end());
+  }
+
+  /** From here on another set of secrets is masked. */
+  redact(redaction: RedactionSet): void {
+    this.#redactor.use(redaction);
   }
 
   output(bytes: Buffer): void {
     this.#options.recorder.output(bytes);
-    this.#ring.write(bytes);
     this.#options.onOutput(bytes);
-    this.#attachments.pump();
-    this.#state.wake();
+    this.#show(this.#redactor.push(bytes));
   }
 
   view(): ScreenView {
@@ -113,9 +132,17 @@ export class LiveTerminal implements Disposable {
     if (isTaken && this.#options.recordInput) this.#options.recorder.input(bytes);
   }
 
+  #show(bytes: Buffer): void {
+    if (bytes.length === 0) return;
+    this.#ring.write(bytes);
+    this.#attachments.pump();
+    this.#state.wake();
+  }
+
   #resize(size: TerminalSize): void {
     if (this.#pty?.resize(size) !== true) return;
     this.#size = size;
+    this.#redactor.resize(size.cols);
     this.#options.recorder.resize(size);
     this.#state.resize(size);
   }

@@ -6,6 +6,7 @@ import { readBoot, say } from "../protocol/boot.ts";
 import { readRunSpec } from "../protocol/read-run-spec.ts";
 import { AgentletBoot } from "../protocol/run-spec.ts";
 import { runAgent } from "./run-life.ts";
+import { ZoneRedaction } from "./zone-redaction.ts";
 import { StopWish } from "./stop.ts";
 
 /** The agentlet of one run: started by the supervisor, it says `ready`, runs the Agent, says `ended`. Its exit code is 0 unless it could not start. */
@@ -21,10 +22,13 @@ export async function main(): Promise<number> {
     process.on("SIGTERM", cancel).on("SIGINT", cancel);
     // The terminal that started all this may close; the run is not bound to it.
     process.on("SIGHUP", () => undefined);
+    const redaction = Promise.withResolvers<ZoneRedaction>();
     const boot = await readBoot(
       AgentletBoot,
       {
         onCommand: (command) => {
+          if (command.kind === "redact")
+            void redaction.promise.then((known) => known.add(command.values));
           if (command.kind === "stop")
             stop.wish(command.reason, `The supervisor ended the run (${command.reason})`);
         },
@@ -32,8 +36,17 @@ export async function main(): Promise<number> {
       },
       process.stdin,
     );
+    const zone = new ZoneRedaction(boot.modelKey === undefined ? [] : [boot.modelKey]);
+    redaction.resolve(zone);
     say(process.stdout, { kind: "ready" });
-    const end = await runAgent({ spec, boot, nodePath: process.execPath, stop, log });
+    const end = await runAgent({
+      spec,
+      boot,
+      redaction: zone,
+      nodePath: process.execPath,
+      stop,
+      log,
+    });
     say(process.stdout, { kind: "ended", end });
     return 0;
   } catch (error) {

@@ -13,10 +13,12 @@ import { RecorderLink } from "./recorder-link.ts";
 import { RunStates } from "./states/run-states.ts";
 import type { StopWish } from "./stop.ts";
 import { runInZone } from "./zone-life.ts";
+import type { ZoneRedaction } from "./zone-redaction.ts";
 
 export interface RunParts {
   spec: RunSpec;
   boot: AgentletBoot;
+  redaction: ZoneRedaction;
   /** the node program that zone A gets for its shims */
   nodePath: string;
   stop: StopWish;
@@ -48,7 +50,7 @@ const LAST_EVENTS_MS = 5000;
 
 /** Runs one Agent to its end, with every byte at the recorder. Never rejects: whatever goes wrong is an end. */
 export async function runAgent(parts: RunParts): Promise<RunEnd> {
-  const { spec, boot, stop, log } = parts;
+  const { spec, boot, redaction, stop, log } = parts;
   const startedAt = performance.now();
   const valve: RunContext["valve"] = { full: false, onChange: null };
   const outputTaps: RunContext["outputTaps"] = new Set();
@@ -71,6 +73,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
   });
   using terminal = new LiveTerminal({
     size: spec.terminal,
+    redaction: redaction.set,
     recorder,
     recordInput: spec.agent.recordInput,
     onOutput: (bytes) => {
@@ -80,6 +83,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     onRefusedInput: () =>
       notice("The program does not read its input; what was typed is not taken until it does"),
   });
+  redaction.watch((set) => terminal.redact(set));
   await using manager = new ManagerLink({
     url: spec.manager.url,
     run: spec.run,
@@ -92,9 +96,9 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
       else if ("attach" in command) terminal.handle(command);
     },
   });
-  const emit = (event: AgentletEvent) => manager.event(event);
+  const emit = (event: AgentletEvent) => manager.event(redaction.mask(event));
   const notice = (message: string) => {
-    log.info({ notice: message }, "notice given");
+    log.info({ notice: redaction.mask(message) }, "notice given");
     emit({ type: "notice", time: new Date().toISOString(), message: message.slice(0, 4096) });
   };
   using states = new RunStates({
@@ -109,7 +113,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
 
   const context = { ...parts, recorder, terminal, states, emit, notice, outputTaps, valve };
   const program = await runProgram(context);
-  const end = await sealRecording(recorder, program);
+  const end = redaction.mask(await sealRecording(recorder, program));
   clearTimeout(fullTimer);
   states.process("exited", `${end.outcome}, ${end.reason}`);
   emit({ type: "ended", time: new Date().toISOString(), end });

@@ -126,7 +126,7 @@ export async function prepareRun(
     shellPath: [...program.path, SYSTEM_PATH].join(":"),
     toolSecrets: toolSecretsOf(tools, secrets.values),
     ...modelKeyOf(agent, secrets.values.get(modelRef[0]?.id ?? "") ?? null),
-    notes: [...loaded.warnings, ...secrets.warnings, ...time.notes],
+    notes: [...loaded.warnings, ...secrets.warnings, ...time.notes, ...zoneKeyNotes(agent)],
   };
 }
 
@@ -140,12 +140,6 @@ function toolProblems(tool: Tool, packageDir: string | null): string[] {
 }
 
 function refuseUnsupported(agent: Agent): void {
-  if (agent.spec.agentToken?.delivery === "env")
-    throw new PlatformError(
-      "unsupported",
-      `Cannot run Agent "${agent.metadata.name}": agentToken.delivery env is not yet supported`,
-      { fix: "use delivery: brokered, which never shows the key to the agent" },
-    );
   const whenFull = agent.spec.recording?.whenFull ?? "block";
   if (whenFull !== "block")
     throw new PlatformError(
@@ -252,7 +246,7 @@ function modelKeyOf(
 ): Pick<PreparedRun, "modelKey" | "zoneModelKey"> {
   if (agent.spec.agentToken?.delivery !== "env" || key === null)
     return { modelKey: key, zoneModelKey: null };
-  const problem = problemOfZoneKey(agent, key);
+  const problem = problemOfZoneKey(key);
   if (problem === null) return { modelKey: null, zoneModelKey: key };
   throw new PlatformError(
     "invalid_manifest",
@@ -261,10 +255,15 @@ function modelKeyOf(
   );
 }
 
+function zoneKeyNotes({ spec }: Agent): string[] {
+  if (spec.agentToken?.delivery !== "env" || spec.network !== "gateway") return [];
+  return [
+    "agentToken.delivery env: the CLI speaks to the provider itself, which spec.network gateway does not let it reach",
+  ];
+}
+
 /** A variable ends at NUL and is text; a value that is too short or too long could not be masked in the recording. */
-function problemOfZoneKey(agent: Agent, key: Buffer): string | null {
-  if (agent.spec.network === "gateway")
-    return "needs a network: the CLI speaks to the provider itself, and spec.network is gateway";
+function problemOfZoneKey(key: Buffer): string | null {
   if (!isUtf8(key) || key.includes(0)) return "expects a key that is text, got other bytes";
   const { least, most } = ZONE_KEY_BYTES;
   if (key.length >= least && key.length <= most) return null;

@@ -8,3 +8,15 @@ export function redactText(set: RedactionSet, text: string): string {
   const masked = Buffer.concat([redactor.push(bytes), redactor.end()]);
   return redactor.maskedBytes === 0 ? text : masked.toString("utf8");
 }
+
+/** The same value with every text in it masked; keys are left alone. For events and other plain documents. */
+export function redactTexts<T>(set: RedactionSet, value: T): T {
+  return walk(set, value) as T;
+}
+
+function walk(set: RedactionSet, value: unknown): unknown {
+  if (typeof value === "string") return redactText(set, value);
+  if (Array.isArray(value)) return value.map((item) => walk(set, item));
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, walk(set, item)]));
+}

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
+import { compileRedactionSet } from "../../src/kit/redaction-set.ts";
 import { LiveTerminal } from "../../src/agentlet/live-terminal.ts";
 import type { PtySession } from "../../src/agentlet/pty-session.ts";
 
@@ -17,6 +18,7 @@ suite("LiveTerminal", () => {
     } as unknown as PtySession;
     using terminal = new LiveTerminal({
       size: { cols: 80, rows: 24 },
+      redaction: compileRedactionSet([]),
       recorder: { output: () => {}, input: () => {}, resize: () => {} },
       recordInput: false,
       onOutput: () => {},

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, suite, test } from "node:test";
 import timers from "node:timers/promises";
 import { silentLog } from "../../src/kit/log.ts";
 import { childrenOf } from "../../src/kit/process-tree.ts";
+import { ZoneRedaction } from "../../src/agentlet/zone-redaction.ts";
 import { runAgent } from "../../src/agentlet/run-life.ts";
 import { StopWish } from "../../src/agentlet/stop.ts";
 import { aRunSpec } from "./run-spec.ts";
@@ -45,7 +46,14 @@ suite("the life of a run", { concurrency: false }, () => {
       ...given,
       agent: { argv: ["/bin/sh", "-c", script], ...given.agent },
     });
-    return runAgent({ spec, boot: BOOT, nodePath: process.execPath, stop, log: silentLog });
+    return runAgent({
+      spec,
+      boot: BOOT,
+      redaction: new ZoneRedaction([]),
+      nodePath: process.execPath,
+      stop,
+      log: silentLog,
+    });
   };
   const exitStatus = () => {
     const last = recorder.frames.at(-1);

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
 import headless from "@xterm/headless";
+import { compileRedactionSet } from "../../src/kit/redaction-set.ts";
 import { LiveTerminal } from "../../src/agentlet/live-terminal.ts";
 import { answerQueries } from "../../src/agentlet/terminal-queries.ts";
 import { openTestZone, startOnTerminal } from "./open-zone.ts";
@@ -18,6 +19,7 @@ suite("queries of a program on a real terminal", () => {
     await copyFile(asks, join(zone.workspace, "asks.mjs"));
     using terminal = new LiveTerminal({
       size: SIZE,
+      redaction: compileRedactionSet([]),
       recorder: { output: () => {}, input: () => {}, resize: () => {} },
       recordInput: false,
       onOutput: () => {},
