@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { compileRedactionSet } from "../../src/kit/redaction-set.ts";
 import type { RedactionSet } from "../../src/kit/redaction-set.ts";
 import { formsOfSecret } from "../../src/kit/secret-forms.ts";
@@ -72,7 +72,9 @@ suite("known values in a terminal", () => {
   });
 
   test("each character in a colour of its own is masked", () => {
-    const text = [...SECRET].map((char, index) => `\x1b[3${index % 8}m${char}`).join("");
+    const text = SECRET.split("")
+      .map((char, index) => `\x1b[3${index % 8}m${char}`)
+      .join("");
     assert.equal(plain(all(KNOWN, text)), "*".repeat(SECRET.length));
   });
 
@@ -90,7 +92,12 @@ suite("known values in a terminal", () => {
   });
 
   test("overstruck and corrected characters are seen as what is left", () => {
-    const bold = all(KNOWN, [...SECRET].map((char) => `${char}\b${char}`).join(""));
+    const bold = all(
+      KNOWN,
+      SECRET.split("")
+        .map((char) => `${char}\b${char}`)
+        .join(""),
+    );
     assert.equal(bold.replaceAll(/.\x08/g, ""), "*".repeat(SECRET.length));
     const typed = `${SECRET.slice(0, 8)}x\b${SECRET.slice(8)}`;
     assert.equal(all(KNOWN, typed).replaceAll("*", ""), "x\b");
@@ -123,8 +130,8 @@ suite("known values in a terminal", () => {
 
   test("an echo of fewer than 8 bytes is shown at once, and the rest of a match masked", () => {
     const redactor = new TerminalRedactor(KNOWN, { cols: 80, showBelow: 8 });
-    const given = [...SECRET].map((char) => redactor.push(Buffer.from(char)).toString());
-    assert.deepEqual(given.slice(0, 7), [...SECRET].slice(0, 7));
+    const given = SECRET.split("").map((char) => redactor.push(Buffer.from(char)).toString());
+    assert.deepEqual(given.slice(0, 7), SECRET.split("").slice(0, 7));
     const rest = [...given.slice(7), redactor.push(Buffer.from(" ")).toString()].join("");
     assert.equal(rest, `${"*".repeat(SECRET.length - 7)} `);
   });
