@@ -55,6 +55,7 @@ export type CastPosition = z.infer<typeof CastPosition>;
 export const MAX_LINE_BYTES = 16 * 1024 * 1024;
 export const RAW_PREFIX = "#raw ";
 export const POSITION_PREFIX = "#pos ";
+export const REDACTION_PREFIX = "#redaction ";
 
 const Cells = z.int().min(1, "expected a size of at least 1");
 const Color = z.string().regex(/^#[0-9a-fA-F]{6}$/, "expected a colour such as #1a2b3c");

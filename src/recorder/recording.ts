@@ -73,6 +73,7 @@ export class Recording implements Disposable {
     if (resumed === null) {
       const title = redactText(options.redaction.set, options.header.title);
       spool.append(this.#writer.header({ ...options.header, title }));
+      spool.append(options.redaction.line);
     }
   }
 
@@ -142,6 +143,8 @@ export class Recording implements Disposable {
     const { set, version } = this.#redaction;
     this.#output.use(set);
     this.#input.use(set);
+    if (this.#ended) return;
+    this.#spool.append(this.#redaction.line);
     this.mark(`redaction set ${version}: more values are masked from here on`);
   }
 

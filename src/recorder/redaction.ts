@@ -1,5 +1,7 @@
 import { compileRedactionSet } from "../kit/redaction-set.ts";
 import type { RedactionSet } from "../kit/redaction-set.ts";
+import { TOKEN_SHAPES_VERSION } from "../kit/token-shapes.ts";
+import { REDACTION_PREFIX } from "../protocol/asciicast.ts";
 
 /** What the recordings of a recorder mask: one set for the run and its shells, that grows when a value comes in mid-session. */
 export class Redaction {
@@ -26,6 +28,12 @@ export class Redaction {
   /** How many values are known. */
   get size(): number {
     return this.#values.length;
+  }
+
+  /** The comment line that says which set counts from here on; never a value. */
+  get line(): Buffer {
+    const facts = { set: this.#version, values: this.size, shapes: TOKEN_SHAPES_VERSION };
+    return Buffer.from(`${REDACTION_PREFIX}${JSON.stringify(facts)}\n`);
   }
 
   add(values: readonly Buffer[]): void {
