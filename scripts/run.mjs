@@ -1,19 +1,26 @@
 #!/usr/bin/env node
 // Runs a named job of this repository with the pinned Node: check, a long suite, or the benchmarks.
-//   node scripts/run.mjs check | attacks | faults | runtimes | soak | bench [ARGUMENTS]
+//   node scripts/run.mjs check | images | attacks | faults | runtimes | soak | bench [ARGUMENTS]
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { installRuntimes } from "./runtimes.mjs";
+import { findOnPath, installSteps } from "./system-packages.mjs";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const node = path.join(root, `node_modules/node-linux-${process.arch}/bin/node`);
 const bin = (name) => path.join(root, "node_modules/.bin", name);
 
 /** Suites that take minutes. They have scripts of their own (`npm run test:attacks`); `check` leaves them out. */
-const LONG_SUITES = { attacks: 120_000, faults: 300_000, runtimes: 600_000, soak: 3_600_000 };
+const LONG_SUITES = {
+  images: 1_200_000,
+  attacks: 120_000,
+  faults: 300_000,
+  runtimes: 600_000,
+  soak: 3_600_000,
+};
 const TEST_TIMEOUT_MS = 60_000;
 /** A process that a broken test left behind can hold node's test runner for ever; nothing else would end it. */
 const CHECK_LIMIT_MS = 900_000;
@@ -69,10 +76,17 @@ function longSuite(name, args) {
     process.stdout.write(`run: no tests in test/${name} yet\n`);
     return 0;
   }
+  if (name === "images") installContainerTools();
   if (name === "runtimes")
     process.env.PATH = [...installRuntimes(node), process.env.PATH ?? ""].join(":");
   const limitMs = name === "soak" ? undefined : SUITE_LIMIT_MS;
   return runTests(files, LONG_SUITES[name], args, limitMs);
+}
+
+/** As root on a machine that has packages, what images are built and run with; else the tests say what is missing, and skip. */
+function installContainerTools() {
+  if (process.getuid() !== 0 || findOnPath("buildah") !== null) return;
+  for (const [program, ...words] of installSteps("containers") ?? []) run(program, words, 600_000);
 }
 
 function runTests(files, timeoutMs, args, limitMs) {

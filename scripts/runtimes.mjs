@@ -2,10 +2,15 @@
 // $AGENTKUBE_RUNTIMES, else $XDG_CACHE_HOME/agentkube/runtimes, else ~/.cache/agentkube/runtimes. Plain JavaScript.
 //   node scripts/runtimes.mjs [NAME…]   installs all, or those named, and prints the directories to put on PATH
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { homedir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+
+/** One file names every version: images, installs and tests take theirs from it. */
+const versions = JSON.parse(
+  readFileSync(new URL("../images/versions.json", import.meta.url), "utf8"),
+).runtimes;
 
 /**
  * `npm` or `pip` names the package; `name` is its program. `postinstall`: what the package's own install script would do; run by
@@ -15,15 +20,20 @@ const RUNTIMES = [
   {
     name: "claude",
     npm: "@anthropic-ai/claude-code",
-    version: "2.1.329",
+    version: versions.claudecode,
     postinstall: "install.cjs",
   },
-  { name: "codex", npm: "@openai/codex", version: "0.169.0" },
-  { name: "opencode", npm: "opencode-ai", version: "1.18.33", postinstall: "postinstall.mjs" },
-  { name: "cline", npm: "cline", version: "3.0.65", postinstall: "postinstall.mjs" },
-  { name: "goose", npm: "@aaif/goose", version: "0.20.1" },
-  { name: "gemini", npm: "@google/gemini-cli", version: "0.61.0" },
-  { name: "aider", pip: "aider-chat", version: "0.86.2" },
+  { name: "codex", npm: "@openai/codex", version: versions.codex },
+  {
+    name: "opencode",
+    npm: "opencode-ai",
+    version: versions.opencode,
+    postinstall: "postinstall.mjs",
+  },
+  { name: "cline", npm: "cline", version: versions.cline, postinstall: "postinstall.mjs" },
+  { name: "goose", npm: "@aaif/goose", version: versions.goose },
+  { name: "gemini", npm: "@google/gemini-cli", version: versions.gemini },
+  { name: "aider", pip: "aider-chat", version: versions.aider },
 ];
 
 const INSTALL_LIMIT_MS = 300_000;

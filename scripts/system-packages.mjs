@@ -9,6 +9,7 @@ const MANAGERS = [
     install: ["apt-get", "install", "-y", "-qq", "--no-install-recommends"],
     packages: {
       bubblewrap: ["bubblewrap"],
+      containers: ["binutils", "buildah", "mmdebstrap", "patchelf", "podman", "runc", "tini"],
       compiler: ["gcc", "libc6-dev"],
       "static-libc": ["libc6-dev"],
     },
@@ -63,7 +64,7 @@ export function findOnPath(name, searchPath = process.env.PATH ?? "") {
 /** How this machine installs `what` ("bubblewrap", "compiler", "static-libc"): commands in order; null when we know no way. */
 export function installSteps(what) {
   const manager = MANAGERS.find((candidate) => findOnPath(candidate.program) !== null);
-  if (manager === undefined) return null;
+  if (manager?.packages[what] === undefined) return null;
   return [
     ...(manager.prepare === undefined ? [] : [manager.prepare]),
     [...manager.install, ...manager.packages[what]],

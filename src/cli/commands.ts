@@ -103,6 +103,13 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./commands/entry-points.ts")).manager,
   },
   {
+    name: "install",
+    summary: "copy this installation into an empty directory",
+    group: "Programs of a run",
+    hidden: true,
+    load: async () => (await import("./commands/install.ts")).command,
+  },
+  {
     name: "supervisor",
     summary: "the program that starts and ends one run",
     group: "Programs of a run",
