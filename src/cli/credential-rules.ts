@@ -24,6 +24,7 @@ export function ruleProblems(tool: Tool): string[] {
   const at = `Tool "${tool.metadata.name}"`;
   const network = tool.spec.sandbox?.network ?? [];
   const allowed = network.map((rule) => `${rule.host}:${rule.port ?? 443}`);
+  const opaque = allowed.filter((_, index) => network[index]?.opaque === true);
   const problems = allowed
     .filter((host, index) => allowed.indexOf(host) !== index)
     .map((host) => `${at} spec.sandbox.network: "${host}" is declared twice`);
@@ -46,11 +47,16 @@ export function ruleProblems(tool: Tool): string[] {
     }
     const { http } = credential;
     if (http === undefined) return;
-    for (const host of http.hosts.map(withPort))
+    for (const host of http.hosts.map(withPort)) {
+      if (opaque.includes(host))
+        problems.push(
+          `${here} http.hosts: "${host}" is opaque in spec.sandbox.network; no credential can be put into what is not read`,
+        );
       if (!allowed.includes(host))
         problems.push(
           `${here} http.hosts: "${host}" is not in spec.sandbox.network; expected one of ${allowed.join(", ") || "nothing, the list is empty"}`,
         );
+    }
     if (http.header !== undefined && FRAMING_HEADERS.has(http.header.toLowerCase()))
       problems.push(
         `${here} http.header: "${http.header}" frames the request and cannot carry a credential`,

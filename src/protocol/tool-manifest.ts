@@ -8,15 +8,15 @@ const HostName = z
   .string()
   .max(253)
   .regex(
-    /^(?=.*[a-z])[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/,
-    "expected a host name in lowercase, no wildcard, no IP address, no trailing dot",
+    /^(?!(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$/,
+    "expected one host name in lowercase: no wildcard, no IP address in any spelling, no trailing dot",
   );
 const HostPort = z
   .string()
   .max(260)
   .regex(
-    /^(?=.*[a-z])[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::[0-9]{1,5})?$/,
-    "expected host or host:port in lowercase",
+    /^(?!(?:[^:]*\.)?(?:[0-9]+|0x[0-9a-f]*)(?::|$))[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::[1-9][0-9]{0,4})?$/,
+    "expected host or host:port in lowercase: no wildcard, no IP address in any spelling, no trailing dot",
   );
 
 export const ToolType = z.enum([
@@ -47,10 +47,24 @@ export const NetworkRule = z.strictObject({
   private: z.boolean().optional().describe("the address may be loopback or private"),
   address: z.union([z.ipv4(), z.ipv6()]).optional().describe("dialled instead of what DNS says"),
   ca: CaBundle.optional(),
+  opaque: z
+    .boolean()
+    .optional()
+    .describe("bytes pass unread inside CONNECT; no credential can be put in"),
 });
 export type NetworkRule = z.infer<typeof NetworkRule>;
 
 const HttpMethod = z.enum(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]);
+
+/** How much one call may use a credential; what is left out is bounded by the call's own limits alone. */
+const CredentialBudget = z.strictObject({
+  requests: z.int().min(1).max(1_000_000).optional().describe("requests that carry it"),
+  connections: z.int().min(1).max(64).optional().describe("requests that carry it at once"),
+  up: Quantity.optional().describe("body bytes of these requests together"),
+  down: Quantity.optional().describe("body bytes of their answers together"),
+  time: Duration.optional().describe("from the first of these requests on"),
+});
+export type CredentialBudget = z.infer<typeof CredentialBudget>;
 
 /** Which requests carry a credential, and how it is rendered into them. Exactly one of header, basic, query. */
 export const HttpCredential = z
@@ -82,6 +96,7 @@ export const HttpCredential = z
       .string()
       .regex(/^[A-Za-z0-9_.~-]+$/)
       .optional(),
+    budget: CredentialBudget.optional(),
     hmac: reserved("http.hmac"),
     sigv4: reserved("http.sigv4"),
     oauth: reserved("http.oauth"),

@@ -49,6 +49,7 @@ export async function callToolLocally(options: LocalCall): Promise<ToolCallResul
       run: "local",
       log,
       onRequest: (record) => requests.take(record),
+      hosts: (tool.spec.sandbox?.network ?? []).map(({ host }) => host),
     });
     const result = await runToolCall(
       {

@@ -5,6 +5,7 @@ import { compileRedaction, type RedactionTable } from "../../kit/redactor.ts";
 import type { RunId } from "../../protocol/ids.ts";
 import { CallBoundary } from "./call-boundary.ts";
 import type { CallGrant } from "./call-grant.ts";
+import { TlsSessions } from "./call-upstreams.ts";
 import { CertificateAuthority } from "./certificate-authority.ts";
 import { CALL_LIMITS, type CallLimits } from "./limits.ts";
 import type { OnRequest } from "./request-record.ts";
@@ -38,6 +39,7 @@ export class Boundary {
   readonly #bundle: string;
   readonly #options: BoundaryOptions;
   readonly #contexts = new Map<string, { context: tls.SecureContext; at: number }>();
+  readonly #sessions = new TlsSessions();
   readonly #tables = new Map<string, RedactionTable>();
 
   private constructor(authority: CertificateAuthority, bundle: string, options: BoundaryOptions) {
@@ -68,6 +70,7 @@ export class Boundary {
       limits: { ...CALL_LIMITS, ...this.#options.limits },
       contextFor: (host) => this.#contextFor(host),
       tableFor: (secrets, extraForms) => this.#tableFor(secrets, extraForms),
+      sessions: this.#sessions,
     });
     await call.listen(listener);
     return call;
@@ -110,7 +113,8 @@ export class Boundary {
 
   #contextFor(host: string): tls.SecureContext {
     const known = this.#contexts.get(host);
-    if (known !== undefined && Date.now() - known.at < LEAF_MS) return known.context;
+    // Either way: a clock that was set back would make the certificate one of the future.
+    if (known !== undefined && Math.abs(Date.now() - known.at) < LEAF_MS) return known.context;
     const { certPem, keyPem } = this.#authority.issue(host);
     const context = tls.createSecureContext({ cert: certPem, key: keyPem, minVersion: "TLSv1.2" });
     keepBounded(this.#contexts, host, { context, at: Date.now() });

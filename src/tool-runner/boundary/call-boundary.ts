@@ -1,16 +1,19 @@
-import http, { type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import net, { type AddressInfo, type Socket } from "node:net";
 import timers from "node:timers/promises";
 import type tls from "node:tls";
-import type { Duplex } from "node:stream";
-import { errnoOf } from "../../kit/platform-error.ts";
 import type { Log } from "../../kit/log.ts";
 import type { RedactionTable } from "../../kit/redactor.ts";
 import { AllowList, type Destination, isPlainAllowed } from "./allow-list.ts";
 import { type Authority, parseAbsoluteTarget, parseAuthority } from "./authority.ts";
 import type { CallGrant } from "./call-grant.ts";
-import { CallUpstreams } from "./call-upstreams.ts";
-import { forward } from "./forward.ts";
+import { CallUpstreams, type TlsSessions } from "./call-upstreams.ts";
+import { exchange, malformed } from "./exchange.ts";
+import {
+  MalformedMessage,
+  parseRequestHead,
+  type RequestHead,
+  requestFraming,
+} from "./http-head.ts";
 import {
   type CallLimits,
   HANDSHAKE_MS,
@@ -20,11 +23,14 @@ import {
   REQUEST_MS,
   REVOKE_MS,
 } from "./limits.ts";
-import { Refusal, refuseSocket, replyRefused } from "./refusal.ts";
-import { type OnRequest, RequestMeter } from "./request-record.ts";
+import { passOpaque } from "./opaque-tunnel.ts";
 import { planRequest } from "./plan-request.ts";
+import { answerText, Refusal } from "./refusal.ts";
+import { type OnRequest, RequestMeter } from "./request-record.ts";
+import { budgetOf, Spending } from "./spending.ts";
 import { requireStrict } from "./strict-request.ts";
 import { interceptTls, startsTls } from "./tunnel.ts";
+import { HeadTooLarge, Wire, WireTimeout } from "./wire.ts";
 
 export interface CallServices {
   log: Log;
@@ -32,6 +38,7 @@ export interface CallServices {
   limits: CallLimits;
   contextFor: (host: string) => tls.SecureContext;
   tableFor: (secrets: Buffer[], extraForms: Buffer[]) => RedactionTable;
+  sessions: TlsSessions;
 }
 
 /**
@@ -41,36 +48,40 @@ export interface CallServices {
 export class CallBoundary implements AsyncDisposable {
   readonly #grant: CallGrant;
   readonly #services: CallServices;
-  readonly #server: http.Server;
+  readonly #server: net.Server;
   readonly #allowed: AllowList;
-  readonly #upstreams = new CallUpstreams();
-  readonly #sockets = new Set<Duplex>();
-  readonly #tunnels = new WeakMap<Duplex, Destination>();
+  readonly #upstreams: CallUpstreams;
+  readonly #sockets = new Set<Socket>();
   readonly #open = new Set<Promise<void>>();
+  readonly #spent: Spending;
+  readonly #credentials: ReadonlyMap<string, Spending>;
+  readonly #revoked = new AbortController();
   #requests = 0;
   #reported = 0;
-  #isRevoked = false;
 
   constructor(grant: CallGrant, services: CallServices) {
+    const { limits } = services;
     this.#grant = grant;
     this.#services = services;
     this.#allowed = new AllowList(grant.tool, grant.network);
-    this.#server = http.createServer({
-      insecureHTTPParser: false,
-      maxHeaderSize: MAX_HEADER_BYTES,
-      headersTimeout: HEADERS_MS,
-      requestTimeout: REQUEST_MS,
-      keepAliveTimeout: IDLE_MS,
-      connectionsCheckingInterval: 5000,
-      requireHostHeader: false, // requireStrict() answers with a reason
+    this.#upstreams = new CallUpstreams(services.sessions);
+    this.#spent = new Spending("This call", {
+      ...budgetOf(undefined),
+      up: limits.allBytesUp,
+      down: limits.allBytesDown,
     });
-    this.#server.maxConnections = services.limits.connections;
-    this.#server.on("connection", (socket) => this.#track(socket));
-    this.#server.on("request", (req, res) => this.#run(this.#serve(req, res)));
-    this.#server.on("connect", (req, socket, head) => {
-      this.#run(this.#connect(req, socket as Socket, head));
+    this.#credentials = new Map(
+      grant.credentials.map(({ name, http }) => [
+        name,
+        new Spending(`Credential "${name}"`, budgetOf(http.budget)),
+      ]),
+    );
+    // Half-open: whoever has sent its request and closed its side still gets the answer.
+    this.#server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      this.#track(socket);
+      this.#run(this.#speak(new Wire(socket), null));
     });
-    this.#server.on("clientError", (error, socket) => this.#refuseGarbage(error, socket));
+    this.#server.maxConnections = limits.connections;
   }
 
   /** Takes over a listening descriptor; a port of loopback instead is for tests and measurements. */
@@ -92,12 +103,11 @@ export class CallBoundary implements AsyncDisposable {
 
   /** Revokes the grant: at once no connection is left. Resolves when every request was reported. Safe to call twice. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isRevoked = true;
+    this.#revoked.abort();
     const { promise: closed, resolve } = Promise.withResolvers<void>();
     this.#server.close(() => resolve());
     this.#upstreams.destroy();
     for (const socket of this.#sockets) socket.destroy();
-    this.#server.closeAllConnections();
     const done = Promise.all([closed, ...this.#open]).then(() => true);
     const abort = new AbortController();
     const late = timers.setTimeout(REVOKE_MS, false, { signal: abort.signal }).catch(() => true);
@@ -110,61 +120,116 @@ export class CallBoundary implements AsyncDisposable {
     abort.abort();
   }
 
-  #track(socket: Duplex): void {
-    if (this.#isRevoked) {
-      socket.destroy();
-      return;
-    }
+  get #isRevoked(): boolean {
+    return this.#revoked.signal.aborted;
+  }
+
+  #track(socket: Socket): void {
+    if (this.#isRevoked) socket.destroy();
     this.#sockets.add(socket);
+    // Stays for its life: it may be in nobody's hands for a moment.
     socket.on("error", () => socket.destroy());
     socket.once("close", () => this.#sockets.delete(socket));
   }
 
   #run(work: Promise<void>): void {
     const settled = work
-      .catch((err: unknown) => this.#services.log.error({ err }, "boundary request failed"))
+      .catch((err: unknown) => this.#services.log.error({ err }, "boundary connection failed"))
       .finally(() => this.#open.delete(settled));
     this.#open.add(settled);
   }
 
-  async #serve(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    res.on("error", () => res.destroy());
-    const tunnel = this.#tunnels.get(req.socket);
-    const absolute = tunnel === undefined ? parseAbsoluteTarget(req.url ?? "") : null;
-    const meant = tunnel?.authority ?? this.#allowed.meant(absolute?.authority ?? null);
-    const path = tunnel === undefined ? (absolute?.path ?? "") : (req.url ?? "");
-    const meter = this.#meter(req.method ?? "", meant, path);
-    this.#requests += 1;
-    try {
-      this.#admit();
-      const target = tunnel ?? this.#allowed.destinationOf(meant);
-      // An absolute target is spoken as plain HTTP, so its Host header leaves out port 80, whatever is dialled.
-      const defaultPort = tunnel?.isTls === true ? 443 : 80;
-      requireStrict(req, path, absolute?.authority ?? target.authority, defaultPort);
-      const plan = planRequest(req, path, target, this.#grant.credentials, this.#services.tableFor);
-      meter.credential = plan.credential;
-      const pool = this.#upstreams.poolFor(target.rule, target.isTls);
-      await forward({ req, res, pool, ...plan, meter, limits: this.#services.limits });
-      meter.finish(plan.credential === null ? "allowed_without_credential" : "allowed");
-    } catch (error) {
-      this.#refuse(error, meter, (refusal) => replyRefused(refusal, req, res));
+  /** Serves what comes on a connection, one request after the other; `tunnel`: where its CONNECT leads, null at the proxy itself. */
+  async #speak(wire: Wire, tunnel: Destination | null): Promise<void> {
+    for (;;) {
+      const head = await this.#readHead(wire, tunnel);
+      if (head === null) return;
+      if (head.method === "CONNECT" && tunnel === null) {
+        await this.#connect(wire, head);
+        return;
+      }
+      if (!(await this.#serve(wire, head, tunnel))) return;
     }
   }
 
-  async #connect(req: IncomingMessage, socket: Socket, head: Buffer): Promise<void> {
-    const authority = parseAuthority(req.url ?? "");
-    const meter = this.#meter("CONNECT", authority, "");
-    // Bare from here on: Node has taken its own listeners off.
-    socket.on("error", () => socket.destroy());
+  /** The next request's head; null when there is none any more, whatever the reason. */
+  async #readHead(wire: Wire, tunnel: Destination | null): Promise<RequestHead | null> {
     try {
-      if (this.#tunnels.has(req.socket)) {
-        throw new Refusal(405, "refused_rule", "method_refused", "Method CONNECT is not forwarded");
+      const text = await wire.readHead(MAX_HEADER_BYTES, HEADERS_MS, IDLE_MS);
+      if (text !== null) return parseRequestHead(text);
+      wire.close();
+      return null;
+    } catch (error) {
+      const isBegun = error instanceof WireTimeout && !wire.isQuiet;
+      if (!(error instanceof MalformedMessage) && !isBegun) {
+        // Nothing was asked, so nothing is said or recorded.
+        wire.close();
+        return null;
       }
+      const status = error instanceof HeadTooLarge ? 431 : error instanceof WireTimeout ? 408 : 400;
+      this.#requests += 1;
+      const meter = this.#meter("-", tunnel?.authority ?? null, "");
+      this.#refuse(malformed(status), meter, wire);
+      return null;
+    }
+  }
+
+  /** Serves one request; true when another may follow on its connection. */
+  async #serve(wire: Wire, head: RequestHead, tunnel: Destination | null): Promise<boolean> {
+    const absolute = tunnel === null ? parseAbsoluteTarget(head.url) : null;
+    const meant = tunnel?.authority ?? this.#allowed.meant(absolute?.authority ?? null);
+    const path = tunnel === null ? (absolute?.path ?? "") : head.url;
+    const meter = this.#meter(head.method, meant, path);
+    this.#requests += 1;
+    try {
+      this.#admit();
+      const framing = requestFraming(head);
+      const to = tunnel ?? this.#allowed.destinationOf(meant);
+      // An absolute target is spoken as plain HTTP, so its Host header leaves out port 80, whatever is dialled.
+      const defaultPort = tunnel?.isTls === true ? 443 : 80;
+      requireStrict(head, path, absolute?.authority ?? to.authority, defaultPort);
+      const { limits, tableFor } = this.#services;
+      const plan = planRequest(head, path, to, this.#grant.credentials, tableFor);
+      const credential = this.#credentials.get(plan.credential ?? "");
+      const spendings = credential === undefined ? [this.#spent] : [this.#spent, credential];
+      using _call = this.#spent.begin();
+      using _credential = credential?.begin();
+      meter.credential = plan.credential;
+      const { isReusable } = await exchange({
+        client: wire,
+        request: head,
+        framing,
+        upstream: this.#upstreams.to(to.rule, to.isTls),
+        ...plan,
+        meter,
+        spendings,
+        limits: { ...limits, requestMs: REQUEST_MS },
+        closes: /(?:^|[\s,])close(?:$|[\s,])/i.test(head.headers["connection"] ?? ""),
+      });
+      meter.finish(plan.credential === null ? "allowed_without_credential" : "allowed");
+      if (!isReusable) wire.close();
+      return isReusable;
+    } catch (error) {
+      this.#refuse(error instanceof MalformedMessage ? malformed(400) : error, meter, wire);
+      return false;
+    }
+  }
+
+  async #connect(wire: Wire, head: RequestHead): Promise<void> {
+    const authority = parseAuthority(head.url);
+    const meter = this.#meter("CONNECT", authority, "");
+    try {
       this.#admit();
       const rule = this.#allowed.ruleOf(authority);
-      const tunnel = { rule, authority: authority as Authority };
-      socket.write("HTTP/1.1 200 Connection Established\r\n\r\n");
-      if (head.length > 0) socket.unshift(head);
+      const to = { rule, authority: authority as Authority };
+      if (rule.opaque === true) {
+        await passOpaque(wire, { ...to, isTls: false }, meter, this.#spent, this.#revoked.signal);
+        return;
+      }
+      // The upstream shakes hands beside us. It is told nothing before a request was found good.
+      this.#upstreams.to(rule, !isPlainAllowed(rule)).connectAhead();
+      await wire.write("HTTP/1.1 200 Connection Established\r\n\r\n");
+      const socket = wire.release() as Socket;
       const isTls = await startsTls(socket, HANDSHAKE_MS);
       if (!isTls && !isPlainAllowed(rule)) {
         throw new Refusal(
@@ -178,11 +243,11 @@ export class CallBoundary implements AsyncDisposable {
         ? await interceptTls(socket, rule.host, this.#services.contextFor(rule.host), HANDSHAKE_MS)
         : socket;
       if (this.#isRevoked) throw ended();
-      this.#tunnels.set(spoken, { ...tunnel, isTls });
-      this.#server.emit("connection", spoken);
+      if (spoken !== socket) spoken.once("close", () => socket.destroy());
+      await this.#speak(new Wire(spoken), { ...to, isTls });
     } catch (error) {
       this.#requests += 1;
-      this.#refuse(error, meter, (refusal) => refuseSocket(refusal, socket));
+      this.#refuse(error, meter, wire);
     }
   }
 
@@ -210,30 +275,19 @@ export class CallBoundary implements AsyncDisposable {
     );
   }
 
-  #refuse(error: unknown, meter: RequestMeter, reply: (refusal: Refusal) => void): void {
+  /** Answers a request that is not carried out, and closes its connection: nothing that follows on it is looked at. */
+  #refuse(error: unknown, meter: RequestMeter, wire: Wire): void {
     // Cut by the revocation or refused after it: the record's credential says whether one had been put in.
     const refusal = this.#isRevoked ? ended() : error instanceof Refusal ? error : fault();
     if (refusal !== error && !this.#isRevoked) {
       this.#services.log.error({ err: error }, "boundary request failed");
     }
+    const hasBegun = meter.status !== null;
     if (!this.#isRevoked) meter.status ??= refusal.status;
     meter.finish(refusal.verdict);
-    reply(refusal);
-  }
-
-  /** Bytes that the strict parser does not take for HTTP (smuggled framing, HTTP/2, too many headers), or none in time. */
-  #refuseGarbage(error: Error, socket: Duplex): void {
-    this.#requests += 1;
-    const meter = this.#meter("-", this.#tunnels.get(socket)?.authority ?? null, "");
-    const code = errnoOf(error);
-    const status = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 }[code ?? ""] ?? 400;
-    const refusal = new Refusal(
-      status,
-      "refused_ambiguous",
-      "malformed_request",
-      `Expected one well-formed HTTP/1.1 request with at most ${MAX_HEADER_BYTES / 1024} KiB of headers, in time`,
-    );
-    this.#refuse(refusal, meter, (each) => refuseSocket(each, socket as Socket));
+    // An answer that has begun is cut off: nobody may take it for whole.
+    if (hasBegun) wire.socket.destroy();
+    else wire.close(Buffer.from(answerText(refusal)).toString("latin1"));
   }
 }
 

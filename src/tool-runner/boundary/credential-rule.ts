@@ -3,7 +3,7 @@ import { type Authority, parseAuthority } from "./authority.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Fewer bytes cannot be told from ordinary text in a response, so such a secret could not be masked. */
-const MIN_SECRET_BYTES = 6;
+const MIN_SECRET_BYTES = 16;
 
 export interface GrantedCredential {
   name: string;

@@ -189,6 +189,11 @@ async function answerOf(job: Forwarding, upstream: http.ClientRequest): Promise<
   const { res, limits } = job;
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   upstream.once("response", resolve);
+  // Nobody asked for another protocol. Without this listener Node closes the connection and says nothing.
+  upstream.once("upgrade", (_, socket) => {
+    socket.destroy();
+    reject(Object.assign(new Error("Switched protocols"), { code: "HPE_UNEXPECTED_UPGRADE" }));
+  });
   // Stays: an error after the answer has begun reaches its reader through the response.
   upstream.on("error", reject);
   upstream.setTimeout(limits.silenceMs, () => {

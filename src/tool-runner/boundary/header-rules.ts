@@ -1,4 +1,3 @@
-import type { IncomingMessage } from "node:http";
 import { type RedactionTable, Redactor } from "../../kit/redactor.ts";
 
 /** Fields that belong to one connection and never travel on. */
@@ -16,11 +15,29 @@ const HOP_BY_HOP = new Set([
 /** Set anew for every forwarded request. */
 const OURS = new Set(["host", "content-length", "expect"]);
 /** Whatever a client may prove itself with; compared after mapping `_` to `-`, as many servers do. */
-const AUTH_CLASS =
-  /^(?:authorization|x-authorization|proxy-.*|cookie2?|x-api-key|api-key|apikey|x-apikey|x-goog-api-key|x-.*-(?:token|api-key|apikey)|x-auth(?:-.*)?|x-token|private-token|job-token|x-amz-.*|ocp-apim-subscription-key)$/;
+const AUTH_CLASS = new RegExp(
+  `^(?:${[
+    "authorization|proxy-.*|cookie2?|api-?key|private-token|job-token|dpop|authentication|ocp-apim-subscription-key",
+    "x-(?:authorization|authentication|auth(?:-.*)?|token|api-?key|goog-.*|amz-.*)",
+    "x-.*-(?:token|jwt|secret|signature|credentials?|authorization|authentication|auth|api-?key)",
+    "x-(?:.*-)?(?:access|auth|secret|subscription|functions|rapidapi|service|master|admin)-key",
+  ].join("|")})$`,
+);
 /** Fields by which a request asks to be treated as another one. */
 const STEERING =
   /^(?:x-http-method(?:-override)?|x-method-override|x-original-.*|x-rewrite-.*|x-forwarded-.*|forwarded|x-host|x-real-ip)$/;
+
+/** What is read of a message's fields, whoever parsed it. */
+export interface FieldsLike {
+  readonly rawHeaders: readonly string[];
+  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
+}
+
+/** A request's head, whoever parsed it. */
+export interface RequestLike extends FieldsLike {
+  readonly method?: string | undefined;
+  readonly httpVersion: string;
+}
 
 export interface RequestHeaderPlan {
   authority: string;
@@ -39,7 +56,7 @@ export interface RequestHeaderPlan {
 }
 
 /** The flat header list of the forwarded request, in the client's order and spelling. */
-export function requestHeaders(req: IncomingMessage, plan: RequestHeaderPlan): string[] {
+export function requestHeaders(req: RequestLike, plan: RequestHeaderPlan): string[] {
   const listed = connectionListed(req.headers.connection);
   const injected = plan.inject === null ? null : canonical(plan.inject[0]);
   const out: string[] = ["Host", plan.authority];
@@ -61,7 +78,7 @@ export function requestHeaders(req: IncomingMessage, plan: RequestHeaderPlan): s
 
 /** The flat header list of the answer, masked. A field whose name holds a secret is left out. */
 export function responseHeaders(
-  response: IncomingMessage,
+  response: FieldsLike,
   options: { table: RedactionTable | null; dropCookies: boolean; isDecoded: boolean },
 ): { headers: string[]; masked: number } {
   const listed = connectionListed(response.headers.connection);
@@ -98,9 +115,9 @@ export function maskText(
 }
 
 /** How the forwarded body is framed: as the client did, which was checked to be one plain way. */
-function framing(req: IncomingMessage): string[] {
+function framing(req: RequestLike): string[] {
   const length = req.headers["content-length"];
-  if (length !== undefined) return ["Content-Length", length];
+  if (length !== undefined) return ["Content-Length", String(length)];
   if (req.headers["transfer-encoding"] !== undefined) return ["Transfer-Encoding", "chunked"];
   return ["GET", "HEAD", "OPTIONS", "DELETE"].includes(req.method ?? "")
     ? []
@@ -111,8 +128,12 @@ function canonical(name: string): string {
   return name.toLowerCase().replaceAll("_", "-");
 }
 
-function connectionListed(value: string | undefined): Set<string> {
-  return new Set((value ?? "").split(",").map((name) => name.trim().toLowerCase()));
+function connectionListed(value: string | readonly string[] | undefined): Set<string> {
+  return new Set(
+    String(value ?? "")
+      .split(",")
+      .map((name) => name.trim().toLowerCase()),
+  );
 }
 
 function* pairs(raw: readonly string[]): Generator<[string, string]> {

@@ -7,6 +7,9 @@ export interface CallLimits {
   /** body bytes of one request and of one response */
   bytesUp: number;
   bytesDown: number;
+  /** body bytes of all requests, and of all answers, together */
+  allBytesUp: number;
+  allBytesDown: number;
   /** how long an upstream may be silent */
   silenceMs: number;
 }
@@ -16,10 +19,12 @@ export const CALL_LIMITS: CallLimits = {
   requests: 1000,
   bytesUp: 1024 ** 3,
   bytesDown: 4 * 1024 ** 3,
+  allBytesUp: 4 * 1024 ** 3,
+  allBytesDown: 16 * 1024 ** 3,
   silenceMs: 120_000,
 };
 
-/** Header bytes of one request; Node answers 431 beyond. */
+/** Header bytes of one request; 431 beyond. */
 export const MAX_HEADER_BYTES = 16 * 1024;
 /** From the connection, or the first byte of a request, to the end of its headers. */
 export const HEADERS_MS = 20_000;

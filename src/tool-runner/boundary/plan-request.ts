@@ -1,4 +1,3 @@
-import type { IncomingMessage } from "node:http";
 import type { RedactionTable } from "../../kit/redactor.ts";
 import type { Destination } from "./allow-list.ts";
 import {
@@ -9,7 +8,7 @@ import {
   renderCredential,
   secretOf,
 } from "./credential-rule.ts";
-import { requestHeaders } from "./header-rules.ts";
+import { type RequestLike, requestHeaders } from "./header-rules.ts";
 import { Refusal } from "./refusal.ts";
 import { requireUnambiguous } from "./strict-request.ts";
 
@@ -25,7 +24,7 @@ export interface RequestPlan {
 
 /** Chooses and renders the credential of a request, and says what of the request goes upstream. Throws a `Refusal`. */
 export function planRequest(
-  req: IncomingMessage,
+  req: RequestLike,
   target: string,
   to: Destination,
   credentials: readonly GrantedCredential[],

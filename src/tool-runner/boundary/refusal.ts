@@ -56,12 +56,17 @@ export function refuseSocket(refusal: Refusal, socket: Socket): void {
     socket.destroy();
     return;
   }
+  socket.end(answerText(refusal), () => socket.destroy());
+}
+
+/** The whole answer that a refused request gets, as text of a closing connection. */
+export function answerText(refusal: Refusal): string {
   const body = bodyOf(refusal);
   const headers = Object.entries(headersOf(refusal, body)).map(
     ([name, value]) => `${name}: ${value}\r\n`,
   );
   const status = `${refusal.status} ${STATUS_CODES[refusal.status] ?? "Refused"}`;
-  socket.end(`HTTP/1.1 ${status}\r\n${headers.join("")}\r\n${body}`, () => socket.destroy());
+  return `HTTP/1.1 ${status}\r\n${headers.join("")}\r\n${body}`;
 }
 
 /** The shape that the model providers' clients read too: `error.type` and `error.message`. */

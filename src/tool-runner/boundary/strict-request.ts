@@ -1,22 +1,17 @@
-import type { IncomingMessage } from "node:http";
 import { type Authority, isAuthority } from "./authority.ts";
+import type { RequestLike } from "./header-rules.ts";
 import { Refusal } from "./refusal.ts";
 
 const MAX_TARGET = 8192;
 const NOT_FORWARDED = new Set(["TRACE", "TRACK", "CONNECT"]);
 /** Percent-encodings that a server may read as structure: control characters, `.`, `/`, `\`, `;` and a double encoding of them. */
 const STRUCTURE = /%(?:25)*(?:[01][0-9a-f]|2e|2f|5c|7f|3b|c0|c1)/i;
-const STEERING_QUERY = new Set([
-  "_method",
-  "access_token",
-  "oauth_token",
-  "private_token",
-  "api_key",
-  "apikey",
-]);
+/** A proof of the client's own, or a wish to be taken for another method; compared after mapping `_` to `-`. */
+const STEERING_QUERY =
+  /^(?:-method|(?:access|oauth|private|auth|job)-token|api-?key|authorization|x-(?:amz|goog)-.*|x-http-method(?:-override)?)$/;
 
 /** Every value of a header, in order, from the raw list: Node joins or drops duplicates elsewhere. */
-export function rawValues(req: IncomingMessage, name: string): string[] {
+export function rawValues(req: RequestLike, name: string): string[] {
   const { rawHeaders } = req;
   return rawHeaders.filter(
     (_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === name,
@@ -28,7 +23,7 @@ export function rawValues(req: IncomingMessage, name: string): string[] {
  * HTTP/1.0, a target that is not a plain path. What passes is sent on byte for byte as one request.
  */
 export function requireStrict(
-  req: IncomingMessage,
+  req: RequestLike,
   target: string,
   authority: Authority,
   defaultPort: number,
@@ -90,7 +85,7 @@ export function requireUnambiguous(target: string, query: URLSearchParams): void
     );
   }
   for (const name of query.keys()) {
-    if (STEERING_QUERY.has(name.toLowerCase())) {
+    if (STEERING_QUERY.test(name.toLowerCase().replaceAll("_", "-"))) {
       throw ambiguous(`Query field "${name}" is not forwarded to a host with a credential`);
     }
   }
