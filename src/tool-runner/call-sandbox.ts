@@ -4,7 +4,7 @@ import { PlatformError } from "../kit/platform-error.ts";
 import type { SandboxBind, SandboxPlan } from "../kit/sandbox-arguments.ts";
 import type { Bind } from "../protocol/run-spec.ts";
 import type { CallSecrets } from "./call-secrets.ts";
-import { PACKAGE_DIR } from "./operations.ts";
+import { PACKAGE_DIR, TOOL_PATH } from "./sandbox-view.ts";
 import { WORKSPACE_DIR, type LoadedTool } from "./tools.ts";
 
 /** The port of the boundary's proxy inside the sandbox. */
@@ -44,8 +44,8 @@ export function planCall({
   const networked = hasNetwork(tool);
   const delivered = deliveries(tool, secrets);
   const binds = workspace === null ? [] : workspaceBinds(workspace);
-  if (tool.packageDir !== null)
-    binds.push({ source: tool.packageDir, target: PACKAGE_DIR, mode: "ro" });
+  const { root, files } = tool.view;
+  if (files !== null) binds.push({ source: files, target: PACKAGE_DIR, mode: "ro" });
   return {
     init: "tool-init",
     initArgs: networked ? ["--listen", String(BOUNDARY_PORT)] : [],
@@ -54,13 +54,13 @@ export function planCall({
     network: "own",
     nestedUserNamespaces: false,
     readOnlyProc: true,
-    root: { kind: "system" },
+    root: root === null ? { kind: "system" } : { kind: "tree", path: root },
     binds,
     files: [...(networked ? boundary.sandboxFiles() : []), ...delivered.files],
     tmpfs: [{ path: "/tmp", bytes: tool.sandbox.scratchBytes }],
     cwd: workspace === null ? "/tmp" : WORKSPACE_DIR,
     env: {
-      PATH: "/usr/local/bin:/usr/bin:/bin",
+      PATH: TOOL_PATH,
       HOME: "/tmp",
       LANG: "C.UTF-8",
       ...tool.sandbox.env,

@@ -1,10 +1,11 @@
-import { accessSync, constants, lstatSync, realpathSync, statSync } from "node:fs";
 import { posix } from "node:path";
 import { messageOf } from "../kit/platform-error.ts";
 import type { Operation } from "../protocol/tool-manifest.ts";
 import type { RunTool } from "../protocol/run-spec.ts";
 import { compileSchema, type SchemaCheck } from "./argument-schema.ts";
 import { parseWord, type ArgumentPlan, type Piece } from "./arguments.ts";
+import { checkProgram } from "./program-check.ts";
+import { lookUp, PACKAGE_DIR, viewOf } from "./sandbox-view.ts";
 
 /** Something in a Tool that keeps it from running: where, what, and what to do. */
 export interface ToolProblem {
@@ -22,8 +23,6 @@ export interface LoadedOperation extends ArgumentPlan {
   readonly checkOutput: SchemaCheck | null;
 }
 
-/** Where a package lies in the sandbox. */
-export const PACKAGE_DIR = "/opt/tool";
 /** Compiles one operation; what is wrong with it goes to `problems`. */
 export function loadOperation(
   operation: Operation,
@@ -112,8 +111,8 @@ function unknownArgument(name: string, known: string[]): string {
   return `"${name}" is not a property of inputSchema; ${names}`;
 }
 
-/** The program's path inside the sandbox, after a look that it exists and may be executed. */
-function programOf(
+/** The program's path inside the sandbox, after a look that it could be started there. */
+export function programOf(
   word: string,
   path: string,
   { packageDir }: RunTool,
@@ -123,53 +122,35 @@ function programOf(
     problems.push({ path, problem, fix });
     return word;
   };
-  const inPackage = word.startsWith("./") ? word.slice(2) : relativeTo(PACKAGE_DIR, word);
-  if (inPackage !== null) {
-    if (packageDir === null)
-      return report(`"${word}" is a file of the package, and the tool has none`, "set package");
-    const relative = posix.normalize(inPackage);
-    if (relative.startsWith("..") || relative.startsWith("/"))
-      return report(`"${word}" leaves the package`, "name a file inside the package");
-    checkExecutable(`${packageDir}/${relative}`, word, packageDir, report);
-    return `${PACKAGE_DIR}/${relative}`;
-  }
-  if (!word.startsWith("/"))
+  const view = viewOf(packageDir);
+  const program = word.startsWith("./") ? posix.join(PACKAGE_DIR, word) : posix.normalize(word);
+  if (!program.startsWith("/"))
     return report(`"${word}" is neither absolute nor begins with ./`, "write /usr/bin/… or ./…");
-  if (!/^\/(?:usr|bin|sbin|lib|lib64)\//.test(posix.normalize(word)))
+  const inPackage = isBelow(PACKAGE_DIR, program);
+  if (word.startsWith("./") && !inPackage)
+    return report(`"${word}" leaves the package`, "name a file inside the package");
+  if (inPackage && packageDir === null)
+    return report(`"${word}" is a file of the package, and the tool has none`, "set package");
+  const isThere =
+    inPackage ||
+    (view.root === null
+      ? /^\/(?:usr|bin|sbin|lib|lib64)\//.test(program)
+      : !OURS.some((place) => isBelow(place, program)));
+  if (!isThere)
     return report(
       `"${word}" is not in the tool's sandbox`,
-      `use a program in /usr or in the package`,
+      "use a program in /usr or in the package",
     );
-  checkExecutable(word, word, null, report);
-  return word;
+  const found = lookUp(view, program);
+  if (inPackage && view.files !== null && found !== null && !isBelow(PACKAGE_DIR, found.path))
+    return report(`"${word}" is a link that leaves the package`, "put the file itself into it");
+  const problem = checkProgram(view, program);
+  return problem === null ? program : report(problem.problem, problem.fix);
 }
 
-function relativeTo(directory: string, path: string): string | null {
-  return path.startsWith(`${directory}/`) ? path.slice(directory.length + 1) : null;
-}
+/** Places of the sandbox that are ours, whatever a root file system has there. */
+const OURS = ["/dev", "/proc", "/tmp", "/workspace", "/opt/agentkube"];
 
-function checkExecutable(
-  path: string,
-  word: string,
-  within: string | null,
-  report: (problem: string, fix: string) => string,
-): void {
-  try {
-    const real = realpathSync(path);
-    if (within !== null && !real.startsWith(`${realpathSync(within)}/`))
-      report(`"${word}" is a link that leaves the package`, "put the file itself into the package");
-    else if (!statSync(real).isFile()) report(`"${path}" is not a file`, "name an executable file");
-    else accessSync(real, constants.X_OK);
-  } catch {
-    const missing = !isPresent(path);
-    report(
-      missing ? `executable "${path}" does not exist` : `"${path}" may not be executed`,
-      missing ? "check the command and the package's contents" : `chmod +x the file`,
-    );
-  }
-}
-
-/** True when something is there, whatever it is. */
-export function isPresent(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+function isBelow(directory: string, path: string): boolean {
+  return path.startsWith(`${directory}/`);
 }

@@ -3,6 +3,7 @@ import { constants } from "node:fs";
 import fs, { type FileHandle } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { PlatformError, errnoOf } from "../kit/platform-error.ts";
+import { ROOT_NAME } from "./sandbox-view.ts";
 
 /** A package as it lies in the store. */
 export interface StoredPackage {
@@ -11,8 +12,8 @@ export interface StoredPackage {
   digest: string;
 }
 
-const LIMIT_BYTES = 2 * 1024 ** 3;
-const LIMIT_ENTRIES = 100_000;
+/** What a package may hold, whatever it comes from. */
+export const PACKAGE_LIMITS = { bytes: 2_000_000_000 - 1, entries: 100_000 } as const;
 const PIECE_BYTES = 1024 * 1024;
 
 type Entry =
@@ -23,7 +24,8 @@ type Entry =
 /**
  * Copies a package into the store under the digest of what was copied, read-only. The digest depends on relative paths,
  * executable bits and bytes alone. Throws `PlatformError` `package_invalid` for links that leave the package, special files
- * and packages beyond 2 GiB; nothing is left in the store then.
+ * and packages of 2 GB; nothing is left in the store then. Links below `rootfs/` may lead anywhere: there they are followed
+ * inside the tool's sandbox only.
  */
 export async function storePackage(sourceDir: string, storeDir: string): Promise<StoredPackage> {
   const source = await realDirectory(sourceDir);
@@ -35,13 +37,44 @@ export async function storePackage(sourceDir: string, storeDir: string): Promise
   try {
     await fs.mkdir(temporary, { mode: 0o700 });
     // Hashed again from the very bytes that are written: the source may change meanwhile.
-    const digest = await digestOf(source, temporary);
-    const dir = join(storeDir, nameOf(digest));
-    await moveIntoPlace(temporary, dir, digest);
-    return { dir, digest: `sha256:${digest}` };
+    return await settle(temporary, await digestOf(source, temporary), storeDir);
   } finally {
     await removePackage(temporary);
   }
+}
+
+/**
+ * Puts a package into the store that `fill` writes into a directory of its own; `fill` may leave nothing else behind. The same
+ * rules and the same digest as for a directory that holds these files.
+ */
+export async function storeFilled(
+  storeDir: string,
+  fill: (dir: string) => Promise<void>,
+): Promise<StoredPackage> {
+  await fs.mkdir(storeDir, { recursive: true, mode: 0o700 });
+  const temporary = join(storeDir, `.incoming-${randomBytes(8).toString("hex")}`);
+  try {
+    await fs.mkdir(temporary, { mode: 0o700 });
+    await fill(temporary);
+    const digest = await digestOf(temporary, null);
+    await makeReadOnly(temporary, await entriesOf(temporary));
+    return await settle(temporary, digest, storeDir);
+  } finally {
+    await removePackage(temporary);
+  }
+}
+
+/** What the store has under a digest, looked through to its last byte; null when it has nothing, or had something damaged. */
+export async function findStored(storeDir: string, digest: string): Promise<StoredPackage | null> {
+  const hex = digest.replace(/^sha256:/, "");
+  const dir = join(storeDir, nameOf(hex));
+  return (await isStored(dir, hex)) ? { dir, digest: `sha256:${hex}` } : null;
+}
+
+async function settle(temporary: string, digest: string, storeDir: string): Promise<StoredPackage> {
+  const dir = join(storeDir, nameOf(digest));
+  await moveIntoPlace(temporary, dir, digest);
+  return { dir, digest: `sha256:${digest}` };
 }
 
 /** Removes a package directory, read-only as it may be. Harmless when there is none. */
@@ -104,8 +137,9 @@ async function moveIntoPlace(temporary: string, dir: string, digest: string): Pr
 /** The digest of a tree; with `target`, of exactly the bytes that were copied there. */
 async function digestOf(source: string, target: string | null): Promise<string> {
   const hash = createHash("sha256");
-  let left = LIMIT_BYTES;
   const entries = await entriesOf(source);
+  await refuseTooLarge(source, entries);
+  let left: number = PACKAGE_LIMITS.bytes;
   const say = (...words: string[]): void =>
     void hash.update(words.map((word) => `${Buffer.byteLength(word)}:${word}`).join("") + "\n");
   for (const entry of entries) {
@@ -122,19 +156,40 @@ async function digestOf(source: string, target: string | null): Promise<string> 
       say("file", entry.path, file.executable ? "x" : "-", file.hash);
     }
   }
-  if (target !== null) {
-    const directories = entries.filter((entry) => entry.kind === "directory").toReversed();
-    for (const { path } of directories) await fs.chmod(join(target, path), 0o555);
-    await fs.chmod(target, 0o555);
-  }
+  if (target !== null) await makeReadOnly(target, entries);
   return hash.digest("hex");
+}
+
+/** Files are already; this closes the directories, the deepest first. */
+async function makeReadOnly(dir: string, entries: readonly Entry[]): Promise<void> {
+  const directories = entries.filter((entry) => entry.kind === "directory").toReversed();
+  for (const { path } of directories) await fs.chmod(join(dir, path), 0o555);
+  await fs.chmod(dir, 0o555);
+}
+
+/** Sizes alone, so that a huge package is refused before anything of it is read. */
+async function refuseTooLarge(source: string, entries: readonly Entry[]): Promise<void> {
+  let bytes = 0;
+  for (const { kind, path } of entries) {
+    if (kind !== "file") continue;
+    bytes += (await fs.lstat(join(source, path))).size;
+    if (bytes > PACKAGE_LIMITS.bytes) throw tooLarge(join(source, path));
+  }
+}
+
+function tooLarge(path: string): PlatformError {
+  return invalid(
+    path,
+    `makes the package larger than ${PACKAGE_LIMITS.bytes} bytes (2 GB)`,
+    "package only what the tool needs; large data belongs into the workspace",
+  );
 }
 
 /** Every entry below a directory, parents first, in an order that does not depend on the file system. */
 async function entriesOf(
   root: string,
   path = "",
-  count = { left: LIMIT_ENTRIES },
+  count: { left: number } = { left: PACKAGE_LIMITS.entries },
 ): Promise<Entry[]> {
   const found: Entry[] = [];
   const listed = await fs.readdir(join(root, path), { withFileTypes: true });
@@ -143,7 +198,7 @@ async function entriesOf(
     if (count.left < 0)
       throw invalid(
         root,
-        `holds more than ${LIMIT_ENTRIES} entries`,
+        `holds more than ${PACKAGE_LIMITS.entries} entries`,
         "package only what the tool needs",
       );
     const inner = path === "" ? entry.name : `${path}/${entry.name}`;
@@ -167,6 +222,7 @@ async function entriesOf(
 async function linkTarget(root: string, path: string): Promise<string> {
   const full = join(root, path);
   const target = await fs.readlink(full);
+  if (path.startsWith(`${ROOT_NAME}/`)) return target;
   const real = await fs.realpath(full).catch(() => null);
   const outside = real === null || relative(root, real).startsWith("..");
   if (target.startsWith("/") || outside)
@@ -184,10 +240,7 @@ async function takeFile(
   to: string | null,
   limit: number,
 ): Promise<{ hash: string; executable: boolean; bytes: number }> {
-  const source = await fs.open(
-    from,
-    constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK,
-  );
+  const source = await openSource(from);
   let target: FileHandle | null = null;
   try {
     const stat = await source.stat();
@@ -206,12 +259,7 @@ async function takeFile(
     for (let count = -1; count !== 0;) {
       count = (await source.read(piece, 0, PIECE_BYTES, null)).bytesRead;
       bytes += count;
-      if (bytes > limit)
-        throw invalid(
-          from,
-          `makes the package larger than ${LIMIT_BYTES / 1024 ** 3} GiB`,
-          "package only what the tool needs",
-        );
+      if (bytes > limit) throw tooLarge(from);
       hash.update(piece.subarray(0, count));
       await target?.writeFile(piece.subarray(0, count));
     }
@@ -220,6 +268,15 @@ async function takeFile(
   } finally {
     await target?.close();
     await source.close();
+  }
+}
+
+async function openSource(path: string): Promise<FileHandle> {
+  try {
+    return await fs.open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    if (!["EACCES", "EPERM", "ELOOP", "ENXIO"].includes(errnoOf(error) ?? "")) throw error;
+    throw invalid(path, `cannot be read (${errnoOf(error)})`, "make it readable, or leave it out");
   }
 }
 

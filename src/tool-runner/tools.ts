@@ -4,13 +4,8 @@ import type { Credential, NetworkRule } from "../protocol/tool-manifest.ts";
 import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
 import type { RunTool } from "../protocol/run-spec.ts";
 import { refusedEnvironmentName } from "./environment-names.ts";
-import {
-  isPresent,
-  loadOperation,
-  PACKAGE_DIR,
-  type LoadedOperation,
-  type ToolProblem,
-} from "./operations.ts";
+import { loadOperation, type LoadedOperation, type ToolProblem } from "./operations.ts";
+import { PACKAGE_DIR, viewOf, type SandboxView } from "./sandbox-view.ts";
 
 /** What a call of the tool may use, defaults filled in. */
 export interface ToolSandbox {
@@ -29,7 +24,8 @@ export interface LoadedTool {
   readonly name: string;
   readonly description: string;
   readonly digest: string;
-  readonly packageDir: string | null;
+  /** what its sandbox is made of */
+  readonly view: SandboxView;
   readonly sandbox: ToolSandbox;
   readonly credentials: readonly Credential[];
   readonly operations: ReadonlyMap<string, LoadedOperation>;
@@ -90,7 +86,7 @@ export function loadTool(tool: RunTool): { tool: LoadedTool; problems: ToolProbl
       name: tool.name,
       description: spec.description ?? "",
       digest: tool.digest,
-      packageDir: tool.packageDir,
+      view: viewOf(tool.packageDir),
       sandbox: sandboxOf(tool),
       credentials,
       operations: new Map(operations.map((operation) => [operation.name, operation])),
@@ -139,13 +135,6 @@ function refuseUnsupported({ spec, packageDir }: RunTool, problems: ToolProblem[
       "spec.sandbox.tier",
       `tier "${tier}" is not available here, only "standard" is`,
       "ask for tier: standard, or run the tool where its tier exists",
-    );
-  }
-  if (packageDir !== null && isPresent(`${packageDir}/rootfs`)) {
-    refuse(
-      "spec.package",
-      `"${packageDir}/rootfs": packages with a root file system of their own are not yet supported`,
-      "rename the directory, or package only the executable and what it needs",
     );
   }
   for (const [name, limit] of Object.entries({

@@ -7,7 +7,9 @@ import {
   mkdirSync,
   readFileSync,
   readdirSync,
+  readlinkSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
@@ -84,6 +86,14 @@ suite("storePackage", () => {
       (source: string) => symlinkSync("nothing", join(source, "bad")),
       /leads nowhere/,
     ],
+    [
+      "2 GB before it reads them",
+      (source: string) => {
+        writeFileSync(join(source, "bad"), "");
+        truncateSync(join(source, "bad"), 2_000_000_000);
+      },
+      /larger than 1999999999 bytes \(2 GB\)/,
+    ],
     ["a FIFO", (source: string) => execFileSync("mkfifo", [join(source, "bad")]), /neither a file/],
   ] as const) {
     test(`refuses ${name} and leaves nothing behind`, async (context) => {
@@ -98,6 +108,18 @@ suite("storePackage", () => {
       assert.deepEqual(readdirSync(store), []);
     });
   }
+
+  test("keeps the links of a root file system as they are, and follows none", async (context) => {
+    const { source, store } = aPackage(context);
+    mkdirSync(join(source, "rootfs", "etc"), { recursive: true });
+    symlinkSync("/usr/bin", join(source, "rootfs", "bin"));
+    symlinkSync("../../../../../../etc/shadow", join(source, "rootfs", "etc", "shadow"));
+
+    const { dir } = await storePackage(source, store);
+
+    assert.equal(readlinkSync(join(dir, "rootfs", "bin")), "/usr/bin");
+    assert.equal(lstatSync(join(dir, "rootfs", "etc", "shadow")).isSymbolicLink(), true);
+  });
 
   test("names a package that is missing", async (context) => {
     const { store, root } = aPackage(context);

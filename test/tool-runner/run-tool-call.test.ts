@@ -248,11 +248,14 @@ suite("runToolCall", () => {
 
   test("names the interpreter's file when a script cannot start", async (context) => {
     const directory = temporaryDirectory(context);
-    writeFileSync(join(directory, "run"), "#!/no/such/interpreter\n", { mode: 0o755 });
+    writeFileSync(join(directory, "run"), "#!/bin/sh\n", { mode: 0o755 });
     chmodSync(directory, 0o755);
     const tool = aTool({ operations: [{ name: "go", command: ["./run"] }] }, directory);
+    const runner = await aRunner(context, [tool]);
+    // What is there when a run starts is checked then; this is for what goes missing later.
+    writeFileSync(join(directory, "run"), "#!/no/such/interpreter\n");
 
-    const { outcome, detail } = await go(await aRunner(context, [tool]));
+    const { outcome, detail } = await go(runner);
 
     assert.equal(outcome, "start_failed");
     assert.match(detail?.cause ?? "", /\/opt\/tool\/run.*ENOENT/);
