@@ -1,12 +1,12 @@
 import { readdirSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
-import type { Secret } from "../protocol/manifest.ts";
-import type { Tool } from "../protocol/tool-manifest.ts";
-import { readManifestFile } from "./manifests/documents.ts";
-import type { Placed } from "./manifests/load.ts";
-import { UsageError } from "./output.ts";
-import { nearest } from "./suggest.ts";
+import { errnoOf, messageOf, PlatformError } from "../../kit/platform-error.ts";
+import type { Secret } from "../../protocol/manifest.ts";
+import type { Tool } from "../../protocol/tool-manifest.ts";
+import { readManifestFile } from "../manifests/documents.ts";
+import type { Placed } from "../manifests/load.ts";
+import { UsageError } from "../output.ts";
+import { nearest } from "../suggest.ts";
 
 /** Manifests that a person named, with the tools and secrets in them. */
 export interface ToolFiles {

@@ -1,20 +1,20 @@
 import { realpathSync } from "node:fs";
-import type { Tool } from "../protocol/tool-manifest.ts";
-import type { ToolCallResult } from "../protocol/results.ts";
-import { callToolLocally, checkTool } from "../tool-runner/local-call.ts";
-import { ruleProblems, valueProblems } from "./credential-rules.ts";
-import { openDataDir } from "./data-dir.ts";
-import type { Placed } from "./manifests/load.ts";
-import { UsageError } from "./output.ts";
-import { parseSecretWords, resolveSecrets, secretFilesOf } from "./secrets.ts";
-import { storeTool } from "./store-tools.ts";
+import type { Tool } from "../../protocol/tool-manifest.ts";
+import type { ToolCallResult } from "../../protocol/results.ts";
+import { callToolLocally, checkTool } from "../../tool-runner/local-call.ts";
+import { ruleProblems, valueProblems } from "../credential-rules.ts";
+import { openDataDir } from "../data-dir.ts";
+import type { Placed } from "../manifests/load.ts";
+import { UsageError } from "../output.ts";
+import { parseSecretWords, resolveSecrets, secretFilesOf } from "../secrets.ts";
+import { storeTool } from "../store-tools.ts";
 import { refuseProblems, type ToolFiles } from "./tool-files.ts";
 import {
   readListeningSockets,
   refuseOverlaps,
   refuseSockets,
   resolveWorkspace,
-} from "./zone-policy.ts";
+} from "../zone-policy.ts";
 
 /** A call of one operation as a person writes it. */
 export interface CallWords {

@@ -1,13 +1,13 @@
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { messageOf, PlatformError } from "../kit/platform-error.ts";
-import type { Tool } from "../protocol/tool-manifest.ts";
-import { checkTool } from "../tool-runner/local-call.ts";
-import { removePackage } from "../tool-runner/packages.ts";
-import { ruleProblems } from "./credential-rules.ts";
-import type { Placed } from "./manifests/load.ts";
-import { storeTool } from "./store-tools.ts";
+import { messageOf, PlatformError } from "../../kit/platform-error.ts";
+import type { Tool } from "../../protocol/tool-manifest.ts";
+import { checkTool } from "../../tool-runner/local-call.ts";
+import { removePackage } from "../../tool-runner/packages.ts";
+import { ruleProblems } from "../credential-rules.ts";
+import type { Placed } from "../manifests/load.ts";
+import { storeTool } from "../store-tools.ts";
 
 /** Everything that keeps a Tool from running here: one sentence each. Copies its package, as a run would, and takes the copy away. */
 export async function problemsOf(tool: Placed<Tool>): Promise<string[]> {
