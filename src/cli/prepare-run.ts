@@ -6,7 +6,7 @@ import { PlatformError } from "../kit/platform-error.ts";
 import type { Agent, Mode } from "../protocol/agent-manifest.ts";
 import type { Tool } from "../protocol/tool-manifest.ts";
 import { bytesOf, millisecondsOf, type Duration } from "../protocol/quantities.ts";
-import type { Bind, RunSpec, Zone } from "../protocol/run-spec.ts";
+import type { Bind, RunSpec, RunTool, Zone } from "../protocol/run-spec.ts";
 import { resolveAgentProgram, SYSTEM_PATH, type AgentProgram } from "./agent-program.ts";
 import { checkTool } from "../tool-runner/local-call.ts";
 import { ruleProblems, valueProblems } from "./credential-rules.ts";
@@ -14,7 +14,7 @@ import { openDataDir } from "./data-dir.ts";
 import { DEFAULT_MODEL_KEY } from "./manifests/from-words.ts";
 import { loadManifests, type LoadedManifests, type Placed } from "./manifests/load.ts";
 import { parseSecretWords, resolveSecrets, secretFilesOf, type SecretNeed } from "./secrets.ts";
-import { packageSourceOf } from "./store-tools.ts";
+import { packageSourceOf, type PackageSource } from "./store-tools.ts";
 import type { SupervisorRequest } from "./supervisor-request.ts";
 import {
   mountBinds,
@@ -114,7 +114,11 @@ export async function prepareRun(
     ...mounts.filter((mount) => mount.mode === "rw"),
   ];
   const covers = readOnlyCovers(
-    [...loaded.files, ...packages.filter((dir) => dir !== null), ...ownInstallation(outside.self)],
+    [
+      ...loaded.files,
+      ...packages.flatMap((source) => (source === null ? [] : [source.path])),
+      ...ownInstallation(outside.self),
+    ],
     writable,
   );
   const time = timeoutOf(agent, request.attended);
@@ -131,11 +135,28 @@ export async function prepareRun(
 }
 
 /** What the tool-runner would refuse, found before the run exists. */
-function toolProblems(tool: Tool, packageDir: string | null): string[] {
+function toolProblems(tool: Tool, source: PackageSource | null): string[] {
+  // What is in an archive is seen once it is unpacked, into the store; the supervisor looks then.
+  if (source?.kind === "archive") return [];
   const { name } = tool.metadata;
-  return checkTool({ name, spec: tool.spec, packageDir, digest: `sha256:${"0".repeat(64)}` }).map(
+  const packageDir = source?.path ?? null;
+  return problemsOfStored({
+    name,
+    spec: tool.spec,
+    packageDir,
+    digest: `sha256:${"0".repeat(64)}`,
+  });
+}
+
+/** Throws `invalid_manifest` when a tool of the store could not be called. */
+export function refuseUnusable(tool: RunTool): void {
+  invalidWhen(problemsOfStored(tool));
+}
+
+function problemsOfStored(tool: RunTool): string[] {
+  return checkTool(tool).map(
     ({ path, problem, fix }) =>
-      `Tool "${name}" ${path}: ${problem}${fix === undefined ? "" : ` (${fix})`}`,
+      `Tool "${tool.name}" ${path}: ${problem}${fix === undefined ? "" : ` (${fix})`}`,
   );
 }
 

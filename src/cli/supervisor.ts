@@ -9,10 +9,11 @@ import { PROTOCOL } from "../protocol/version.ts";
 import type { CommandContext, CommandOptions } from "./command.ts";
 import { openManagerLink, type ManagerLink } from "./manager-link.ts";
 import { errorFacts, exitCodeOf } from "./output.ts";
-import { prepareRun, type PreparedRun } from "./prepare-run.ts";
+import { prepareRun, refuseUnusable, type PreparedRun } from "./prepare-run.ts";
 import { mintTokens, type RunTokens } from "./run-tokens.ts";
 import { openRuntimeDir } from "./runtime-dir.ts";
 import { storeTool } from "./store-tools.ts";
+import { pinStore } from "../tool-runner/store-pin.ts";
 import { superviseRun } from "./supervise-run.ts";
 import { SupervisorRequest, type SupervisorReport } from "./supervisor-request.ts";
 
@@ -41,7 +42,12 @@ export async function main(context: CommandContext<CommandOptions>): Promise<num
     agent = prepared.agent.metadata.name;
     for (const message of prepared.notes) report({ kind: "note", message });
     const tools: RunTool[] = [];
-    for (const tool of prepared.tools) tools.push(await storeTool(tool, request.dataDir));
+    using _store = await pinStore(join(request.dataDir, "store"), stopping.signal);
+    for (const tool of prepared.tools) {
+      const stored = await storeTool(tool, request.dataDir, stopping.signal);
+      refuseUnusable(stored);
+      tools.push(stored);
+    }
 
     const tokens = mintTokens();
     const manager = await openManagerLink({ ...request, self, env }, stopping.signal);

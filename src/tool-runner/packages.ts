@@ -16,7 +16,8 @@ export interface StoredPackage {
 export const PACKAGE_LIMITS = { bytes: 2_000_000_000 - 1, entries: 100_000 } as const;
 const PIECE_BYTES = 1024 * 1024;
 
-type Entry =
+/** An entry of a package: files and directories below it by relative path. */
+export type PackageEntry =
   | { kind: "directory"; path: string }
   | { kind: "link"; path: string; target: string }
   | { kind: "file"; path: string };
@@ -161,14 +162,14 @@ async function digestOf(source: string, target: string | null): Promise<string> 
 }
 
 /** Files are already; this closes the directories, the deepest first. */
-async function makeReadOnly(dir: string, entries: readonly Entry[]): Promise<void> {
+async function makeReadOnly(dir: string, entries: readonly PackageEntry[]): Promise<void> {
   const directories = entries.filter((entry) => entry.kind === "directory").toReversed();
   for (const { path } of directories) await fs.chmod(join(dir, path), 0o555);
   await fs.chmod(dir, 0o555);
 }
 
 /** Sizes alone, so that a huge package is refused before anything of it is read. */
-async function refuseTooLarge(source: string, entries: readonly Entry[]): Promise<void> {
+async function refuseTooLarge(source: string, entries: readonly PackageEntry[]): Promise<void> {
   let bytes = 0;
   for (const { kind, path } of entries) {
     if (kind !== "file") continue;
@@ -185,13 +186,18 @@ function tooLarge(path: string): PlatformError {
   );
 }
 
+/** What a package holds, for one who writes it elsewhere. Throws `package_invalid` as `storePackage` does. */
+export async function entriesOfPackage(dir: string): Promise<PackageEntry[]> {
+  return entriesOf(dir);
+}
+
 /** Every entry below a directory, parents first, in an order that does not depend on the file system. */
 async function entriesOf(
   root: string,
   path = "",
   count: { left: number } = { left: PACKAGE_LIMITS.entries },
-): Promise<Entry[]> {
-  const found: Entry[] = [];
+): Promise<PackageEntry[]> {
+  const found: PackageEntry[] = [];
   const listed = await fs.readdir(join(root, path), { withFileTypes: true });
   for (const entry of listed.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     count.left -= 1;

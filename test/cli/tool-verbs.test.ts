@@ -95,11 +95,11 @@ suite("agentkube tool", () => {
     using data = new PreparedData();
 
     const list = await data.run("tool", "ls", greet(data), "--json");
-    const pack = await data.run("tool", "pack", ".");
+    const receipt = await data.run("tool", "receipt", ".");
 
     assert.match(list.stdout, /"mcpName":"greet_hello"/);
-    assert.match(pack.stderr, /tool pack is not yet supported/);
-    assert.equal(pack.code, 3);
+    assert.match(receipt.stderr, /tool receipt is not yet supported/);
+    assert.equal(receipt.code, 3);
   });
 });
 

@@ -86,7 +86,8 @@ suite("a program of a tool, looked at before it runs", () => {
   test("with a root file system of its own finds nothing of the host", (context) => {
     const { dir } = aPackage(context);
     const sh = realpathSync("/bin/sh");
-    const libraries = execFileSync("ldd", [sh], { encoding: "utf8" }).match(/\/\S+/g) ?? [];
+    const libraries =
+      execFileSync("/usr/bin/ldd", [sh], { encoding: "utf8" }).match(/\/\S+/g) ?? [];
     for (const path of [sh, ...libraries]) {
       mkdirSync(dirname(join(dir, "rootfs", path)), { recursive: true });
       copyFileSync(path, join(dir, "rootfs", path));

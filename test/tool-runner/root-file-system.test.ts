@@ -12,7 +12,8 @@ function aRootedPackage(context: TestContext): string {
   const dir = temporaryDirectory(context);
   for (const name of ["sh", "cat", "ls"]) {
     const program = realpathSync(`/bin/${name}`);
-    const libraries = execFileSync("ldd", [program], { encoding: "utf8" }).match(/\/\S+/g) ?? [];
+    const libraries =
+      execFileSync("/usr/bin/ldd", [program], { encoding: "utf8" }).match(/\/\S+/g) ?? [];
     for (const path of libraries) copy(path, join(dir, "rootfs", path));
     copy(program, join(dir, "rootfs/bin", name));
   }

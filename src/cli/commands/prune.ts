@@ -9,6 +9,7 @@ import type { Output } from "../output.ts";
 import { planPrune, reasonToKeep, sizeOf, type PrunePlan } from "../prune-plan.ts";
 import { removeTree, sweepTrash } from "../remove-tree.ts";
 import { listRuns } from "../run-files.ts";
+import { whileUnpinned } from "../../tool-runner/store-pin.ts";
 
 const options = {
   "older-than": {
@@ -129,10 +130,18 @@ async function removeAll(plan: PrunePlan, dataDir: string, output: Output): Prom
     // Verified or never recorded: what a recorder left of it is a copy.
     await removeTree(dataDir, join(dataDir, "spool", name));
   }
-  if (runs.some(({ info }) => info.phase !== "ended")) return freed;
-  for (const { dir, bytes } of plan.packages) {
-    await removeTree(dataDir, dir);
-    freed += bytes;
-  }
+  if (plan.packages.length === 0 || runs.some(({ info }) => info.phase !== "ended")) return freed;
+  // A run that is about to begin, or a tool call, has pinned the store before it looks for its packages.
+  const removed = await whileUnpinned(
+    join(dataDir, "store"),
+    async () => {
+      for (const { dir, bytes } of plan.packages) {
+        await removeTree(dataDir, dir);
+        freed += bytes;
+      }
+    },
+    new AbortController().signal,
+  );
+  if (!removed) output.note("Tool packages stay: a run or a tool call uses the store");
   return freed;
 }

@@ -6,10 +6,11 @@ import { toolOptions, type ToolAction } from "../tool/action.ts";
 import { call } from "../tool/call-verb.ts";
 import { check } from "../tool/check-verb.ts";
 import { list } from "../tool/list-verb.ts";
+import { pack } from "../tool/pack-verb.ts";
 
 /** Verbs that are named in the design and not built. */
-const unsupported = ["new", "pack", "receipt"];
-const actions: Readonly<Record<string, ToolAction>> = { check, call, ls: list };
+const unsupported = ["new", "receipt"];
+const actions: Readonly<Record<string, ToolAction>> = { check, call, pack, ls: list };
 
 /** `agentkube tool`: tools without an agent. */
 export const command = defineCommand({
@@ -18,6 +19,7 @@ export const command = defineCommand({
   usage: [
     "tool check DIR|FILE [--tool NAME] [--json]",
     "tool call DIR|FILE OPERATION [--args JSON] [--secret NAME/KEY=FROM] [--workspace DIR] [--json]",
+    "tool pack DIR|FILE [--output FILE] [--tool NAME] [--json]",
     "tool ls [DIR|FILE] [--json]",
   ],
   description:
@@ -31,6 +33,10 @@ export const command = defineCommand({
     {
       command: `agentkube tool call ./github-issues list --args '{"label":"bug"}' --secret github-token/token=@token.txt`,
       does: "runs one operation and shows its output",
+    },
+    {
+      command: "agentkube tool pack ./github-issues -o github-issues.tar",
+      does: "writes the tool as one OCI archive, which tool call, skopeo and podman take",
     },
     {
       command: "agentkube tool ls ./tools.yaml",

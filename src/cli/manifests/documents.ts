@@ -21,6 +21,8 @@ export interface Place {
   /** the directory that paths in it are relative to */
   readonly baseDir: string;
   readonly line: number;
+  /** the image archive that the document came in, when it came in one */
+  readonly archive?: string;
 }
 export type ManifestDocument =
   | { readonly kind: "Agent"; readonly value: Agent; readonly place: Place }

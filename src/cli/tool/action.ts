@@ -19,6 +19,12 @@ export const toolOptions = {
     value: "DIR",
     help: "call: the tool's workspace, if it has one (default: the current directory)",
   },
+  output: {
+    type: "string",
+    short: "o",
+    value: "FILE",
+    help: "pack: the archive (default NAME.tar)",
+  },
   data: dataOption,
 } as const;
 

@@ -1,7 +1,9 @@
 import { realpathSync } from "node:fs";
+import { join } from "node:path";
 import type { Tool } from "../../protocol/tool-manifest.ts";
 import type { ToolCallResult } from "../../protocol/results.ts";
 import { callToolLocally, checkTool } from "../../tool-runner/local-call.ts";
+import { pinStore } from "../../tool-runner/store-pin.ts";
 import { ruleProblems, valueProblems } from "../credential-rules.ts";
 import { openDataDir } from "../data-dir.ts";
 import type { Placed } from "../manifests/load.ts";
@@ -58,7 +60,8 @@ export async function callTool(
   );
   warnings.forEach(warn);
   refuseProblems(valueProblems(tool.value, values));
-  const stored = await storeTool(tool, place.dataDir);
+  using _store = await pinStore(join(place.dataDir, "store"), signal);
+  const stored = await storeTool(tool, place.dataDir, signal);
   refuseProblems(
     checkTool(stored).map(({ path, problem }) => `Tool "${stored.name}" ${path}: ${problem}`),
   );

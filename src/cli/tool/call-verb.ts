@@ -20,7 +20,7 @@ async function runCall(
   [word = ".", operation]: readonly string[],
 ): Promise<number> {
   const { values, output, env, cwd } = context;
-  const files = readToolFiles(word, cwd);
+  const files = await readToolFiles(word, cwd);
   const tool = chooseTool(files, word, values.tool);
   const known = (tool.value.spec.operations ?? []).map(({ name }) => name);
   if (operation === undefined || !known.includes(operation))

@@ -9,8 +9,11 @@ export const list: ToolAction = {
   run: runList,
 };
 
-function runList({ output, cwd }: ToolContext, [word = "."]: readonly string[]): Promise<number> {
-  const { tools, problems } = readToolFiles(word, cwd);
+async function runList(
+  { output, cwd }: ToolContext,
+  [word = "."]: readonly string[],
+): Promise<number> {
+  const { tools, problems } = await readToolFiles(word, cwd);
   refuseProblems(problems);
   const rows = tools.flatMap(({ value: { metadata, spec }, place }) =>
     (spec.operations ?? []).map(({ name, description, inputSchema }) => ({
@@ -37,5 +40,5 @@ function runList({ output, cwd }: ToolContext, [word = "."]: readonly string[]):
     const head = ["TOOL", "OPERATION", "MCP NAME", "CREDENTIALS", "WHAT IT DOES"];
     for (const line of humanTable(head, cells)) output.line(line);
   }
-  return Promise.resolve(ExitCode.done);
+  return ExitCode.done;
 }

@@ -9,23 +9,43 @@ import { ruleProblems } from "../credential-rules.ts";
 import type { Placed } from "../manifests/load.ts";
 import { storeTool } from "../store-tools.ts";
 
-/** Everything that keeps a Tool from running here: one sentence each. Copies its package, as a run would, and takes the copy away. */
-export async function problemsOf(tool: Placed<Tool>): Promise<string[]> {
-  const rules = ruleProblems(tool.value);
+/** One thing that keeps a Tool from running here. */
+export interface ToolFault {
+  /** the field or file it is about */
+  readonly path?: string;
+  readonly cause: string;
+  readonly fix?: string;
+}
+
+/** Everything that keeps a Tool from running here. Brings its package into a store, as a run would, and takes it away again. */
+export async function faultsOf(tool: Placed<Tool>, signal: AbortSignal): Promise<ToolFault[]> {
+  const rules = ruleProblems(tool.value).map((cause) => ({ cause }));
   const directory = await mkdtemp(join(tmpdir(), "agentkube-check-"));
   try {
-    const stored = await storeTool(tool, directory);
-    const named = `Tool "${stored.name}"`;
-    const own = checkTool(stored).map(
-      ({ path, problem, fix }) =>
-        `${named} ${path}: ${problem}${fix === undefined ? "" : `; ${fix}`}`,
-    );
+    const stored = await storeTool(tool, directory, signal);
+    const own = checkTool(stored).map(({ path, problem, fix }) => ({
+      path,
+      cause: `Tool "${stored.name}" ${path}: ${problem}`,
+      ...(fix === undefined ? {} : { fix }),
+    }));
     return [...rules, ...own];
   } catch (error) {
-    if (!(error instanceof PlatformError)) throw error;
-    const fix = error.fix === undefined ? "" : `; ${error.fix}`;
-    return [...rules, `${messageOf(error)}${fix}`];
+    if (!(error instanceof PlatformError) || signal.aborted) throw error;
+    const { path, fix } = error;
+    return [
+      ...rules,
+      {
+        cause: messageOf(error),
+        ...(path === undefined ? {} : { path }),
+        ...(fix === undefined ? {} : { fix }),
+      },
+    ];
   } finally {
     await removePackage(directory);
   }
+}
+
+/** A fault as one sentence. */
+export function sentenceOf({ cause, fix }: ToolFault): string {
+  return fix === undefined ? cause : `${cause}; ${fix}`;
 }

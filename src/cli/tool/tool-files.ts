@@ -1,9 +1,10 @@
-import { readdirSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { closeSync, openSync, readdirSync, readSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { errnoOf, messageOf, PlatformError } from "../../kit/platform-error.ts";
 import type { Secret } from "../../protocol/manifest.ts";
 import type { Tool } from "../../protocol/tool-manifest.ts";
-import { readManifestFile } from "../manifests/documents.ts";
+import { inspectArchive } from "../../tool-runner/oci-archive.ts";
+import { parseManifest, readManifestFile } from "../manifests/documents.ts";
 import type { Placed } from "../manifests/load.ts";
 import { UsageError } from "../output.ts";
 import { nearest } from "../suggest.ts";
@@ -20,8 +21,12 @@ export interface ToolFiles {
 
 const NAMES = ["tool.yaml", "tool.yml", "tool.json"];
 
-/** Reads the manifests of a file, or of a directory: its `tool.yaml`, else every YAML file in it. */
-export function readToolFiles(word: string, cwd: string): ToolFiles {
+/**
+ * Reads the manifests of a file, or of a directory: its `tool.yaml`, else every YAML file in it. An OCI archive that
+ * `agentkube tool pack` made is a Tool by itself.
+ */
+export async function readToolFiles(word: string, cwd: string): Promise<ToolFiles> {
+  if (isArchive(resolve(cwd, word))) return readArchive(word, cwd);
   const tools: Placed<Tool>[] = [];
   const secrets: Placed<Secret>[] = [];
   const secretFiles: string[] = [];
@@ -38,6 +43,33 @@ export function readToolFiles(word: string, cwd: string): ToolFiles {
     }
   }
   return { tools, secrets, secretFiles, problems };
+}
+
+/** A tar archive, by the magic of its first header. */
+function isArchive(path: string): boolean {
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return false;
+  const file = openSync(path, "r");
+  try {
+    const head = Buffer.alloc(512);
+    return readSync(file, head, 0, 512, 0) === 512 && head.toString("latin1", 257, 262) === "ustar";
+  } finally {
+    closeSync(file);
+  }
+}
+
+async function readArchive(word: string, cwd: string): Promise<ToolFiles> {
+  const archive = realpathSync(resolve(cwd, word));
+  const { tool } = await inspectArchive(archive);
+  if (tool === null)
+    throw new PlatformError("invalid_manifest", `Image "${word}" does not say which Tool it is`, {
+      path: archive,
+      fix: `write a manifest with kind: Tool and spec.package: ./${basename(archive)}`,
+    });
+  const read = parseManifest(tool, word, dirname(archive));
+  const tools = read.documents.flatMap(({ kind, value, place }) =>
+    kind === "Tool" ? [{ value, place: { ...place, archive } }] : [],
+  );
+  return { tools, secrets: [], secretFiles: [], problems: read.problems };
 }
 
 /** The one Tool of the files, or the one that is named. Throws when the manifests are wrong or leave it open. */
