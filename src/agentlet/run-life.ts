@@ -11,6 +11,7 @@ import { ManagerLink } from "./manager-link.ts";
 import { driverOf } from "./drivers/registry.ts";
 import { RecorderLink } from "./recorder-link.ts";
 import { RunStates } from "./states/run-states.ts";
+import { Shells } from "./shells.ts";
 import type { StopWish } from "./stop.ts";
 import { runInZone } from "./zone-life.ts";
 import type { ZoneRedaction } from "./zone-redaction.ts";
@@ -35,6 +36,7 @@ export interface ProgramEnd {
 export interface RunContext extends RunParts {
   recorder: RecorderLink;
   terminal: LiveTerminal;
+  shells: Shells;
   states: RunStates;
   emit: (event: AgentletEvent) => void;
   notice: (message: string) => void;
@@ -90,10 +92,14 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     token: boot.agentletToken,
     epoch: spec.epoch,
     log,
-    onWire: (wire) => terminal.useWire(wire),
+    onWire: (wire) => {
+      terminal.useWire(wire);
+      shells.useWire(wire);
+    },
     onCommand: (command) => {
       if (command.kind === "stop") stop.wish("cancelled", `Stopped by ${command.by}`);
       else if ("attach" in command) terminal.handle(command);
+      else shells.handle(command);
     },
   });
   const emit = (event: AgentletEvent) => manager.event(redaction.mask(event));
@@ -101,6 +107,13 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     log.info({ notice: redaction.mask(message) }, "notice given");
     emit({ type: "notice", time: new Date().toISOString(), message: message.slice(0, 4096) });
   };
+  const shells = new Shells({
+    recorderSocket: spec.sockets.recorder,
+    agentletToken: boot.agentletToken,
+    recordInput: spec.agent.recordInput,
+    log,
+    emit,
+  });
   using states = new RunStates({
     run: spec.run,
     rules: spec.agent.mode === "supervised" ? driverOf(spec.agent.runtime).rules : null,
@@ -111,7 +124,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
   });
   void recorder.lost.then((error) => stop.wish("recorder_lost", messageOf(error)));
 
-  const context = { ...parts, recorder, terminal, states, emit, notice, outputTaps, valve };
+  const context = { ...parts, recorder, terminal, shells, states, emit, notice, outputTaps, valve };
   const program = await runProgram(context);
   const end = redaction.mask(await sealRecording(recorder, program));
   clearTimeout(fullTimer);

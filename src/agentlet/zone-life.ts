@@ -66,7 +66,7 @@ async function runInSandbox(
   launch: Launch,
   gateway: Gateway,
 ): Promise<ProgramEnd> {
-  const { spec, states } = context;
+  const { spec, states, shells } = context;
   const [program = ""] = launch.argv;
   const env = zoneEnv(spec, gateway, launch.env);
   let started: StartedProgram;
@@ -83,8 +83,12 @@ async function runInSandbox(
     return { exit, end: endOfProgram(exit, program) };
   }
   states.process("starting", "the program has started");
+  shells.useZone({
+    start: (request) => sandbox.start({ ...request, cwd: spec.zone.workspace, env }),
+  });
   const judge = driver.openJudge(spec);
   const { exit, stopped } = await followProgram(context, sandbox, started, judge);
+  await shells.close("the run is over");
   if (stopped !== null && stopped !== "hung_after_result") {
     const cause = context.stop.stop?.cause ?? stopped;
     return { exit, end: endOfStop(stopped, cause) };
