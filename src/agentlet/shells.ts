@@ -115,11 +115,11 @@ export class Shells {
     if (refusal !== null || this.#zone === null) return this.#refuse(grant, refusal ?? "");
     this.#used.add(grant);
     const closing = Promise.withResolvers<string>();
+    const valve: Valve = { full: false, onChange: null };
     const recorder = this.#recorderOf(grant, (full) => {
       valve.full = full;
       valve.onChange?.(full);
     });
-    const valve: Valve = { full: false, onChange: null };
     const terminal = new LiveTerminal({
       size: command,
       recorder,
@@ -151,7 +151,7 @@ export class Shells {
   async #live(parts: ShellParts): Promise<void> {
     const { command, recorder, terminal, closing } = parts;
     const grant = command.grant_id;
-    let reason: string;
+    let end: ShellEnd;
     try {
       await recorderReady(recorder, closing);
       const { cols, rows } = command;
@@ -162,18 +162,19 @@ export class Shells {
       const { kind, fromOffset } = { kind: "attach_open" as const, fromOffset: null };
       terminal.handle({ kind, attach: grant, write: true, fromOffset });
       this.#emit(grant, "opened", command.argv?.join(" ") ?? "interactive");
-      reason = await followShell(parts, started);
-      this.#emit(grant, "closed", reason);
+      end = await followShell(parts, started);
+      this.#emit(grant, "closed", end.reason);
     } catch (error) {
       this.#options.log.warn({ shell: grant, err: error }, "shell not opened");
-      reason = messageOf(error);
-      this.#emit(grant, "refused", reason);
-      await sealed(recorder, 127);
+      end = { reason: messageOf(error), status: 127 };
+      this.#emit(grant, "refused", end.reason);
     }
-    await terminal.finish(reason);
+    // Its window first, for it needs no more than what was shown; then the record.
+    await terminal.finish(end.reason);
+    this.#say({ kind: "shell_close", grant_id: grant, reason: end.reason.slice(0, 256) });
     terminal[Symbol.dispose]();
+    await endWithin(recorder.exit(end.status), SHELL_LIMITS.sealMs);
     await recorder[Symbol.asyncDispose]();
-    this.#say({ kind: "shell_close", grant_id: grant, reason: reason.slice(0, 256) });
   }
 
   #recorderOf(grant: GrantId, onFull: (full: boolean) => void): RecorderLink {
@@ -240,8 +241,13 @@ async function recorderReady(recorder: RecorderLink, closing: Promise<string>): 
   if (first !== "ready") throw new Error(first);
 }
 
-/** From the first byte to the last, and on until it is durable. Gives the end in words. */
-async function followShell(parts: ShellParts, started: StartedProgram): Promise<string> {
+interface ShellEnd {
+  reason: string;
+  status: number;
+}
+
+/** From the first byte to the last. */
+async function followShell(parts: ShellParts, started: StartedProgram): Promise<ShellEnd> {
   const { recorder, terminal, valve, closing } = parts;
   const pty = new PtySession({
     program: started,
@@ -263,12 +269,7 @@ async function followShell(parts: ShellParts, started: StartedProgram): Promise<
   terminal.use(null);
   valve.onChange = null;
   const exit = await endWithin(started.exited, SHELL_LIMITS.hangUpMs);
-  await sealed(recorder, statusOf(exit));
-  return closed ?? wordsOf(exit);
-}
-
-async function sealed(recorder: RecorderLink, status: number): Promise<void> {
-  await endWithin(recorder.exit(status), SHELL_LIMITS.sealMs);
+  return { reason: closed ?? wordsOf(exit), status: statusOf(exit) };
 }
 
 async function endWithin<T>(ended: Promise<T>, ms: number): Promise<T | null> {

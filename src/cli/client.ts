@@ -5,12 +5,16 @@ import { WebSocket } from "ws";
 import * as z from "zod";
 import { parseJson } from "../kit/json-lines.ts";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
+import type { GrantId } from "../protocol/ids.ts";
 import {
   Health,
   ManagerFile,
   RunInfo,
   RunList,
+  ShellInfo,
+  ShellList,
   type FinishRun,
+  type OpenShell,
   type RegisterRun,
 } from "../protocol/manager-api.ts";
 import { ApiError } from "../protocol/tool-api.ts";
@@ -129,9 +133,34 @@ export class ManagerClient {
   }
 
   /** A socket to the terminal of a run; it is not open yet. */
-  attach(run: string, options: { write: boolean; from: number | null }): WebSocket {
+  attach(
+    run: string,
+    options: { write: boolean; from: number | null; shell?: GrantId },
+  ): WebSocket {
     const from = options.from === null ? "" : `&from=${options.from}`;
-    return this.#socket(`/v1/runs/${run}/attach?write=${options.write ? 1 : 0}${from}`);
+    const shell = options.shell === undefined ? "" : `/shells/${options.shell}`;
+    return this.#socket(`/v1/runs/${run}${shell}/attach?write=${options.write ? 1 : 0}${from}`);
+  }
+
+  /** Asks for a grant to open a shell in the run's zone A; the first attach to it opens it. */
+  async openShell(run: string, wish: OpenShell): Promise<ShellInfo> {
+    const answer = await this.#call("POST", `/v1/runs/${run}/shells`, wish);
+    return parseJson("a shell", ShellInfo, answer);
+  }
+
+  async shell(run: string, grant: GrantId): Promise<ShellInfo> {
+    const answer = await this.#call("GET", `/v1/runs/${run}/shells/${grant}`);
+    return parseJson("a shell", ShellInfo, answer);
+  }
+
+  /** The shells that the run has had, the newest first. */
+  async shells(run: string): Promise<ShellInfo[]> {
+    const answer = await this.#call("GET", `/v1/runs/${run}/shells`);
+    return parseJson("the list of shells", ShellList, answer).shells;
+  }
+
+  async closeShell(run: string, grant: GrantId): Promise<void> {
+    await this.#call("DELETE", `/v1/runs/${run}/shells/${grant}`);
   }
 
   /** A socket on which the manager says events and changes of a run, as `FollowMessage` texts. */

@@ -25,6 +25,12 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./commands/attach.ts")).command,
   },
   {
+    name: "shell",
+    summary: "open a shell beside the agent, in its zone",
+    group: "Runs",
+    load: async () => (await import("./commands/shell.ts")).command,
+  },
+  {
     name: "ps",
     summary: "list runs",
     group: "Runs",

@@ -4,6 +4,7 @@ import { Backoff } from "../kit/backoff.ts";
 import { parseJson } from "../kit/json-lines.ts";
 import { PlatformError } from "../kit/platform-error.ts";
 import { AttachMessage } from "../protocol/agentlet-link.ts";
+import type { GrantId } from "../protocol/ids.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
 import type { ManagerClient } from "./client.ts";
 import type { TerminalOutput } from "./output.ts";
@@ -12,6 +13,8 @@ import { TerminalModes } from "./terminal-modes.ts";
 
 export interface ViewOptions {
   readonly run: string;
+  /** the shell to show instead of the agent's own terminal */
+  readonly shell?: GrantId;
   readonly write: boolean;
   readonly stdin: NodeJS.ReadStream;
   readonly stdout: TerminalOutput;
@@ -121,8 +124,12 @@ async function attachOnce(
   client: ManagerClient,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const { run, write } = view.options;
-  const socket = client.attach(run, { write, from: view.offset });
+  const { run, write, shell } = view.options;
+  const socket = client.attach(run, {
+    write,
+    from: view.offset,
+    ...(shell === undefined ? {} : { shell }),
+  });
   const closed = Promise.withResolvers<boolean>();
   const onAbort = (): void => socket.terminate();
   signal.addEventListener("abort", onAbort, { once: true });

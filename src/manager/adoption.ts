@@ -4,7 +4,7 @@ import type { Log } from "../kit/log.ts";
 import type { RunEnd } from "../protocol/outcome.ts";
 import { completeRecording } from "./complete-recording.ts";
 import type { Run } from "./run.ts";
-import type { Runs } from "./runs.ts";
+import { sealShell, type Runs } from "./runs.ts";
 import { isGone } from "../kit/process-alive.ts";
 
 /** How long a run without a supervisor may be without an agentlet, and how long its recorder may go on shipping after that. */
@@ -76,6 +76,7 @@ export class Adoption implements AsyncDisposable {
   async #close(run: Run): Promise<void> {
     for (const link of Object.values(run.links)) link?.close(1000, "The run is closed");
     await run.settled();
+    for (const shell of run.shells.values()) await sealShell(run, shell);
     const conflict = await this.#completeRecording(run);
     await run.end(run.reportedEnd ?? lostEnd(run, conflict));
     if (!conflict) await rm(run.record.spoolDir, { recursive: true, force: true });

@@ -22,11 +22,11 @@ export function agentletLink(
       await events.flushed();
       sendJson(socket, { kind: "event_ack", seq: events.lastSeq } satisfies AgentletCommand);
       run.setPhase("running");
-      if (socket.readyState === socket.OPEN) run.relay.connect(socket);
+      if (socket.readyState === socket.OPEN) for (const relay of run.relays) relay.connect(socket);
     },
     async message(message) {
       if ("attach" in message) return run.relay.fromAgentlet(message);
-      if (message.kind !== "event") return;
+      if ("grant_id" in message) return await fromShell(run, message);
       const { seq, event } = message;
       const events = await run.events();
       // Not awaited one by one: events that arrive together share one sync, in order.
@@ -40,11 +40,24 @@ export function agentletLink(
       if (events.pendingBytes > MAX_PENDING_BYTES) await events.flushed();
     },
     binary(bytes) {
-      if (!run.relay.output(bytes))
+      const shell = run.shells.get(bytes.subarray(0, 8).toString("hex"));
+      if (!(shell?.relay ?? run.relay).output(bytes))
         throw new LinkRefusal(CloseCode.badMessage, "Expected attach id, offset and bytes");
     },
     closed() {
-      run.relay.disconnect(socket);
+      for (const relay of run.relays) relay.disconnect(socket);
     },
   };
+}
+
+/** A shell that was opened is repainted like an attach; one that is closed has its window told. */
+async function fromShell(
+  run: Run,
+  message: Extract<AgentletMessage, { grant_id: string }>,
+): Promise<void> {
+  const shell = run.shells.get(message.grant_id);
+  if (shell === undefined) return;
+  if (message.kind === "shell_close") return await shell.closedBy(message.reason);
+  const { offset, cols, rows, data } = message;
+  shell.opened({ offset, cols, rows, data });
 }

@@ -1,16 +1,15 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { open } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { PlatformError } from "../kit/platform-error.ts";
 import { FinishRun, RegisterRun, type Health, type RunList } from "../protocol/manager-api.ts";
 import { PROTOCOL } from "../protocol/version.ts";
 import type { Counters } from "./counters.ts";
-import { endOfWholeLines } from "./durable-file.ts";
 import type { Guard, OperatorProof } from "./guard.ts";
 import { readJournal } from "./journal.ts";
 import { DATA_HEADERS, readBody, replyJson } from "./reply.ts";
-import type { Run } from "./run.ts";
 import type { Runs } from "./runs.ts";
+import { sendRecording } from "./send-recording.ts";
+import { handleShells } from "./shell-routes.ts";
 
 /** What the routes need of the manager. */
 export interface ApiContext {
@@ -64,14 +63,20 @@ export async function handleApi(context: ApiContext, call: Call): Promise<void> 
 
 async function handleRun(context: ApiContext, call: Call): Promise<void> {
   const { request, response, url } = call;
-  const match = /^\/v1\/runs\/([a-z0-9-]{1,63})(\/[a-z.]+)?$/.exec(url.pathname);
+  const match = /^\/v1\/runs\/([a-z0-9-]{1,63})(\/[a-z.]+)?(\/[a-z0-9./-]+)?$/.exec(url.pathname);
   if (match === null) throw noRoute(call);
   const run = context.runs.get(match[1] ?? "");
   if (run === undefined)
     throw new PlatformError("unknown_run", `No run "${match[1] ?? ""}" in this data directory`, {
       fix: "see agentkube ps for the runs",
     });
-  switch (`${request.method === "HEAD" ? "GET" : (request.method ?? "")} ${match[2] ?? ""}`) {
+  const [, , face = "", rest = ""] = match;
+  if (face === "/shells") {
+    if (await handleShells(run, { ...call, rest })) return;
+    throw noRoute(call);
+  }
+  if (rest !== "") throw noRoute(call);
+  switch (`${request.method === "HEAD" ? "GET" : (request.method ?? "")} ${face}`) {
     case "GET ":
       return replyJson(response, 200, run.info);
     case "DELETE ":
@@ -108,32 +113,6 @@ async function sendJournal({ response, url }: Call, path: string): Promise<void>
     }
     yield separator === "[" ? "[]\n" : "]\n";
   }, response);
-}
-
-/** The committed bytes up to the last whole line: a player stops with an error at a torn one. */
-async function sendRecording({ request, response }: Call, run: Run): Promise<void> {
-  const handle = await open(run.file("recording.cast"), "r").catch(() => null);
-  if (handle === null)
-    throw new PlatformError("not_found", `Run "${run.id}" has no recording yet`, {
-      fix: "look again once it is running; runs with recording.enabled false have none",
-    });
-  try {
-    const whole = await endOfWholeLines(handle, run.committedBytes);
-    response.writeHead(200, {
-      ...DATA_HEADERS,
-      "content-type": "application/x-asciicast",
-      "content-length": whole,
-      "content-disposition": `attachment; filename="${run.id}.cast"`,
-    });
-    if (request.method === "HEAD" || whole === 0) response.end();
-    else
-      await pipeline(
-        handle.createReadStream({ autoClose: false, start: 0, end: whole - 1 }),
-        response,
-      );
-  } finally {
-    await handle.close();
-  }
 }
 
 /** `?from=SEQ`: the first sequence number wanted, 1 unless given. Throws `PlatformError` `bad_request`. */

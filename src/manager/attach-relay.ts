@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import type { WebSocket } from "ws";
 import type { AgentletCommand, AgentletMessage, AttachMessage } from "../protocol/agentlet-link.ts";
+import type { GrantId } from "../protocol/ids.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
 import { closeSocket, sendJson } from "./socket.ts";
 
@@ -13,6 +14,9 @@ const LAG_POLL_MS = 50;
 /** Bytes typed that wait for the agentlet. */
 const MAX_INPUT_WAITING_BYTES = 4 * 1024 * 1024;
 
+type AttachCommand = Extract<AgentletCommand, { attach: string }>;
+type StopCommand = Extract<AgentletCommand, { kind: "stop" }>;
+
 interface Person {
   readonly socket: WebSocket;
   readonly write: boolean;
@@ -21,15 +25,30 @@ interface Person {
   /** The offset of the next byte this window needs; null before the first snapshot. */
   offset: number | null;
   size: { cols: number; rows: number } | null;
+  /** asked for with the first snapshot only */
+  historyRows: number;
   lag: NodeJS.Timeout | null;
   snapshots: number;
 }
 
-/** Joins the windows of people with the agentlet of one run, across its reconnects. */
+/** Of a shell: one window at a time, and frames that name its grant. */
+export interface ShellFacts {
+  readonly grant: GrantId;
+  readonly argv: string[] | null;
+  readonly size: { cols: number; rows: number };
+  onPeople(count: number): void;
+}
+
+/** Joins the windows of people with the agentlet of one run, across its reconnects: those of its own terminal, or that of a shell. */
 export class AttachRelay {
+  readonly #shell: ShellFacts | null;
   readonly #people = new Set<Person>();
   #agentlet: WebSocket | null = null;
   #stopBy: string | null = null;
+
+  constructor(shell: ShellFacts | null = null) {
+    this.#shell = shell;
+  }
 
   /** People attached now. */
   get people(): number {
@@ -41,6 +60,11 @@ export class AttachRelay {
     this.#agentlet = agentlet;
     if (this.#stopBy !== null) this.#command({ kind: "stop", by: this.#stopBy });
     for (const person of this.#people) if (person.lag === null) this.#open(person);
+  }
+
+  /** The agentlet as another relay of the same run has it. */
+  connectTo(other: AttachRelay): void {
+    if (other.#agentlet !== null) this.connect(other.#agentlet);
   }
 
   disconnect(agentlet: WebSocket): void {
@@ -59,17 +83,27 @@ export class AttachRelay {
   }
 
   /** A person's window. `from`: it already shows everything before this offset. */
-  join(socket: WebSocket, options: { write: boolean; from: number | null }): void {
+  join(
+    socket: WebSocket,
+    options: { write: boolean; from: number | null; historyRows?: number },
+  ): void {
+    if (this.#shell !== null)
+      for (const before of this.#people) {
+        this.#leave(before);
+        this.#end(before, "Another window has taken this shell over");
+      }
     const person: Person = {
       socket,
       write: options.write,
       attach: null,
       offset: options.from,
       size: null,
+      historyRows: options.historyRows ?? 0,
       lag: null,
       snapshots: 0,
     };
     this.#people.add(person);
+    this.#shell?.onPeople(this.#people.size);
     socket.once("close", () => this.#leave(person));
     if (this.#agentlet === null) this.#wait(person);
     else this.#open(person);
@@ -143,11 +177,29 @@ export class AttachRelay {
     for (const person of this.#people) this.#end(person, reason);
   }
 
+  /** Ends the shell itself, not only a window on it. */
+  closeShell(reason: string): void {
+    if (this.#shell !== null && this.#agentlet !== null)
+      sendJson(this.#agentlet, {
+        kind: "shell_close",
+        grant_id: this.#shell.grant,
+        reason,
+      } satisfies AgentletCommand);
+  }
+
   #open(person: Person): void {
     if (this.#agentlet === null) return;
-    const attach = randomBytes(8).toString("hex");
+    const attach = this.#shell?.grant ?? randomBytes(8).toString("hex");
     person.attach = attach;
-    this.#command({ kind: "attach_open", attach, write: person.write, fromOffset: person.offset });
+    this.#command({
+      kind: "attach_open",
+      attach,
+      write: person.write,
+      fromOffset: person.offset,
+      ...(person.historyRows > 0 && person.offset === null
+        ? { historyRows: person.historyRows }
+        : {}),
+    });
     if (person.write && person.size !== null)
       this.#command({ kind: "attach_resize", attach, ...person.size });
   }
@@ -169,7 +221,8 @@ export class AttachRelay {
   }
 
   #leave(person: Person): void {
-    this.#people.delete(person);
+    if (!this.#people.delete(person)) return;
+    this.#shell?.onPeople(this.#people.size);
     if (person.lag !== null) clearInterval(person.lag);
     person.lag = null;
     this.#close(person, "the person left");
@@ -193,8 +246,10 @@ export class AttachRelay {
     } satisfies AttachMessage);
   }
 
-  #command(command: AgentletCommand): void {
-    if (this.#agentlet !== null) sendJson(this.#agentlet, command);
+  #command(command: AttachCommand | StopCommand): void {
+    if (this.#agentlet === null) return;
+    const said = this.#shell === null ? command : shellCommand(command, this.#shell);
+    if (said !== null) sendJson(this.#agentlet, said);
   }
 
   #personAt(socket: WebSocket): Person | undefined {
@@ -203,5 +258,29 @@ export class AttachRelay {
 
   #personWith(attach: string): Person | undefined {
     return [...this.#people].find((person) => person.attach === attach);
+  }
+}
+
+/** What is said of an attach, said of a shell. A window that goes leaves the shell open: `shell_close` ends it. */
+function shellCommand(
+  command: AttachCommand | StopCommand,
+  { grant, argv, size }: ShellFacts,
+): AgentletCommand | null {
+  switch (command.kind) {
+    case "attach_open":
+      return {
+        kind: "shell_open",
+        grant_id: grant,
+        ...size,
+        argv,
+        fromOffset: command.fromOffset,
+      };
+    case "attach_input":
+      return { kind: "shell_input", grant_id: grant, data: command.data };
+    case "attach_resize":
+      return { kind: "shell_resize", grant_id: grant, cols: command.cols, rows: command.rows };
+    case "attach_close":
+    case "stop":
+      return null;
   }
 }

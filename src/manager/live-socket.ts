@@ -3,7 +3,7 @@ import { parseEvent, stripComments } from "../protocol/asciicast.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
 import { ALIS_MAGIC, alisEnd, alisEvent, alisInit } from "./alis.ts";
 import { tailOf } from "./log-tail.ts";
-import type { Run } from "./run.ts";
+import type { RecordedSession } from "./recorded-session.ts";
 import { closeSocket, drained } from "./socket.ts";
 
 /** The protocols of `/v1/runs/{run}/live`, the preferred one first. */
@@ -15,23 +15,23 @@ const SESSION_ENDED = 4000;
 const MAX_WAITING_BYTES = 1024 * 1024;
 
 /** Sends a run's recording from the committed log, live: what the recorder has not made durable is not shown. */
-export async function serveLive(socket: WebSocket, run: Run): Promise<void> {
+export async function serveLive(socket: WebSocket, session: RecordedSession): Promise<void> {
   const gone = new AbortController();
   socket.once("close", () => gone.abort());
   socket.on("message", () => closeSocket(socket, CloseCode.badMessage, "Expected no message"));
-  const history = run.committedBytes;
-  if (socket.protocol === "v3.asciicast") await sendText(socket, run, history, gone.signal);
-  else await sendAlis(socket, run, history, gone.signal);
+  const history = session.committedBytes;
+  if (socket.protocol === "v3.asciicast") await sendText(socket, session, history, gone.signal);
+  else await sendAlis(socket, session, history, gone.signal);
   if (!gone.signal.aborted) closeSocket(socket, SESSION_ENDED, "Session ended");
 }
 
 async function sendText(
   socket: WebSocket,
-  run: Run,
+  session: RecordedSession,
   history: number,
   signal: AbortSignal,
 ): Promise<void> {
-  for await (const { lines } of tailOf(run, { history, follow: true }, signal)) {
+  for await (const { lines } of tailOf(session, { history, follow: true }, signal)) {
     for (const line of lines) {
       const text = stripComments(line);
       if (text !== null && socket.readyState === socket.OPEN) socket.send(text);
@@ -46,20 +46,20 @@ async function sendText(
  */
 async function sendAlis(
   socket: WebSocket,
-  run: Run,
+  session: RecordedSession,
   history: number,
   signal: AbortSignal,
 ): Promise<void> {
   const send = (frame: Buffer): void => {
     if (socket.readyState === socket.OPEN) socket.send(frame);
   };
-  const timeUs = await durationOf(run, history, signal);
+  const timeUs = await durationOf(session, history, signal);
   send(ALIS_MAGIC);
-  send(alisInit({ timeUs, ...run.info.terminal }));
+  send(alisInit({ timeUs, ...session.terminal }));
   let id = 0;
   let isHeader = true;
   let dtUs = 0;
-  for await (const batch of tailOf(run, { history, follow: true }, signal)) {
+  for await (const batch of tailOf(session, { history, follow: true }, signal)) {
     for (const line of batch.lines) {
       const text = stripComments(line);
       if (text === null) continue;
@@ -90,9 +90,13 @@ async function sendAlis(
 }
 
 /** The sum of the intervals in the first bytes of a recording, in microseconds. */
-async function durationOf(run: Run, history: number, signal: AbortSignal): Promise<number> {
+async function durationOf(
+  session: RecordedSession,
+  history: number,
+  signal: AbortSignal,
+): Promise<number> {
   let seconds = 0;
-  for await (const { lines } of tailOf(run, { history, follow: false }, signal)) {
+  for await (const { lines } of tailOf(session, { history, follow: false }, signal)) {
     for (const line of lines) seconds += Number(/^\[([0-9]+(?:\.[0-9]+)?),/.exec(line)?.[1] ?? 0);
   }
   return Math.round(seconds * 1e6);

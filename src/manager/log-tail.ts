@@ -1,5 +1,5 @@
 import { open, type FileHandle } from "node:fs/promises";
-import type { Run } from "./run.ts";
+import type { RecordedSession } from "./recorded-session.ts";
 
 const BLOCK_BYTES = 64 * 1024;
 /** A line of a recording is far shorter; a file that has none is not a recording. */
@@ -18,7 +18,7 @@ export interface LineBatch {
  * given; without `follow` only to the first `history` bytes. Reads at the pace of its consumer, from the file: a slow viewer holds up nobody.
  */
 export async function* tailOf(
-  run: Run,
+  session: RecordedSession,
   { history, follow }: { history: number; follow: boolean },
   signal: AbortSignal,
 ): AsyncGenerator<LineBatch> {
@@ -29,15 +29,15 @@ export async function* tailOf(
   try {
     while (!signal.aborted) {
       // Looked at before the size: an end seen here means that the size is final.
-      const isLast = !run.isLive;
-      const committed = run.committedBytes;
+      const isLast = !session.isLive;
+      const committed = session.committedBytes;
       if (!follow && at >= history) return;
       if (at >= committed) {
         if (isLast || !follow) return;
-        await growth(run, at, signal);
+        await growth(session, at, signal);
         continue;
       }
-      handle ??= await open(run.file("recording.cast"), "r");
+      handle ??= await open(session.recordingPath, "r");
       const limit = at < history ? Math.min(history, committed) : committed;
       const { bytesRead } = await handle.read(block, 0, Math.min(block.length, limit - at), at);
       if (bytesRead === 0) return;
@@ -62,20 +62,16 @@ export async function* tailOf(
 }
 
 /** Resolves when more than `known` bytes are committed, the run has ended, or the reader is gone. */
-async function growth(run: Run, known: number, signal: AbortSignal): Promise<void> {
+async function growth(session: RecordedSession, known: number, signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const stops: (() => void)[] = [];
   const onAbort = (): void => resolve();
   signal.addEventListener("abort", onAbort, { once: true });
-  stops.push(
-    run.watch((message) => {
-      if ("kind" in message && message.info.phase === "ended") resolve();
-    }),
-  );
-  stops.push(run.onCommitted(() => resolve()));
+  stops.push(session.onEnded(() => resolve()));
+  stops.push(session.onCommitted(() => resolve()));
   // For a recording that opens or closes meanwhile.
   const timer = setTimeout(resolve, LOOK_MS);
-  if (run.committedBytes > known || signal.aborted) resolve();
+  if (session.committedBytes > known || signal.aborted) resolve();
   await promise;
   clearTimeout(timer);
   signal.removeEventListener("abort", onAbort);

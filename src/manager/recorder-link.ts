@@ -7,17 +7,17 @@ import {
   RecorderMessage,
   type RecordingReply,
 } from "../protocol/recording-link.ts";
+import type { RecordedSession } from "./recorded-session.ts";
 import type { RecordingFile } from "./recording-file.ts";
 import { LinkRefusal, type LinkHandler } from "./role-link.ts";
-import type { Run } from "./run.ts";
 import { closeSocket, sendJson } from "./socket.ts";
 
 const IDLE_ACK_MS = 5000;
 
-/** The recorder's side of a run: appends by offset, durable acknowledgements, and the proof at the end. */
+/** The recorder's side of a session: appends by offset, durable acknowledgements, and the proof at the end. */
 export function recorderLink(
   socket: WebSocket,
-  run: Run,
+  session: RecordedSession,
 ): LinkHandler<Exclude<RecorderMessage, { kind: "hello" }>> {
   let recording: RecordingFile | null = null;
   let unsubscribe: (() => void) | null = null;
@@ -46,7 +46,7 @@ export function recorderLink(
     role: "recorder",
     schema: RecorderMessage,
     async welcome() {
-      recording = await run.recording();
+      recording = await session.recording();
       await recording.flushed();
       if (closed) return;
       unsubscribe?.();
@@ -66,7 +66,7 @@ export function recorderLink(
         );
       if (!Number.isSafeInteger(append.offset))
         throw new LinkRefusal(CloseCode.badMessage, "The offset of an append is out of range");
-      const sealed = run.info.recording?.verified === true ? run.info.recording.bytes : null;
+      const sealed = session.sealed?.verified === true ? session.sealed.bytes : null;
       if (sealed !== null && append.offset + append.bytes.length > sealed)
         throw new LinkRefusal(CloseCode.fenced, `The recording is verified at ${sealed} bytes`);
       const result = await recording.append(append.offset, append.bytes);
@@ -81,7 +81,7 @@ export function recorderLink(
       if (recording === null) throw new LinkRefusal(CloseCode.badMessage, "Expected a hello first");
       const ours = await recording.digest();
       const verified = ours.bytes === message.bytes && ours.sha256 === message.sha256;
-      await run.setRecording({ ...ours, verified });
+      await session.setRecording({ ...ours, verified });
       reply({ kind: verified ? "verified" : "mismatch", ...ours });
     },
     closed() {

@@ -6,7 +6,7 @@ import { messageOf, PlatformError } from "../kit/platform-error.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
 import { ProtocolMismatchError, requireProtocol } from "../protocol/version.ts";
 import type { Counters } from "./counters.ts";
-import type { Role, RoleLink, Run } from "./run.ts";
+import type { Role, RoleLink } from "./run.ts";
 import { closeSocket } from "./socket.ts";
 
 const HELLO_MS = 5000;
@@ -42,10 +42,20 @@ export class LinkRefusal extends Error {
   }
 }
 
+/** Where the connection of a role is held: a run, or a shell of one. */
+export interface LinkSeat {
+  readonly id: string;
+  readonly links: Partial<Record<Role, RoleLink | null>>;
+  readonly absentSince: Partial<Record<Role, number | null>>;
+  /** the highest epoch seen of this role */
+  epochOf(role: Role): number;
+  setEpoch(role: Role, epoch: number): Promise<void>;
+}
+
 /** Serves the connection of a role whose token was checked: hello first, epoch fenced, the newest connection wins. */
 export function serveLink<Message extends { kind: string }>(
   socket: WebSocket,
-  run: Run,
+  run: LinkSeat,
   handler: LinkHandler<Message>,
   { log, counters }: { log: Log; counters: Counters },
 ): void {
@@ -78,7 +88,7 @@ export function serveLink<Message extends { kind: string }>(
 
   async function greet(hello: Hello): Promise<void> {
     requireProtocol(`the ${role}`, hello.protocol);
-    const known = run.record.epochs[role];
+    const known = run.epochOf(role);
     if (hello.epoch < known)
       throw new LinkRefusal(CloseCode.fenced, `Epoch ${hello.epoch} is over, ${known} is current`);
     clearTimeout(helloTimer);

@@ -5,8 +5,8 @@ import * as z from "zod";
 import { parseJson } from "../kit/json-lines.ts";
 import type { Log } from "../kit/log.ts";
 import { PublicKey } from "../protocol/countersignature.ts";
-import { RunId } from "../protocol/ids.ts";
-import { RegisterRun, RunInfo } from "../protocol/manager-api.ts";
+import { RunId, type GrantId } from "../protocol/ids.ts";
+import { RegisterRun, RunInfo, ShellInfo } from "../protocol/manager-api.ts";
 import { syncDirectory, writeAtomically } from "./durable-file.ts";
 
 /** `run.json`: what people see of a run, and what the manager needs to know its parts again after a restart. */
@@ -33,6 +33,11 @@ export type RunFileName = "events.jsonl" | "audit.jsonl" | "audit.proofs.jsonl" 
 export interface RunStore {
   directory(run: RunId): string;
   file(run: RunId, name: RunFileName): string;
+  /** `json`: what is known of a shell; `cast`: its recording. */
+  shellFile(run: RunId, grant: GrantId, kind: "json" | "cast"): string;
+  saveShell(info: ShellInfo): Promise<void>;
+  /** Every shell of a run that can be read. */
+  loadShells(run: RunId): Promise<ShellInfo[]>;
   has(run: RunId): boolean;
   create(record: RunRecord): Promise<void>;
   save(record: RunRecord): Promise<void>;
@@ -46,12 +51,34 @@ export interface RunStore {
 export function createRunStore(dataDir: string, log: Log): RunStore {
   const directory = (run: RunId): string => join(dataDir, "runs", run);
   const recordFile = (run: RunId): string => join(directory(run), "run.json");
+  const shellFile: RunStore["shellFile"] = (run, grant, kind) =>
+    join(directory(run), "shells", `${grant}.${kind}`);
   const save = async (record: RunRecord): Promise<void> =>
     await writeAtomically(recordFile(record.info.run), `${JSON.stringify(record, null, 2)}\n`);
 
   return {
     directory,
     file: (run, name) => join(directory(run), name),
+    shellFile,
+    async saveShell(info) {
+      await mkdir(join(directory(info.run), "shells"), { recursive: true, mode: 0o700 });
+      const text = `${JSON.stringify(info, null, 2)}\n`;
+      await writeAtomically(shellFile(info.run, info.grant_id, "json"), text);
+    },
+    async loadShells(run) {
+      const names = await readdir(join(directory(run), "shells")).catch(() => []);
+      const shells: ShellInfo[] = [];
+      for (const name of names) {
+        if (!/^[0-9a-f]{16}\.json$/.test(name)) continue;
+        try {
+          const text = await readFile(join(directory(run), "shells", name), "utf8");
+          shells.push(parseJson("facts of a shell", ShellInfo, text));
+        } catch (error) {
+          log.warn({ run, name, err: error }, "shell cannot be read, left out");
+        }
+      }
+      return shells;
+    },
     has: (run) => existsSync(recordFile(run)),
     save,
     async create(record) {

@@ -1,22 +1,29 @@
 import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
+import { PlatformError } from "../kit/platform-error.ts";
 import type { AgentletEvent } from "../protocol/agentlet-link.ts";
 import type { AuditRecord } from "../protocol/audit.ts";
 import type { SealedRecording } from "../protocol/child-status.ts";
 import type { Countersignature, Countersigned } from "../protocol/countersignature.ts";
-import type { FollowMessage, RunInfo } from "../protocol/manager-api.ts";
+import { createGrantId, type GrantId } from "../protocol/ids.ts";
+import type { FollowMessage, RunInfo, ShellInfo } from "../protocol/manager-api.ts";
 import type { RunEnd } from "../protocol/outcome.ts";
 import { AttachRelay } from "./attach-relay.ts";
 import { AuditFile } from "./audit-file.ts";
 import type { Identity } from "./identity.ts";
 import { Journal } from "./journal.ts";
+import type { RecordedSession } from "./recorded-session.ts";
 import { RecordingFile } from "./recording-file.ts";
 import type { RunFileName, RunRecord, RunStore } from "./run-store.ts";
+import { Shell, shellInfoOf } from "./shell.ts";
 
 /** The newest calls that `RunInfo` names; all of them are in the audit. */
 const MAX_CALLS = 1000;
 
 const GROWTH_MS = 1000;
+
+/** Shells granted over the life of a run; their records stay. */
+const MAX_SHELLS = 256;
 
 /** The roles that connect with a token of their own. */
 export type Role = "agentlet" | "recorder" | "runner";
@@ -29,8 +36,9 @@ export interface RoleLink {
 }
 
 /** A run as this manager holds it: its facts, its files while they are open, and those who watch it. */
-export class Run {
-  readonly relay: AttachRelay;
+export class Run implements RecordedSession {
+  readonly relay = new AttachRelay();
+  readonly shells = new Map<GrantId, Shell>();
   /** The connection of each role; the newest one wins. */
   readonly links: Record<Role, RoleLink | null> = { agentlet: null, recorder: null, runner: null };
   /** Since when a role has no connection, in `performance.now()` time; null while it has one. */
@@ -54,11 +62,26 @@ export class Run {
     this.#identity = identity;
     const now = performance.now();
     this.absentSince = { agentlet: now, recorder: now, runner: now };
-    this.relay = new AttachRelay();
   }
 
   get id(): string {
     return this.#record.info.run;
+  }
+
+  get session(): string {
+    return this.id;
+  }
+
+  get terminal(): { cols: number; rows: number } {
+    return this.#record.info.terminal;
+  }
+
+  get recordingPath(): string {
+    return this.file("recording.cast");
+  }
+
+  get sealed(): SealedRecording | null {
+    return this.#record.info.recording;
   }
 
   get record(): Readonly<RunRecord> {
@@ -166,6 +189,10 @@ export class Run {
     this.announce();
   }
 
+  epochOf(role: Role): number {
+    return this.#record.epochs[role];
+  }
+
   async setEpoch(role: Role, epoch: number): Promise<void> {
     if (this.#record.epochs[role] === epoch) return;
     this.#record.epochs[role] = epoch;
@@ -205,6 +232,10 @@ export class Run {
     if (existsSync(this.file("audit.jsonl"))) await this.audit().catch(() => undefined);
     this.relay.end(`Run ${end.outcome}: ${end.reason}`);
     for (const link of Object.values(this.links)) link?.close(1000, "Run ended");
+    for (const shell of this.shells.values()) {
+      shell.links.recorder?.close(1000, "Run ended");
+      await shell.end("the run is over");
+    }
     await this.closeFiles();
   }
 
@@ -221,6 +252,44 @@ export class Run {
   /** Calls the listener when more is committed, while the recording is open; returns what removes it. */
   onCommitted(listener: () => void): () => void {
     return this.#open?.onCommitted(listener) ?? ((): void => undefined);
+  }
+
+  onEnded(listener: () => void): () => void {
+    return this.watch((message) => {
+      if ("kind" in message && message.info.phase === "ended") listener();
+    });
+  }
+
+  /** The windows of the agent's own terminal, and that of each shell. */
+  get relays(): AttachRelay[] {
+    return [this.relay, ...[...this.shells.values()].map((shell) => shell.relay)];
+  }
+
+  /** Takes up the shells that the store knows; those of a run that has ended are over. */
+  async loadShells(): Promise<void> {
+    for (const info of await this.#store.loadShells(this.id)) {
+      const shell = new Shell(info, this.#store);
+      this.shells.set(info.grant_id, shell);
+      if (!this.isLive) await shell.end("the run is over");
+      else if (shell.isLive && existsSync(shell.recordingPath)) await shell.recording();
+    }
+  }
+
+  /** Grants one shell. It is opened by the first window that connects to it. Throws `run_ended`. */
+  async grantShell(facts: Pick<ShellInfo, "terminal" | "argv" | "by">): Promise<Shell> {
+    if (!this.isLive || this.#record.info.phase === "ending")
+      throw new PlatformError("run_ended", `Run "${this.id}" has ended; no shell can be opened`, {
+        fix: "start the run again",
+      });
+    if (this.shells.size >= MAX_SHELLS)
+      throw new PlatformError("too_many", `Run "${this.id}" has had ${MAX_SHELLS} shells`, {
+        fix: "use one that is open, or attach to the agent's own terminal",
+      });
+    const shell = new Shell(shellInfoOf(this.id, createGrantId(), facts), this.#store);
+    this.shells.set(shell.grant, shell);
+    await shell.save();
+    shell.relay.connectTo(this.relay);
+    return shell;
   }
 
   announce(): void {
@@ -262,6 +331,7 @@ export class Run {
       const opened = await file?.catch(() => null);
       await opened?.[Symbol.asyncDispose]();
     }
+    for (const shell of this.shells.values()) await shell.closeFiles();
     await this.#saving;
   }
 

@@ -14,6 +14,7 @@ import { completeRecording } from "./complete-recording.ts";
 import type { Identity } from "./identity.ts";
 import { readJournal } from "./journal.ts";
 import { Run } from "./run.ts";
+import type { Shell } from "./shell.ts";
 import type { RunRecord, RunStore } from "./run-store.ts";
 import { processStart } from "../kit/process-alive.ts";
 
@@ -55,6 +56,7 @@ export class Runs {
       const run = new Run(record, this.#store, this.#identity);
       this.#runs.set(run.id, run);
       if (run.isLive) await this.#revive(run, record);
+      await run.loadShells();
     }
   }
 
@@ -149,6 +151,7 @@ export class Runs {
 
   async #finish(run: Run, { end, recording }: FinishRun): Promise<void> {
     await run.settled();
+    for (const shell of run.shells.values()) await sealShell(run, shell);
     if (run.info.recording?.verified !== true) await sealUnverified(run, recording);
     await run.end(end);
     if (run.info.recording?.verified === true)
@@ -210,6 +213,16 @@ async function sealUnverified(run: Run, sealed: SealedRecording | null): Promise
   run.setCommittedBytes(bytes);
   const verified = sealed !== null && sealed.sha256 === sha256 && sealed.bytes === bytes;
   if (bytes > 0) await run.setRecording({ bytes, sha256, verified });
+}
+
+/** A shell whose recorder did not finish it: what its spool has beyond ours is taken over, and its end is marked. */
+export async function sealShell(run: Run, shell: Shell): Promise<void> {
+  if (shell.sealed?.verified === true) return;
+  const spool = join(run.record.spoolDir, `shell-${shell.grant}`, "recording.cast");
+  if (!existsSync(shell.recordingPath) && !existsSync(spool)) return;
+  await shell.closeFiles();
+  const { bytes, sha256 } = await completeRecording(shell.recordingPath, spool, MARKER);
+  if (bytes > 0) await shell.setRecording({ bytes, sha256, verified: false });
 }
 
 function sameRun(known: Run, request: RegisterRun): Run {

@@ -7,6 +7,7 @@ import { PlatformError } from "../kit/platform-error.ts";
 import { AttachMessage } from "../protocol/agentlet-link.ts";
 import { CloseCode, MAX_APPEND_BYTES } from "../protocol/recording-link.ts";
 import { agentletLink } from "./agentlet-link.ts";
+import type { AttachRelay } from "./attach-relay.ts";
 import { fromOf } from "./api.ts";
 import type { Counters } from "./counters.ts";
 import { serveFollow } from "./follow-socket.ts";
@@ -17,6 +18,9 @@ import { errorReply, urlOf } from "./reply.ts";
 import { asBuffer, serveLink } from "./role-link.ts";
 import type { Role, Run } from "./run.ts";
 import type { Runs } from "./runs.ts";
+import type { RecordedSession } from "./recorded-session.ts";
+import { shellOf } from "./shell-routes.ts";
+import type { Shell } from "./shell.ts";
 import { runnerLink } from "./runner-link.ts";
 import { closeSocket, Heartbeat } from "./socket.ts";
 
@@ -114,23 +118,37 @@ export class Sockets implements AsyncDisposable {
     if (!this.#guard.isOwnOrigin(request))
       throw new PlatformError("foreign_origin", "Expected the manager's own Host and Origin");
     const url = urlOf(request);
-    const recording = /^\/v1\/recordings\/([a-z0-9-]{1,63})$/.exec(url.pathname);
+    const recording = /^\/v1\/recordings\/([a-z0-9-]{1,63})(?:\.([0-9a-f]{16}))?$/.exec(
+      url.pathname,
+    );
     if (recording !== null)
-      return this.#role(request, stream, head, "recorder", recording[1] ?? "");
-    const match = /^\/v1\/runs\/([a-z0-9-]{1,63})\/([a-z]+)$/.exec(url.pathname);
-    const [, id = "", face = ""] = match ?? [];
-    if (face === "agentlet") return this.#role(request, stream, head, "agentlet", id);
-    if (face === "audit") return this.#role(request, stream, head, "runner", id);
+      return this.#role(request, stream, head, "recorder", recording[1] ?? "", recording[2]);
+    const match = /^\/v1\/runs\/([a-z0-9-]{1,63})(?:\/shells\/([0-9a-f]{16}))?\/([a-z]+)$/.exec(
+      url.pathname,
+    );
+    const [, id = "", grant, face = ""] = match ?? [];
+    if (face === "agentlet" && grant === undefined)
+      return this.#role(request, stream, head, "agentlet", id);
+    if (face === "audit" && grant === undefined)
+      return this.#role(request, stream, head, "runner", id);
     if (this.#guard.operator(request) === null)
       throw new PlatformError("unauthorized", "Expected the operator token");
     const run = this.#runs.get(id);
     if (run === undefined)
       throw new PlatformError("unknown_run", `No WebSocket at ${url.pathname}`);
-    this.#person(request, stream, head, { run, face, url });
+    if (grant === undefined) return this.#person(request, stream, head, { run, face, url });
+    this.#shellPerson(request, stream, head, { shell: shellOf(run, grant), face, url });
   }
 
   /** A role without its token is told so by a close code, which its program can read. */
-  #role(request: IncomingMessage, stream: Duplex, head: Buffer, role: Role, id: string): void {
+  #role(
+    request: IncomingMessage,
+    stream: Duplex,
+    head: Buffer,
+    role: Role,
+    id: string,
+    grant?: string,
+  ): void {
     const run = this.#runs.get(id);
     const allowed = this.#guard.isRole(request, run, role);
     this.#servers[role].handleUpgrade(request, stream, head, (socket) => {
@@ -143,8 +161,21 @@ export class Sockets implements AsyncDisposable {
           `Expected the ${role} token of this run`,
         );
       }
-      this.#serveRole(socket, run, role);
+      if (grant === undefined) this.#serveRole(socket, run, role);
+      else this.#serveShellRecorder(socket, run, grant);
     });
+  }
+
+  #serveShellRecorder(socket: WebSocket, run: Run, grant: string): void {
+    const shell = run.shells.get(grant);
+    if (shell === undefined)
+      return closeSocket(socket, CloseCode.notFound, "No shell was granted under this id");
+    socket.once("close", () => {
+      if (!shell.isLive)
+        shell.closeFiles().catch((error: unknown) => this.#log.error({ err: error }, "not closed"));
+    });
+    const tools = { log: this.#log, counters: this.#counters };
+    serveLink(socket, shell, recorderLink(socket, shell), tools);
   }
 
   #serveRole(socket: WebSocket, run: Run, role: Role): void {
@@ -173,20 +204,12 @@ export class Sockets implements AsyncDisposable {
     if (face === "follow") {
       const from = fromOf(url);
       return this.#viewer(this.#servers.person, request, stream, head, (socket) => {
-        serveFollow(socket, run, from).catch((error: unknown) => this.#failed(socket, run, error));
-      });
-    }
-    if (face === "live") {
-      const offered = (request.headers["sec-websocket-protocol"] ?? "").split(/\s*,\s*/);
-      if (!LIVE_PROTOCOLS.some((name) => offered.includes(name)))
-        throw new PlatformError(
-          "bad_request",
-          `Expected one of the WebSocket protocols ${LIVE_PROTOCOLS.join(", ")}`,
+        serveFollow(socket, run, from).catch((error: unknown) =>
+          this.#failed(socket, run.id, error),
         );
-      return this.#viewer(this.#live, request, stream, head, (socket) => {
-        serveLive(socket, run).catch((error: unknown) => this.#failed(socket, run, error));
       });
     }
+    if (face === "live") return this.#liveView(request, stream, head, run);
     if (face === "attach") {
       const write = url.searchParams.get("write") === "1";
       if (write && !run.info.interactive)
@@ -195,23 +218,63 @@ export class Sockets implements AsyncDisposable {
         });
       const from = url.searchParams.has("from") ? fromOf(url) : null;
       return this.#viewer(this.#servers.person, request, stream, head, (socket) => {
-        this.#attach(socket, run, { write, from });
+        const options = { write, from, historyRows: historyOf(url) };
+        this.#attach(socket, run.relay, options);
+        if (!run.isLive) run.relay.end("Run ended");
       });
     }
     throw new PlatformError("not_found", `No WebSocket at ${url.pathname}`);
   }
 
-  #attach(socket: WebSocket, run: Run, options: { write: boolean; from: number | null }): void {
-    run.relay.join(socket, options);
-    if (!run.isLive) return run.relay.end("Run ended");
+  /** A shell is for the one who opened it: who connects may type. Others see its recording, live. */
+  #shellPerson(
+    request: IncomingMessage,
+    stream: Duplex,
+    head: Buffer,
+    { shell, face, url }: { shell: Shell; face: string; url: URL },
+  ): void {
+    if (face === "live") return this.#liveView(request, stream, head, shell);
+    if (face !== "attach") throw new PlatformError("not_found", `No WebSocket at ${url.pathname}`);
+    const from = url.searchParams.has("from") ? fromOf(url) : null;
+    this.#viewer(this.#servers.person, request, stream, head, (socket) => {
+      this.#attach(socket, shell.relay, { write: true, from });
+      if (!shell.isLive) shell.relay.end(shell.info.reason ?? "The shell has ended");
+    });
+  }
+
+  #liveView(
+    request: IncomingMessage,
+    stream: Duplex,
+    head: Buffer,
+    session: RecordedSession,
+  ): void {
+    const offered = (request.headers["sec-websocket-protocol"] ?? "").split(/\s*,\s*/);
+    if (!LIVE_PROTOCOLS.some((name) => offered.includes(name)))
+      throw new PlatformError(
+        "bad_request",
+        `Expected one of the WebSocket protocols ${LIVE_PROTOCOLS.join(", ")}`,
+      );
+    this.#viewer(this.#live, request, stream, head, (socket) => {
+      serveLive(socket, session).catch((error: unknown) =>
+        this.#failed(socket, session.session, error),
+      );
+    });
+  }
+
+  #attach(
+    socket: WebSocket,
+    relay: AttachRelay,
+    options: { write: boolean; from: number | null; historyRows?: number },
+  ): void {
+    relay.join(socket, options);
     socket.on("message", (data, binary) => {
       const bytes = asBuffer(data);
-      if (binary) return run.relay.input(socket, bytes);
+      if (binary) return relay.input(socket, bytes);
       try {
         const message = parseJson("an attach message", AttachMessage, bytes.toString("utf8"));
         if (message.kind !== "resize")
           throw new PlatformError("bad_message", `Expected resize, got ${message.kind}`);
-        run.relay.resize(socket, { cols: message.cols, rows: message.rows });
+        relay.resize(socket, { cols: message.cols, rows: message.rows });
       } catch (error) {
         this.#counters.badMessages += 1;
         closeSocket(socket, CloseCode.badMessage, error instanceof Error ? error.message : "");
@@ -235,10 +298,20 @@ export class Sockets implements AsyncDisposable {
     });
   }
 
-  #failed(socket: WebSocket, run: Run, error: unknown): void {
-    this.#log.error({ run: run.id, err: error }, "viewer could not be served");
+  #failed(socket: WebSocket, session: string, error: unknown): void {
+    this.#log.error({ session, err: error }, "viewer could not be served");
     closeSocket(socket, 1011, "The manager failed; see its log");
   }
+}
+
+/** `?history=ROWS`: rows above the screen that the window wants as well, at most 5,000. */
+function historyOf(url: URL): number {
+  const text = url.searchParams.get("history") ?? "0";
+  if (/^[0-9]{1,4}$/.test(text) && Number(text) <= 5000) return Number(text);
+  throw new PlatformError(
+    "bad_request",
+    `Expected history as a number of rows up to 5000, got "${text.slice(0, 32)}"`,
+  );
 }
 
 function refuseUpgrade(stream: Duplex, status: number, body: string): void {

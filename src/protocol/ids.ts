@@ -49,6 +49,10 @@ export function createCallId(): CallId {
   return randomBytes(16).toString("hex");
 }
 
+export function createGrantId(): GrantId {
+  return randomBytes(8).toString("hex");
+}
+
 /** The session of a shell's recording, as `/v1/recordings/{session}` names it; a run's own session is its run id. */
 export function shellSession(run: RunId, grant: GrantId): string {
   return `${run}.${grant}`;

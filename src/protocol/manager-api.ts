@@ -2,7 +2,7 @@ import * as z from "zod";
 import { AgentletEvent } from "./agentlet-link.ts";
 import { SealedRecording } from "./child-status.ts";
 import { PublicKey } from "./countersignature.ts";
-import { RunId } from "./ids.ts";
+import { GrantId, RunId } from "./ids.ts";
 import { CallOutcome, RunEnd } from "./outcome.ts";
 import { ProtocolVersion } from "./version.ts";
 
@@ -71,6 +71,38 @@ export const RunInfo = z.strictObject({
   calls: z.array(RunCall),
 });
 export type RunInfo = z.infer<typeof RunInfo>;
+
+/** `POST /v1/runs/{run}/shells`, operator token: a grant to open one shell in the run's zone A. */
+export const OpenShell = z.strictObject({
+  cols: z.int().min(1).max(1000).default(80),
+  rows: z.int().min(1).max(1000).default(24),
+  argv: z
+    .array(z.string().min(1).max(4096))
+    .min(1)
+    .max(256)
+    .nullable()
+    .default(null)
+    .describe("null: an interactive shell"),
+});
+export type OpenShell = z.infer<typeof OpenShell>;
+
+/** A shell of a run: the answer to `POST /v1/runs/{run}/shells` and a row of the GET (`{shells: [...]}`), the newest first. */
+export const ShellInfo = z.strictObject({
+  run: RunId,
+  grant_id: GrantId,
+  session: z.string().describe("its recording's session"),
+  by: z.string().describe("who asked for it"),
+  argv: z.array(z.string()).nullable(),
+  terminal: z.strictObject({ cols: z.int(), rows: z.int() }),
+  openedAt: z.iso.datetime(),
+  endedAt: z.iso.datetime().nullable(),
+  reason: z.string().nullable().describe("why it ended"),
+  recording: SealedRecording.nullable(),
+  committedBytes: z.int().nonnegative(),
+});
+export type ShellInfo = z.infer<typeof ShellInfo>;
+export const ShellList = z.strictObject({ shells: z.array(ShellInfo) });
+export type ShellList = z.infer<typeof ShellList>;
 
 /** `POST /v1/runs/{run}/end` by the supervisor (operator token): the run is over and no process of it is left. */
 export const FinishRun = z.strictObject({ end: RunEnd, recording: SealedRecording.nullable() });

@@ -5,7 +5,14 @@ import { AuditAck } from "./audit-chain.ts";
 import { ChildStatus, SealedRecording } from "./child-status.ts";
 import { ExitPayload, MarkerPayload, RecorderReply, ResizePayload } from "./frames.ts";
 import { Countersignature } from "./countersignature.ts";
-import { FinishRun, ManagerFile, RegisterRun, RunInfo } from "./manager-api.ts";
+import {
+  FinishRun,
+  ManagerFile,
+  OpenShell,
+  RegisterRun,
+  RunInfo,
+  ShellInfo,
+} from "./manager-api.ts";
 import { Agent } from "./agent-manifest.ts";
 import { ConfigMap, Secret } from "./manifest.ts";
 import { Tool } from "./tool-manifest.ts";
@@ -64,6 +71,8 @@ export const contracts: readonly Contract[] = [
   contract("ManagerFile", "manager", "manager.json in the data directory", ManagerFile),
   contract("RegisterRun", "manager", "POST /v1/runs", RegisterRun),
   contract("RunInfo", "manager", "GET /v1/runs/{run}", RunInfo),
+  contract("OpenShell", "manager", "POST /v1/runs/{run}/shells", OpenShell),
+  contract("ShellInfo", "manager", "a shell of a run, GET /v1/runs/{run}/shells", ShellInfo),
   contract("FinishRun", "manager", "POST /v1/runs/{run}/end", FinishRun),
   contract(
     "AgentletMessage",

@@ -1,62 +1,11 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
-import { eventually, openLab, repository } from "../helpers/lab.ts";
+import { eventually, openLab } from "../helpers/lab.ts";
 import type { Lab } from "../helpers/lab.ts";
 import { anAgent } from "../helpers/manifests.ts";
-
-// util-linux's script gives the command line a terminal.
-const script = ["/usr/bin/script", "/bin/script"].find((file) => existsSync(file));
-const skip = script === undefined ? "script (util-linux) is not installed" : false;
-
-interface Person extends Disposable {
-  /** what stands on the terminal so far */
-  readonly seen: string;
-  type(keys: string): void;
-  readonly left: Promise<number | null>;
-}
-
-function sitDown(lab: Lab, words: string[]): Person {
-  const quoted = [process.execPath, path.join(repository, "bin/agentkube.js"), ...words].map(
-    (word) => `'${word}'`,
-  );
-  const child = spawn(
-    script ?? "",
-    ["-qfec", `stty cols 100 rows 30; exec ${quoted.join(" ")}`, "/dev/null"],
-    {
-      cwd: lab.workspace,
-      env: {
-        PATH: process.env["PATH"],
-        HOME: lab.home,
-        XDG_RUNTIME_DIR: lab.runtime,
-        TMPDIR: lab.tmp,
-        TERM: "xterm-256color",
-      },
-      stdio: ["pipe", "pipe", "inherit"],
-    },
-  );
-  let seen = "";
-  child.stdout.on("data", (chunk: Buffer) => (seen += chunk.toString("utf8")));
-  child.stdin.on("error", () => undefined);
-  return {
-    get seen() {
-      return seen;
-    },
-    type: (keys) => void child.stdin.write(keys),
-    left: new Promise((resolve) => child.once("close", (code) => resolve(code))),
-    [Symbol.dispose]: () => void child.kill("SIGKILL"),
-  };
-}
-
-async function sees(person: Person, text: RegExp): Promise<void> {
-  await eventually(
-    () => (text.test(person.seen) ? true : undefined),
-    `${text.source} in:\n${person.seen}`,
-    20_000,
-  ).catch(() => assert.match(person.seen, text));
-}
+import { sees, sitDown, skip } from "../helpers/person.ts";
 
 suite("a person at a terminal", { skip }, () => {
   const run = (lab: Lab, program: string) => [

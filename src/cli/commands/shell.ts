@@ -1,0 +1,117 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parseJson } from "../../kit/json-lines.ts";
+import { PlatformError } from "../../kit/platform-error.ts";
+import { ExitCode } from "../../protocol/outcome.ts";
+import { ShellInfo } from "../../protocol/manager-api.ts";
+import { findManager, type ManagerClient } from "../client.ts";
+import { dataOption, defineCommand } from "../command.ts";
+import { resolveDataDir } from "../data-dir.ts";
+import { findRun, rereadRun } from "../run-files.ts";
+import { viewTerminal } from "../viewer.ts";
+
+/** `agentkube shell`: a second terminal in the agent's zone, recorded as a session of its own. */
+export const command = defineCommand({
+  name: "shell",
+  summary: "open a shell beside the agent, in its zone",
+  usage: ["shell RUN [--data DIR] [-- WORD…]"],
+  description:
+    "A second terminal in zone A: what the agent sees and may do, you see and may do, and no more. It has a grant of its own, and its\n" +
+    "recording is kept beside the run's. It ends with the run, when you leave it (Ctrl-] d), or by itself.",
+  examples: [
+    { command: "agentkube shell triage-bot-7f3k2m9q", does: "looks around where the agent works" },
+    {
+      command: "agentkube shell triage-bot-7f3k2m9q -- git log --oneline",
+      does: "runs one program there",
+    },
+    {
+      command: "agentkube shell triage-bot-7f3k2m9q --list --json",
+      does: "prints the shells that the run has had",
+    },
+  ],
+  options: {
+    list: { type: "boolean", help: "list the run's shells instead of opening one" },
+    data: dataOption,
+  },
+  positionals: { min: 1, max: 257 },
+  run: async (context) => {
+    const { values, positionals, output, env, cwd, stdin } = context;
+    const [run = "", ...argv] = positionals;
+    const dataDir = resolveDataDir(values.data, env, cwd);
+    const known = await findRun(dataDir, run);
+    const manager = await findManager(dataDir);
+    if (values.list === true) {
+      const shells = manager === null ? await keptShells(known.dir) : await manager.shells(run);
+      if (output.json) output.document({ shells });
+      else for (const shell of shells) output.line(lineOf(shell));
+      return ExitCode.done;
+    }
+    if (!known.live || manager === null)
+      throw new PlatformError("not_live", `Cannot open a shell in run "${run}": it has ended`, {
+        fix: `agentkube shell ${run} --list lists the shells it had`,
+      });
+    if (!output.interactive || !stdin.isTTY)
+      throw new PlatformError("usage", "A shell needs a terminal", {
+        fix: "start it in a terminal",
+      });
+    const shell = await open(manager, run, argv, output.stdout);
+    output.note("Ctrl-] d leaves the shell and closes it; it is recorded");
+    const leaving = new AbortController();
+    const stopListening = context.onSignal(() => leaving.abort());
+    try {
+      const result = await viewTerminal(
+        {
+          run,
+          shell: shell.grant_id,
+          write: true,
+          stdin,
+          stdout: output.stdout,
+          from: null,
+          findManager: async () => {
+            const found = await findManager(dataDir);
+            if (found === null && !(await rereadRun(known)).live) leaving.abort("ended");
+            return found;
+          },
+          onStop: () => leaving.abort(),
+        },
+        leaving.signal,
+      );
+      // Left, not ended: nobody shall find it open.
+      if (result.kind === "detached" || leaving.signal.aborted)
+        await manager.closeShell(run, shell.grant_id).catch(() => undefined);
+    } finally {
+      stopListening();
+    }
+    const end = await manager.shell(run, shell.grant_id).catch(() => shell);
+    output.note(`shell ${shell.grant_id} ${end.reason ?? "closed"}`);
+    return ExitCode.done;
+  },
+});
+
+async function open(
+  manager: ManagerClient,
+  run: string,
+  argv: string[],
+  { columns = 80, rows = 24 }: { columns?: number; rows?: number },
+): Promise<ShellInfo> {
+  const clamp = (cells: number): number => Math.min(1000, Math.max(1, cells));
+  return await manager.openShell(run, {
+    cols: clamp(columns),
+    rows: clamp(rows),
+    argv: argv.length === 0 ? null : argv,
+  });
+}
+
+/** What the manager wrote down before it ended. */
+async function keptShells(dir: string): Promise<ShellInfo[]> {
+  const names = await readdir(join(dir, "shells")).catch(() => []);
+  const shells: ShellInfo[] = [];
+  for (const name of names.filter((file) => file.endsWith(".json")))
+    shells.push(parseJson("a shell", ShellInfo, await readFile(join(dir, "shells", name), "utf8")));
+  return shells.toSorted((a, b) => b.openedAt.localeCompare(a.openedAt));
+}
+
+function lineOf(shell: ShellInfo): string {
+  const state = shell.endedAt === null ? "open" : (shell.reason ?? "ended");
+  return `${shell.grant_id}  ${shell.openedAt}  ${shell.argv?.join(" ") ?? "interactive"}  ${state}`;
+}

@@ -1,0 +1,22 @@
+import type { SealedRecording } from "../protocol/child-status.ts";
+import type { RecordingFile } from "./recording-file.ts";
+
+/** A terminal that is recorded: a run's own, or that of a shell in it. Viewers and the recorder's link see no more of it. */
+export interface RecordedSession {
+  /** as `/v1/recordings/{session}` names it */
+  readonly session: string;
+  readonly isLive: boolean;
+  readonly terminal: { readonly cols: number; readonly rows: number };
+  /** the recording; it is there once `committedBytes` is more than 0 */
+  readonly recordingPath: string;
+  /** Bytes of the recording that are durable. */
+  readonly committedBytes: number;
+  readonly sealed: SealedRecording | null;
+  /** Opened on first use, and closed with the session. */
+  recording(): Promise<RecordingFile>;
+  setRecording(recording: SealedRecording): Promise<void>;
+  /** Calls the listener when more is committed, while the recording is open; returns what removes it. */
+  onCommitted(listener: () => void): () => void;
+  /** Calls the listener when the session has ended; returns what removes it. */
+  onEnded(listener: () => void): () => void;
+}

@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { createReadStream, existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { suite, test } from "node:test";
+import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
+import { rawBytesOf } from "../../src/protocol/asciicast.ts";
+import type { ShellInfo } from "../../src/protocol/manager-api.ts";
+import { eventually, openLab } from "../helpers/lab.ts";
+import { anAgent } from "../helpers/manifests.ts";
+import { sees, sitDown, skip } from "../helpers/person.ts";
+
+suite("a shell beside the agent", { skip }, () => {
+  test("is in the agent's zone, types for one person, and is recorded whole as a session of its own", async () => {
+    await using lab = openLab();
+    const agent = lab.write("agent.yaml", anAgent("echo agent here; touch made; read -r line"));
+    using first = sitDown(lab, ["run", `--data=${lab.data}`, agent]);
+    await sees(first, /agent here/);
+    const { run } = await lab.waitForRun();
+    using person = sitDown(lab, ["shell", run, `--data=${lab.data}`]);
+    await sees(person, /\$ $/);
+
+    person.type("stty size; ls; echo uid:$(id -u); echo pid1:$(cat /proc/1/comm)\r");
+    await sees(person, /30 100/);
+    await sees(person, /made/);
+    await sees(person, /pid1:zone-init/);
+    person.type("exit 7\r");
+    const code = await person.left;
+    first.type("\r");
+    await first.left;
+
+    assert.equal(code, 0, person.seen);
+    assert.match(person.seen, /shell [0-9a-f]{16} exited with code 7/);
+    const list = await lab.agentkube(["shell", run, "--list", "--json", `--data=${lab.data}`])
+      .ended;
+    const { shells } = JSON.parse(list.stdout.toString()) as { shells: [ShellInfo] };
+    const [info] = shells;
+    const dir = path.join(lab.data, "runs", run, "shells");
+    assert.equal(info.grant_id, grantIn(person.seen));
+    assert.equal(info.recording?.verified, true);
+    assert.equal(info.reason, "exited with code 7");
+    const cast = path.join(dir, `${info.grant_id}.cast`);
+    assert.deepEqual((await verifyAsciicast(createReadStream(cast))).problems, []);
+    const bytes = Buffer.concat(await Array.fromAsync(rawBytesOf(cast))).toString();
+    assert.match(bytes, /pid1:zone-init/);
+    const events = readFileSync(path.join(lab.data, "runs", run, "events.jsonl"), "utf8");
+    assert.match(events, /"change":"opened".*\n[^]*"change":"closed"/);
+    assert.equal(existsSync(path.join(lab.data, "spool", run)), false);
+    assert.deepEqual(await lab.leftovers(), []);
+  });
+
+  test("ends with the run, with all it showed on record; one that has ended has no more of them", async () => {
+    await using lab = openLab();
+    const agent = lab.write("agent.yaml", anAgent("echo agent here; read -r line"));
+    using first = sitDown(lab, ["run", `--data=${lab.data}`, agent]);
+    await sees(first, /agent here/);
+    const { run } = await lab.waitForRun();
+    using person = sitDown(lab, ["shell", run, `--data=${lab.data}`]);
+    await sees(person, /\$ $/);
+    person.type("echo from-the-shell; trap '' HUP TERM; sleep 600\r");
+    await sees(person, /^from-the-shell/m);
+
+    first.type("\r");
+    await first.left;
+    await person.left;
+
+    const cast = await eventually(() => {
+      const dir = path.join(lab.data, "runs", run, "shells", `${grantIn(person.seen)}.cast`);
+      return existsSync(dir) ? dir : undefined;
+    }, "the recording of the shell");
+    assert.deepEqual((await verifyAsciicast(createReadStream(cast))).problems, []);
+    const late = await lab.agentkube(["shell", run, `--data=${lab.data}`]).ended;
+    assert.equal(late.code, 1);
+    assert.match(late.stderr, /it has ended/);
+    assert.deepEqual(await lab.leftovers(), []);
+  });
+});
+
+function grantIn(seen: string): string {
+  return /shell ([0-9a-f]{16}) /.exec(seen)?.[1] ?? "";
+}
