@@ -85,7 +85,10 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     onRefusedInput: () =>
       notice("The program does not read its input; what was typed is not taken until it does"),
   });
-  redaction.watch((set) => terminal.redact(set));
+  redaction.watch((set) => {
+    terminal.redact(set);
+    shells.redact(set);
+  });
   await using manager = new ManagerLink({
     url: spec.manager.url,
     run: spec.run,
@@ -111,6 +114,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     recorderSocket: spec.sockets.recorder,
     agentletToken: boot.agentletToken,
     recordInput: spec.agent.recordInput,
+    redaction: () => redaction.set,
     log,
     emit,
   });

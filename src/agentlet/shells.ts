@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { ProgramExit } from "../kit/init-channel.ts";
 import type { Log } from "../kit/log.ts";
 import { messageOf } from "../kit/platform-error.ts";
+import type { RedactionSet } from "../kit/redaction-set.ts";
 import type { StartedProgram } from "../kit/sandbox.ts";
 import type { AgentletCommand, AgentletEvent, AgentletMessage } from "../protocol/agentlet-link.ts";
 import type { GrantId } from "../protocol/ids.ts";
@@ -35,6 +36,8 @@ export interface ShellsOptions {
   recorderSocket: string;
   agentletToken: string;
   recordInput: boolean;
+  /** what viewers do not get to see, as it is now */
+  redaction(): RedactionSet;
   log: Log;
   emit(event: AgentletEvent): void;
 }
@@ -80,6 +83,11 @@ export class Shells {
     }, SHELL_LIMITS.aloneMs).unref();
   }
 
+  /** From here on another set of secrets is masked. */
+  redact(redaction: RedactionSet): void {
+    for (const { terminal } of this.#shells.values()) terminal.redact(redaction);
+  }
+
   handle(command: ShellCommand): void {
     const { grant_id: attach } = command;
     const shell = this.#shells.get(attach);
@@ -122,6 +130,7 @@ export class Shells {
     });
     const terminal = new LiveTerminal({
       size: command,
+      redaction: this.#options.redaction(),
       recorder,
       recordInput: this.#options.recordInput,
       onOutput: () => {},
