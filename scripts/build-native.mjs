@@ -24,7 +24,7 @@ const buildDir = path.join(root, "build");
 
 const COMMON = ["-O2", "-Wall", "-Wextra", "-Werror", "-std=gnu11"];
 // Static, because they run in sandboxes whose libraries are not ours (or not there at all).
-const PROGRAMS = ["zone-init", "tool-init", "host-uid", "report", "copy-tree"].map((name) => ({
+const PROGRAMS = ["zone-init", "tool-spawner", "host-uid", "report", "copy-tree"].map((name) => ({
   source: `${name}.c`,
   output: name,
   flags: [...COMMON, "-static"],

@@ -87,12 +87,12 @@ async function compilerCheck(env: Env): Promise<Check> {
 function nativeCheck(): Check {
   try {
     native();
-    for (const program of ["zone-init", "tool-init", "host-uid", "report"] as const)
+    for (const program of ["zone-init", "tool-spawner", "host-uid", "report"] as const)
       nativeProgram(program);
     return {
       name: "native parts",
       ok: true,
-      found: "addon, zone-init, tool-init, host-uid, report",
+      found: "addon, zone-init, tool-spawner, host-uid, report",
       fix: null,
     };
   } catch (error) {

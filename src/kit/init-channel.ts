@@ -20,7 +20,18 @@ export interface StartRequest {
   rows: number;
 }
 
+/** What an init of ours could not do while it set its sandbox up. */
+export interface SetUpFailure {
+  errno: string;
+  step: string;
+  path: string;
+}
+
 export interface InitEvents {
+  /** tool-init: its pid on the host */
+  onPid?(pid: number): void;
+  /** tool-init: nothing will run */
+  onRefused?(failure: SetUpFailure): void;
   onListener(port: number, descriptor: number): void;
   onReady(): void;
   /** `master` is the PTY master for zone-init, null for tool-init. */
@@ -52,8 +63,33 @@ export class InitChannel {
     this.#watcher.watch(1);
   }
 
-  /** Asks for a program. Throws `PlatformError` `request_too_large` above 192 KiB of argv and environment. */
-  start(request: StartRequest): void {
+  /** tool-init: limits for every process of the call; each is a number of setrlimit(2) and its value. */
+  limit(limits: readonly (readonly [resource: number, value: number])[]): void {
+    const message = Buffer.alloc(1 + 12 * limits.length, "M", "latin1");
+    for (const [index, [resource, value]] of limits.entries()) {
+      message.writeUInt32LE(resource, 1 + 12 * index);
+      message.writeBigUInt64LE(BigInt(Math.floor(value)), 5 + 12 * index);
+    }
+    this.#send(message);
+  }
+
+  /** tool-init: a file of this call alone, at a place that its sandbox has for it. */
+  file(path: string, data: Buffer, mode: number): void {
+    const head = Buffer.from("F\0\0", "latin1");
+    head.writeUInt16LE(mode, 1);
+    const descriptor = native().sealedFile("file", data);
+    try {
+      this.#send(Buffer.concat([head, Buffer.from(`${path}\0`)]), [descriptor]);
+    } finally {
+      closeSync(descriptor);
+    }
+  }
+
+  /**
+   * Asks for a program. With tool-init, `cols` has a bit for each of stdin, stdout and stderr that is one of `descriptors`, and `rows`
+   * is 1 when binds follow. Throws `PlatformError` `request_too_large` above 192 KiB of argv and environment.
+   */
+  start(request: StartRequest, descriptors: readonly number[] = []): void {
     const head = Buffer.alloc(9);
     head.write("S", 0, "latin1");
     head.writeUInt32LE(request.id, 1);
@@ -75,7 +111,7 @@ export class InitChannel {
         { fix: "give long text in a file" },
       );
     }
-    this.#send(message);
+    this.#send(message, descriptors);
   }
 
   /** Signals every process of the namespace but its init. Does nothing once the init is gone. */
@@ -102,10 +138,10 @@ export class InitChannel {
   }
 
   /** A peer that is gone is told by `onClosed`, not by an error here. */
-  #send(message: Buffer): void {
+  #send(message: Buffer, descriptors: readonly number[] = []): void {
     if (this.#closed) return;
     try {
-      native().send(this.#socket, message);
+      native().send(this.#socket, message, descriptors);
     } catch (error) {
       if (!PEER_GONE.has(errnoOf(error) ?? "")) throw error;
     }
@@ -132,12 +168,13 @@ export class InitChannel {
     } else if (kind === "X" && data.length === 9) {
       this.#events.onEnded(data.readUInt32LE(1), exitOf(data.readUInt32LE(5)));
     } else if (kind === "E" && data.length > 9) {
+      const id = data.readUInt32LE(1);
       const errno = getSystemErrorName(-data.readUInt32LE(5));
-      this.#events.onEnded(data.readUInt32LE(1), {
-        kind: "failed",
-        errno,
-        step: data.toString("latin1", 9),
-      });
+      const [step = "", path = ""] = data.toString("utf8", 9).split("\0");
+      if (id === 0 && this.#events.onRefused) this.#events.onRefused({ errno, step, path });
+      else this.#events.onEnded(id, { kind: "failed", errno, step });
+    } else if (kind === "C" && data.length === 5) {
+      this.#events.onPid?.(data.readUInt32LE(1));
     } else {
       // Only our own program speaks here; anything else means it is not what we started.
       for (const stray of descriptors) closeSync(stray);

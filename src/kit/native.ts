@@ -9,8 +9,12 @@ export interface NativeAddon {
   socketPair(): [number, number];
   /** One message without waiting; null when there is none yet. `data.length` 0 means the peer is gone. */
   receive(socket: number): { data: Buffer; descriptors: number[] } | null;
-  /** Sends one message without waiting; throws with `code` EAGAIN when the socket's buffer is full. */
-  send(socket: number, data: Buffer): void;
+  /** Sends one message, with copies of at most 8 descriptors, without waiting; throws with `code` EAGAIN when the socket's buffer is full. */
+  send(socket: number, data: Buffer, descriptors?: readonly number[]): void;
+  /** A new pipe, close-on-exec: the end to read from, the end to write to. */
+  pipe(): [number, number];
+  /** Another descriptor of the same open file, close-on-exec. */
+  duplicate(fd: number): number;
   /** read(2) and write(2) without waiting: the count, or a negated errno (-EAGAIN, -EIO). */
   read(fd: number, buffer: Buffer, offset: number, length: number): number;
   write(fd: number, buffer: Buffer, offset: number, length: number): number;
@@ -43,7 +47,7 @@ export interface Watcher {
 const buildDir = fileURLToPath(new URL("../../build/", import.meta.url));
 
 /** The path of a program built from `src/native/`. Throws `PlatformError` `native_missing` when it is not built. */
-export function nativeProgram(name: "zone-init" | "tool-init" | "host-uid" | "report"): string {
+export function nativeProgram(name: "zone-init" | "tool-spawner" | "host-uid" | "report"): string {
   const path = `${buildDir}${name}`;
   if (!existsSync(path)) throw notBuilt(path);
   return path;

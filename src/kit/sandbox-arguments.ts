@@ -1,5 +1,4 @@
 import type { SandboxLayout } from "./sandbox-layout.ts";
-import type { SeccompProfile } from "./seccomp.ts";
 
 /** A path of the host that a sandbox sees. */
 export interface SandboxBind {
@@ -15,6 +14,15 @@ export interface SandboxBind {
  * /etc. `tree`: a directory with a root file system of its own, which needs no place for what we put over it.
  */
 export type SandboxRoot = { kind: "system" } | { kind: "tree"; path: string };
+
+/** A file made inside, owned by the sandbox's user. */
+export interface SandboxFile {
+  path: string;
+  data: Buffer;
+  mode: number;
+  /** the same bytes in many sandboxes, and no secret: it may be kept for the next one */
+  shared?: true;
+}
 
 /** What a sandbox is made of: an allow list, and nothing else of the host. */
 export interface SandboxPlan {
@@ -32,8 +40,7 @@ export interface SandboxPlan {
   root: SandboxRoot;
   /** applied in order, over the tmpfs mounts */
   binds: SandboxBind[];
-  /** files made inside, owned by the sandbox's user */
-  files: { path: string; data: Buffer; mode: number }[];
+  files: SandboxFile[];
   tmpfs: { path: string; bytes: number }[];
   cwd: string;
   /** the whole environment of the program that tool-init starts; zone-init programs bring their own */
@@ -41,8 +48,8 @@ export interface SandboxPlan {
   /** RLIMIT_NPROC, counted in the sandbox's own user namespace */
   processes: number;
   /** tool-init only */
-  limits?: { fileBytes?: number; cpuSeconds?: number; openFiles?: number };
-  seccomp: SeccompProfile;
+  limits?: { fileBytes?: number; cpuSeconds?: number; openFiles?: number; dataBytes?: number };
+  seccomp: "zone" | "tool";
 }
 
 /** Who the sandbox's processes are inside. */
@@ -142,9 +149,5 @@ export function sandboxLine(
     "--processes",
     String(plan.processes),
   );
-  const { fileBytes, cpuSeconds, openFiles } = plan.limits ?? {};
-  if (fileBytes !== undefined) args.push("--file-bytes", String(fileBytes));
-  if (cpuSeconds !== undefined) args.push("--cpu-seconds", String(cpuSeconds));
-  if (openFiles !== undefined) args.push("--open-files", String(openFiles));
   return { arguments: args, inputs };
 }

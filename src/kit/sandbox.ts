@@ -12,6 +12,7 @@ import { childrenOf } from "./process-tree.ts";
 import { type SandboxLine, type SandboxPlan, sandboxLine } from "./sandbox-arguments.ts";
 import { layOut } from "./sandbox-layout.ts";
 import { compileSeccomp } from "./seccomp.ts";
+import { openToolSandbox } from "./sandbox-pool.ts";
 
 export type { ProgramExit } from "./init-channel.ts";
 export type { SandboxPlan } from "./sandbox-arguments.ts";
@@ -68,8 +69,9 @@ const START_TIMEOUT_MS = 20_000;
 const STDERR_KEPT_BYTES = 4096;
 
 /**
- * Starts a sandbox; resolves when its init answers and every listener has arrived. As root, its processes are a dedicated uid
- * of the host. Throws `PlatformError`: `sandbox_unavailable` (something is missing), `sandbox_start_failed` (it was refused).
+ * Starts a sandbox; resolves when its init answers and every listener has arrived, with tool-init once the tool has started.
+ * As root, its processes are a dedicated uid of the host. Throws `PlatformError`: `sandbox_unavailable` (something is missing),
+ * `sandbox_start_failed` (it was refused).
  */
 export async function openSandbox(
   plan: SandboxPlan,
@@ -77,6 +79,17 @@ export async function openSandbox(
   signal: AbortSignal,
 ): Promise<Sandbox> {
   signal.throwIfAborted();
+  return plan.init === "tool-init"
+    ? await openToolSandbox(plan, stdio, signal)
+    : await openZone(plan, stdio, signal);
+}
+
+/** Zone A, once a run: bubblewrap makes the namespaces. */
+async function openZone(
+  plan: SandboxPlan,
+  stdio: SandboxStdio,
+  signal: AbortSignal,
+): Promise<Sandbox> {
   const launch = launchOf(plan);
   const [ours, theirs] = native().socketPair();
   const opened = [theirs, native().sealedFile("seccomp", compileSeccomp(plan.seccomp))];
@@ -99,7 +112,7 @@ export async function openSandbox(
   } finally {
     for (const descriptor of opened) closeSync(descriptor);
   }
-  const sandbox = new RunningSandbox(child, ours, plan);
+  const sandbox = new RunningZone(child, ours, plan);
   try {
     await sandbox.ready(signal);
   } catch (error) {
@@ -127,7 +140,7 @@ export function findBubblewrap(path: string): string {
 }
 
 function launchOf(plan: SandboxPlan): SandboxLine & { program: string } {
-  const init = nativeProgram(plan.init);
+  const init = nativeProgram("zone-init");
   const bubblewrap = findBubblewrap(searchPath);
   const uid = process.getuid?.() ?? -1;
   const gid = process.getgid?.() ?? -1;
@@ -168,7 +181,7 @@ export function setSandboxSearchPath(path: string): void {
   searchPath = path;
 }
 
-class RunningSandbox implements Sandbox {
+class RunningZone implements Sandbox {
   readonly pid: number;
   readonly stdin: Writable | null;
   readonly stdout: Readable | null;
@@ -251,10 +264,6 @@ class RunningSandbox implements Sandbox {
     // Before anything runs in it: what is mounted now stays mounted.
     const movable = movableBinds(this.#plan.binds);
     if (movable.length > 0) checkMountedBinds(this.#initPid ?? this.pid, movable);
-    if (this.#plan.init === "tool-init") {
-      const { argv, cwd, env } = this.#plan;
-      this.#channel.start({ id: 1, argv, cwd, env, cols: 0, rows: 0 });
-    }
   }
 
   async start(request: {

@@ -3,8 +3,9 @@ import { PlatformError } from "./platform-error.ts";
 /**
  * Seccomp filters as data, compiled to classic BPF (seccomp(2), linux/filter.h). Default is allow: what is listed is refused.
  * Foreign system call tables (32-bit, x32) kill the process, so that a rule cannot be dodged by another number.
+ * A tool has two: `tool-init` holds for everything in its sandbox, and `tool` comes on top of it just before the tool itself.
  */
-export type SeccompProfile = "zone" | "tool";
+export type SeccompProfile = "zone" | "tool-init" | "tool";
 
 const ERRNO = { EPERM: 1, ENOSYS: 38, EOPNOTSUPP: 95 } as const;
 type Refusal = keyof typeof ERRNO;
@@ -89,6 +90,9 @@ const NUMBERS = {
   memfd_secret: [447, 447],
   memfd_create: [319, 279],
   shmget: [29, 194],
+  msgget: [68, 186],
+  semget: [64, 190],
+  socketpair: [53, 199],
 } as const satisfies Record<string, readonly [number | null, number | null]>;
 type Syscall = keyof typeof NUMBERS;
 
@@ -172,10 +176,8 @@ const PROFILES: Record<SeccompProfile, Rule[]> = {
       values: [AF.unix, AF.inet, AF.inet6, AF.netlink],
     }),
   ],
-  tool: [
+  "tool-init": [
     ...COMMON,
-    ...refuse(["socket"], "EPERM", { kind: "isNoneOf", argument: 0, values: [AF.inet, AF.inet6] }),
-    ...refuse(["socket"], "EPERM", { kind: "isNoneOf", argument: 1, mask: 0xf, values: [1, 2] }),
     ...refuse(["clone"], "EPERM", { kind: "anyBit", argument: 0, bits: NEW_NAMESPACES }),
     // libc falls back to clone, whose flags can be seen.
     ...refuse(["clone3"], "ENOSYS"),
@@ -197,12 +199,18 @@ const PROFILES: Record<SeccompProfile, Rule[]> = {
     ),
     ...refuse(["vmsplice", "memfd_secret"], "EPERM"),
     // Memory that no process maps is in no process's size, so the watchdog would not see it.
-    ...refuse(["memfd_create", "shmget"], "ENOSYS"),
+    ...refuse(["memfd_create", "shmget", "msgget", "semget"], "ENOSYS"),
     {
       call: "personality",
       refusal: "EPERM",
       when: { kind: "isNoneOf", argument: 0, values: [0, 0xffff_ffff] },
     },
+  ],
+  // Every other family reaches past the network namespace, or hands descriptors on; socketpair stays.
+  tool: [
+    ...refuse(["socket"], "EPERM", { kind: "isNoneOf", argument: 0, values: [AF.inet, AF.inet6] }),
+    ...refuse(["socket"], "EPERM", { kind: "isNoneOf", argument: 1, mask: 0xf, values: [1, 2] }),
+    ...refuse(["socketpair"], "EPERM", { kind: "isNoneOf", argument: 0, values: [AF.unix] }),
   ],
 };
 

@@ -80,6 +80,16 @@ static napi_value socket_pair(napi_env env, napi_callback_info info) {
   return pair;
 }
 
+static napi_value new_pipe(napi_env env, napi_callback_info info) {
+  (void)info;
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return throw_errno(env, "pipe2", errno);
+  napi_value pair;
+  napi_create_array_with_length(env, 2, &pair);
+  for (uint32_t i = 0; i < 2; i++) napi_set_element(env, pair, i, int_value(env, ends[i]));
+  return pair;
+}
+
 static napi_value receive(napi_env env, napi_callback_info info) {
   napi_value argv[1];
   int fd;
@@ -122,13 +132,47 @@ static napi_value receive(napi_env env, napi_callback_info info) {
 }
 
 static napi_value send_message(napi_env env, napi_callback_info info) {
-  napi_value argv[2];
+  napi_value argv[3];
+  size_t given = 3;
   int fd;
   uint8_t *data;
   size_t length;
-  if (!arguments(env, info, 2, argv, NULL) || !as_int(env, argv[0], &fd) || !as_buffer(env, argv[1], &data, &length)) return NULL;
+  napi_get_cb_info(env, info, &given, argv, NULL, NULL);
+  if (given < 2) {
+    napi_throw_type_error(env, NULL, "Too few arguments");
+    return NULL;
+  }
+  if (!as_int(env, argv[0], &fd) || !as_buffer(env, argv[1], &data, &length)) return NULL;
+  union {
+    struct cmsghdr align;
+    char space[CMSG_SPACE(sizeof(int) * MAX_DESCRIPTORS)];
+  } control;
+  struct iovec part = {.iov_base = data, .iov_len = length};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  uint32_t count = 0;
+  if (given > 2 && napi_get_array_length(env, argv[2], &count) != napi_ok) count = 0;
+  if (count > MAX_DESCRIPTORS) {
+    napi_throw_range_error(env, NULL, "Too many descriptors");
+    return NULL;
+  }
+  if (count > 0) {
+    memset(&control, 0, sizeof control);
+    message.msg_control = &control;
+    message.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(sizeof(int) * count);
+    for (uint32_t i = 0; i < count; i++) {
+      napi_value element;
+      int descriptor;
+      napi_get_element(env, argv[2], i, &element);
+      if (!as_int(env, element, &descriptor)) return NULL;
+      memcpy(CMSG_DATA(head) + i * sizeof(int), &descriptor, sizeof descriptor);
+    }
+  }
   ssize_t sent;
-  do sent = send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+  do sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
   while (sent < 0 && errno == EINTR);
   return sent < 0 ? throw_errno(env, "send", errno) : NULL;
 }
@@ -163,6 +207,14 @@ static napi_value set_non_blocking(napi_env env, napi_callback_info info) {
   int flags = fcntl(fd, F_GETFL);
   if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0) return throw_errno(env, "fcntl", errno);
   return NULL;
+}
+
+static napi_value duplicate(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  int fd;
+  if (!arguments(env, info, 1, argv, NULL) || !as_int(env, argv[0], &fd)) return NULL;
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  return copy < 0 ? throw_errno(env, "fcntl(F_DUPFD_CLOEXEC)", errno) : int_value(env, copy);
 }
 
 static napi_value queued_bytes(napi_env env, napi_callback_info info) {
@@ -380,6 +432,7 @@ NAPI_MODULE_INIT() {
       {"foregroundGroup", foreground_group}, {"terminalFlags", terminal_flags},
       {"queuedBytes", queued_bytes},       {"lockFile", lock_file},
       {"hideProcess", hide_process},       {"sealedFile", sealed_file},
+      {"pipe", new_pipe},                  {"duplicate", duplicate},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;

@@ -25,54 +25,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <linux/mount.h>
+#include "id-mapping.h"
 
 enum { FAULT = 125, MAX_PATHS = 4096 };
 
 static _Noreturn void fault(const char *step, const char *path) {
   dprintf(STDERR_FILENO, "host-uid: %s: %s: %s\n", step, path, strerror(errno));
   _exit(FAULT);
-}
-
-static void write_map(pid_t pid, const char *name, uint32_t owner, uint32_t dedicated) {
-  char path[64], map[160];
-  snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
-  // The owner is shown as the dedicated id; every other id below it stays what it is, so that foreign files stay foreign.
-  int length = 0;
-  if (owner > 0) length += snprintf(map + length, sizeof map - (size_t)length, "0 0 %u\n", owner);
-  length += snprintf(map + length, sizeof map - (size_t)length, "%u %u 1\n", owner, dedicated);
-  if (owner + 1 < dedicated)
-    length += snprintf(map + length, sizeof map - (size_t)length, "%u %u %u\n", owner + 1, owner + 1, dedicated - owner - 1);
-  int fd = open(path, O_WRONLY | O_CLOEXEC);
-  if (fd < 0 || write(fd, map, (size_t)length) != length) fault("write", path);
-  close(fd);
-}
-
-/** A user namespace that maps `uid`:`gid` to the dedicated id, as a descriptor. Kept alive by the descriptor alone. */
-static int mapping_of(uid_t uid, gid_t gid, uint32_t dedicated) {
-  int ready[2], hold[2];
-  char byte = 0, path[64];
-  if (pipe2(ready, O_CLOEXEC) != 0 || pipe2(hold, O_CLOEXEC) != 0) fault("pipe2", "");
-  pid_t child = fork();
-  if (child < 0) fault("fork", "");
-  if (child == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    close(hold[1]);
-    byte = unshare(CLONE_NEWUSER) == 0 ? 'y' : 'n';
-    if (write(ready[1], &byte, 1) == 1 && read(hold[0], &byte, 1) < 0) _exit(1);
-    _exit(0);
-  }
-  close(hold[0]);
-  if (read(ready[0], &byte, 1) != 1 || byte != 'y') fault("unshare", "user namespace for id-mapping");
-  write_map(child, "uid_map", uid, dedicated);
-  write_map(child, "gid_map", gid, dedicated);
-  snprintf(path, sizeof path, "/proc/%d/ns/user", (int)child);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) fault("open", path);
-  close(hold[1]);
-  close(ready[0]);
-  close(ready[1]);
-  while (waitpid(child, NULL, 0) < 0 && errno == EINTR) continue;
-  return fd;
 }
 
 /** Clones the tree at `path` with the mapping of its owner. */
@@ -85,7 +44,9 @@ static int cloned(const char *path, bool writable, uint32_t dedicated, struct st
   if (tree < 0) fault("open_tree", path);
   if (mapping < 0 || mapped_uid != info->st_uid || mapped_gid != info->st_gid) {
     if (mapping >= 0) close(mapping);
-    mapping = mapping_of(info->st_uid, info->st_gid, dedicated);
+    const char *step;
+    mapping = owner_mapping(info->st_uid, info->st_gid, dedicated, &step);
+    if (mapping < 0) fault(step, path);
     mapped_uid = info->st_uid;
     mapped_gid = info->st_gid;
   }

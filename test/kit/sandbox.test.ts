@@ -290,16 +290,14 @@ except OSError as error: print("refused", error.errno, count)
     for (const pid of pids) assert.throws(() => statSync(`/proc/${pid}/exe`));
     assert.deepEqual(await sandbox.toolExit, { kind: "lost" });
   });
+});
 
+suite("zone A", () => {
   test("says how to install bubblewrap when it is missing", async () => {
     setSandboxSearchPath("/nonexistent");
     try {
       await assert.rejects(
-        openSandbox(
-          toolPlan("true"),
-          { stdin: "ignore", stdout: "ignore", stderr: "ignore" },
-          never,
-        ),
+        openSandbox(zonePlan(), { stdin: "ignore", stdout: "ignore", stderr: "ignore" }, never),
         {
           code: "sandbox_unavailable",
           fix: /install bubblewrap/,
@@ -309,9 +307,7 @@ except OSError as error: print("refused", error.errno, count)
       setSandboxSearchPath("/usr/local/bin:/usr/bin:/bin");
     }
   });
-});
 
-suite("zone A", () => {
   test("gives the program a terminal of the sandbox's own, as session leader", async () => {
     const { output, exit } = await runInZone(
       "tty; stty size; echo > /dev/tty; ps -o pid,sid,tty,stat -p $$ | tail -1; stty -a | grep -o -- '-\\?ixon'",
