@@ -57,6 +57,25 @@ export const VerifyResult = z.strictObject({
 });
 export type VerifyResult = z.infer<typeof VerifyResult>;
 
+/** `agentkube tool receipt verify --json`. */
+export const ReceiptVerifyResult = z.strictObject({
+  ok: z.boolean(),
+  run: z.string().nullable(),
+  records: z.int().nonnegative(),
+  calls: z.int().nonnegative().describe("receipts"),
+  requests: z.int().nonnegative(),
+  epochs: z.int().nonnegative().describe("lives of the tool-runner"),
+  head: z.strictObject({ seq: z.int(), hash: z.string() }).nullable(),
+  countersigned: z
+    .int()
+    .nullable()
+    .describe("up to which record the manager has signed; null: nothing could be checked"),
+  runnerKey: z.string().nullable(),
+  managerKey: z.string().nullable(),
+  problems: z.array(z.strictObject({ line: z.int().nonnegative(), problem: z.string() })),
+});
+export type ReceiptVerifyResult = z.infer<typeof ReceiptVerifyResult>;
+
 /** `agentkube doctor --json`. */
 export const DoctorResult = z.strictObject({
   tiers: z.array(

@@ -19,7 +19,13 @@ import { Tool } from "./tool-manifest.ts";
 import { RunEnd } from "./outcome.ts";
 import { Challenge, Proof } from "./proof.ts";
 import { RecorderMessage, RecordingReply } from "./recording-link.ts";
-import { DoctorResult, RunResult, ToolCallResult, VerifyResult } from "./results.ts";
+import {
+  DoctorResult,
+  ReceiptVerifyResult,
+  RunResult,
+  ToolCallResult,
+  VerifyResult,
+} from "./results.ts";
 import { AgentletBoot, ChildCommand, RecorderBoot, RunnerBoot, RunSpec } from "./run-spec.ts";
 import { ApiError, ToolCallReply, ToolCallRequest, ToolList } from "./tool-api.ts";
 
@@ -109,6 +115,12 @@ export const contracts: readonly Contract[] = [
   contract("RunResult", "result", "last line of run --json", RunResult),
   contract("ToolCallResult", "result", "last line of tool call --json", ToolCallResult),
   contract("VerifyResult", "result", "last line of recording verify --json", VerifyResult),
+  contract(
+    "ReceiptVerifyResult",
+    "result",
+    "last line of tool receipt verify --json",
+    ReceiptVerifyResult,
+  ),
   contract("DoctorResult", "result", "last line of doctor --json", DoctorResult),
 ];
 

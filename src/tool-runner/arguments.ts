@@ -72,7 +72,7 @@ export function admitArguments(plan: ArgumentPlan, value: unknown): AdmittedArgu
   return {
     argv,
     stdin: plan.stdin === "json" ? Buffer.from(JSON.stringify(value)) : null,
-    canonical: JSON.stringify(value, sortedKeys),
+    canonical: argumentsText(value),
   };
 }
 
@@ -108,6 +108,11 @@ function renderWord(
     );
   }
   return [text];
+}
+
+/** Arguments as one text that does not depend on the order of keys: what the audit's digest of them is made of. */
+export function argumentsText(value: unknown): string {
+  return JSON.stringify(value, sortedKeys);
 }
 
 function sortedKeys(_key: string, value: unknown): unknown {

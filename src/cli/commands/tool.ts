@@ -7,10 +7,11 @@ import { call } from "../tool/call-verb.ts";
 import { check } from "../tool/check-verb.ts";
 import { list } from "../tool/list-verb.ts";
 import { pack } from "../tool/pack-verb.ts";
+import { receipt } from "../tool/receipt-verb.ts";
 
 /** Verbs that are named in the design and not built. */
-const unsupported = ["new", "receipt"];
-const actions: Readonly<Record<string, ToolAction>> = { check, call, pack, ls: list };
+const unsupported = ["new"];
+const actions: Readonly<Record<string, ToolAction>> = { check, call, pack, ls: list, receipt };
 
 /** `agentkube tool`: tools without an agent. */
 export const command = defineCommand({
@@ -21,9 +22,12 @@ export const command = defineCommand({
     "tool call DIR|FILE OPERATION [--args JSON] [--secret NAME/KEY=FROM] [--workspace DIR] [--json]",
     "tool pack DIR|FILE [--output FILE] [--tool NAME] [--json]",
     "tool ls [DIR|FILE] [--json]",
+    "tool receipt ls|verify [RUN|FILE] [--json]",
+    "tool receipt show RUN|FILE CALL [--args JSON] [--json]",
   ],
   description:
     "A call runs in the same sandbox and behind the same boundary as in a run. DIR holds a tool.yaml, or other YAML files.\n" +
+    "Receipts are what the tool-runner signed of each call of a run; verify finds every gap and edit and exits with 1.\n" +
     "Exit codes of call: 0 the tool completed with 0, 1 it failed, 2 invalid manifest or words, 3 refused.",
   examples: [
     {
@@ -42,9 +46,13 @@ export const command = defineCommand({
       command: "agentkube tool ls ./tools.yaml",
       does: "lists operations under the names that agents see",
     },
+    {
+      command: "agentkube tool receipt verify demo-7f3k2m9q",
+      does: "checks chain, signatures and countersignatures of a run's audit",
+    },
   ],
   options: toolOptions,
-  positionals: { min: 1, max: 3 },
+  positionals: { min: 1, max: 4 },
   run: async (context) => {
     const [name = "", ...words] = context.positionals;
     if (unsupported.includes(name))

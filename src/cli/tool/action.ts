@@ -6,7 +6,7 @@ export const toolOptions = {
   args: {
     type: "string",
     value: "JSON",
-    help: "call: the arguments, one JSON object (default {})",
+    help: "call: the arguments, one JSON object (default {}); receipt show: arguments to compare",
   },
   secret: {
     type: "string",
@@ -24,6 +24,16 @@ export const toolOptions = {
     short: "o",
     value: "FILE",
     help: "pack: the archive (default NAME.tar)",
+  },
+  "runner-key": {
+    type: "string",
+    value: "KEY",
+    help: "receipt: the public key registered for the run, from elsewhere",
+  },
+  "manager-key": {
+    type: "string",
+    value: "KEY",
+    help: "receipt: the manager's public key, from elsewhere",
   },
   data: dataOption,
 } as const;
