@@ -29,6 +29,20 @@ export const ModelEndpoint = z.strictObject({
 });
 export type ModelEndpoint = z.infer<typeof ModelEndpoint>;
 
+/** What a run's model requests may take together. At a limit the gateway refuses further ones. */
+export const ModelBudget = z
+  .strictObject({
+    requests: z.int().positive().optional().describe("requests that make a model answer"),
+    inputTokens: z.int().positive().optional().describe("cached ones included"),
+    outputTokens: z.int().positive().optional(),
+    totalTokens: z.int().positive().optional().describe("input and output together"),
+  })
+  .refine(
+    (budget) => Object.values(budget).some((limit) => limit !== undefined),
+    "expected at least one of requests, inputTokens, outputTokens, totalTokens",
+  );
+export type ModelBudget = z.infer<typeof ModelBudget>;
+
 /** What answers when the CLI asks for permission: a person, always yes, always no. */
 export const ApprovalAnswer = z.enum(["ask", "allow", "deny"]);
 export type ApprovalAnswer = z.infer<typeof ApprovalAnswer>;
@@ -72,7 +86,7 @@ export const AgentSpec = z
         name: z.string().min(1).max(200).optional(),
         provider: z.enum(["anthropic", "openai", "google"]).optional(),
         endpoint: ModelEndpoint.optional(),
-        budget: reserved("model.budget"),
+        budget: ModelBudget.optional(),
       })
       .optional(),
     agentToken: z

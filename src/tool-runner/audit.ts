@@ -4,6 +4,7 @@ import type { AuditRecord } from "../protocol/audit.ts";
 import { type ChainedLine, hashOf } from "../protocol/audit-chain.ts";
 import type { CallId, RunId } from "../protocol/ids.ts";
 import { AuditJournal } from "./audit-journal.ts";
+import { chargeOf, type ModelUse } from "./boundary/model-budget.ts";
 
 type RequestRecord = Extract<AuditRecord, { type: "request" }>;
 type CallRecord = Extract<AuditRecord, { type: "call" }>;
@@ -35,6 +36,7 @@ export class Audit implements Disposable {
   readonly #open = new Map<CallId, Tally>();
   #agent = new Tally();
   #agentSince = performance.now();
+  readonly #modelUse: ModelUse = { requests: 0, inputTokens: 0, outputTokens: 0 };
 
   private constructor(journal: AuditJournal, { run, key }: AuditOptions) {
     this.journal = journal;
@@ -62,6 +64,11 @@ export class Audit implements Disposable {
     } else if (record.type === "request") this.#request(record);
     else if (record.type === "call") this.#end(record);
     else this.journal.append(record);
+  }
+
+  /** What earlier epochs have put on record of the model's use. */
+  get earlierModelUse(): Readonly<ModelUse> {
+    return this.#modelUse;
   }
 
   /** Sums up what was only counted of the agent's own requests. To be called before the last flush to the manager. */
@@ -130,6 +137,12 @@ export class Audit implements Disposable {
       this.#open.set(record.call, new Tally({ seq: line.seq, record }));
     if (record.type === "request" && record.call !== null) this.#open.get(record.call)?.list(line);
     if (record.type === "call") this.#open.delete(record.call);
+    if (record.type === "request" && record.usage !== undefined) {
+      const { inputTokens, outputTokens } = chargeOf(record);
+      this.#modelUse.requests += 1;
+      this.#modelUse.inputTokens += inputTokens;
+      this.#modelUse.outputTokens += outputTokens;
+    }
   }
 }
 

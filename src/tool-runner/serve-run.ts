@@ -10,6 +10,7 @@ import { readSigningKey } from "../kit/signing.ts";
 import { Audit } from "./audit.ts";
 import { AuditLink } from "./audit-link.ts";
 import { Boundary } from "./boundary/boundary.ts";
+import { ModelBudget } from "./boundary/model-budget.ts";
 import { createModelGateway } from "./boundary/model-gateway.ts";
 import { createPublicProxy } from "./boundary/public-proxy.ts";
 import type { BoundaryRequest } from "./boundary/request-record.ts";
@@ -75,9 +76,10 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     log,
   });
   const requests = new CallRequests();
-  const onRequest = (record: BoundaryRequest): void => {
-    requests.take(record);
-    recordRequest(audit, spec.run, record, log);
+  const onRequest = (request: BoundaryRequest): void => {
+    requests.take(request);
+    const time = new Date().toISOString();
+    record(audit, log, { type: "request", time, run: spec.run, ...request });
   };
   const ended = new AbortController();
   const active = new Set<Promise<unknown>>();
@@ -96,16 +98,26 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     callsDir,
     keepDir: join(spec.runDir ?? spec.runtimeDir, "unmerged"),
     auditKey: argumentsKey,
-    record: (record: AuditRecord) => audit.record(record),
+    record: (entry: AuditRecord) => audit.record(entry),
     mark: (label) => markers.mark(label),
     ended: ended.signal,
     log,
   };
+  const budget = new ModelBudget(
+    spec.agent.model?.budget,
+    audit.earlierModelUse,
+    ({ limit, allowed, used }) => {
+      markers.mark(`model budget reached: ${used} of ${allowed} ${limit}`);
+      log.warn({ limit, allowed, used }, "model budget reached");
+      const time = new Date().toISOString();
+      record(audit, log, { type: "budget", time, run: spec.run, limit, allowed, used });
+    },
+  );
   const mcp = new McpFace(runner);
   const routes: AgentRoutes = {
     mcp: (request, response) => track(active, mcp.serve(request, response)),
     tools: (request, response) => track(active, serveToolFace(runner, request, response)),
-    model: createModelGateway({ spec, key: modelKey, log, onRequest }),
+    model: createModelGateway({ spec, key: modelKey, log, onRequest, budget }),
     proxy: spec.zone.network === "public" ? createPublicProxy({ log, onRequest }) : null,
   };
   await using http = await AgentHttp.listen({
@@ -147,11 +159,12 @@ function hostsOf(tools: ReadonlyMap<string, LoadedTool>): string[] {
   ];
 }
 
-function recordRequest(audit: Audit, run: string, record: BoundaryRequest, log: Log): void {
+/** For records whose subject is over: what cannot be written is logged, and the next call is refused. */
+function record(audit: Audit, log: Log, entry: AuditRecord): void {
   try {
-    audit.record({ type: "request", time: new Date().toISOString(), run, ...record });
+    audit.record(entry);
   } catch (error) {
-    log.error({ err: error }, "a request could not be recorded");
+    log.error({ err: error, type: entry.type }, "an audit record could not be written");
   }
 }
 

@@ -25,6 +25,8 @@ export interface Forwarding {
   dropCookies: boolean;
   meter: RequestMeter;
   limits: { bytesUp: number; bytesDown: number; silenceMs: number };
+  /** sees the answer as the upstream gave it, decoded, while it passes */
+  tap?: { begin(status: number, contentType: string): void; push(chunk: Buffer): void };
 }
 
 /**
@@ -37,6 +39,7 @@ export async function forward(job: Forwarding): Promise<void> {
   // A reset between two reads has no other reader.
   response.on("error", ignore);
   const status = response.statusCode ?? 502;
+  job.tap?.begin(status, response.headers["content-type"] ?? "");
   const coding = codingOf(response.headers["content-encoding"]);
   const hasBody = req.method !== "HEAD" && status !== 204 && status !== 304;
   const isDecoded = coding !== null && job.table !== null && hasBody;
@@ -80,6 +83,7 @@ async function sendBody(job: Forwarding, body: Readable, begin: () => void): Pro
   body.on("data", (chunk: Buffer) => {
     guarded(() => {
       if (!res.headersSent) begin();
+      job.tap?.push(chunk);
       if (send(job, redactor === null ? chunk : redactor.push(chunk))) return;
       body.pause();
       res.once("drain", () => body.resume());

@@ -9,11 +9,14 @@ import {
   OAUTH_BETA,
   type Provider,
   type ProviderName,
+  type Route,
   providerOfRun,
   providers,
   upstreamPath,
 } from "./model-providers.ts";
 import { auditedHost, openUpstream, type Upstream } from "./model-upstream.ts";
+import type { ModelBudget } from "./model-budget.ts";
+import { openUsageReader, type UsageReader } from "./model-usage.ts";
 import { splitOnce } from "./plan-request.ts";
 import { Refusal, replyRefused } from "./refusal.ts";
 import { type OnRequest, RequestMeter } from "./request-record.ts";
@@ -38,6 +41,8 @@ export interface ModelGatewayOptions {
   key: Buffer | null;
   log: Log;
   onRequest: OnRequest;
+  /** counts what the run's model requests take, and refuses them at its limits */
+  budget: ModelBudget;
 }
 
 /**
@@ -47,7 +52,7 @@ export interface ModelGatewayOptions {
 export function createModelGateway(
   options: ModelGatewayOptions,
 ): (req: IncomingMessage, res: ServerResponse) => void {
-  const { spec, log } = options;
+  const { spec, log, budget } = options;
   const key = options.key === null ? null : options.key.toString("latin1").replace(/[\r\n]+$/, "");
   const table = key === null ? null : compileRedaction([Buffer.from(key, "latin1")]);
   const upstreams = new Map<ProviderName, Upstream>();
@@ -76,20 +81,32 @@ export function createModelGateway(
       options.onRequest,
     );
     open += 1;
+    let usage: UsageReader | null = null;
+    const count = (isWhole: boolean): void => {
+      if (usage === null) return;
+      meter.usage = usage.end(isWhole);
+      budget.charge(meter);
+      usage = null;
+    };
     try {
       if (open > MAX_OPEN) throw busy();
-      const provider = routeOf(req.method ?? "", name, inner);
-      if (provider === null) {
+      const found = routeOf(req.method ?? "", name, inner);
+      if (found === null) {
         answerHello(res);
         meter.status = 200;
         meter.finish("allowed_without_credential");
         return;
       }
+      const { provider, route } = found;
       if (key === null || table === null) throw noKey();
       requireProviderOfRun(spec, key, provider);
       const upstream = upstreamOf(provider);
       const target = upstreamPath(upstream.base, inner) + forwardedQuery(query);
       const headers = modelHeaders(req, upstream, key);
+      if (route.answers === true) {
+        budget.admit();
+        usage = openUsageReader(provider.name);
+      }
       meter.credential = KEY_NAME;
       await forward({
         req,
@@ -101,14 +118,17 @@ export function createModelGateway(
         dropCookies: true,
         meter,
         limits: LIMITS,
+        ...(usage === null ? {} : { tap: usage }),
       });
+      count(true);
       meter.finish("allowed");
     } catch (error) {
       const refusal = error instanceof Refusal ? error : fault();
       if (refusal !== error) log.error({ err: error }, "model request failed");
       meter.status ??= refusal.status;
+      count(false);
       meter.finish(refusal.verdict);
-      replyRefused(refusal, req, res);
+      replyRefused(refusal, req, res, refusedBody(providerNamed(name)?.name, refusal));
     } finally {
       open -= 1;
     }
@@ -121,13 +141,16 @@ export function createModelGateway(
 }
 
 /** The provider whose declared path this is; null for the greeting that is answered here. Throws a `Refusal` for all else. */
-function routeOf(method: string, name: string, path: string): Provider | null {
+function routeOf(
+  method: string,
+  name: string,
+  path: string,
+): { provider: Provider; route: Route } | null {
   if (name === "anthropic" && path === "/api/hello" && ["GET", "HEAD"].includes(method))
     return null;
   const provider = providerNamed(name);
-  if (provider?.routes.some((route) => route.method === method && route.path.test(path)) === true) {
-    return provider;
-  }
+  const route = provider?.routes.find((each) => each.method === method && each.path.test(path));
+  if (provider !== undefined && route !== undefined) return { provider, route };
   throw new Refusal(
     404,
     "refused_rule",
@@ -196,6 +219,34 @@ function forwardedQuery(query: string): string {
   }
   return text === "" ? "" : `?${text}`;
 }
+
+/** A refusal in the provider's own words, since that is what its CLI shows to a person: the fix stands in the message. */
+function refusedBody(provider: ProviderName | undefined, refusal: Refusal): string {
+  const { code, status, fix } = refusal;
+  const message = fix === undefined ? refusal.message : `${refusal.message}; ${fix}`;
+  const error =
+    provider === "google"
+      ? { code: status, message, status: GOOGLE_STATUS[status] ?? "UNKNOWN", reason: code }
+      : { type: ERROR_TYPE[status] ?? "api_error", code, message, param: null, fix };
+  return `${JSON.stringify({ type: "error", error })}\n`;
+}
+
+const ERROR_TYPE: Readonly<Record<number, string>> = {
+  400: "invalid_request_error",
+  403: "permission_error",
+  404: "not_found_error",
+  413: "request_too_large",
+  429: "rate_limit_error",
+};
+const GOOGLE_STATUS: Readonly<Record<number, string>> = {
+  400: "INVALID_ARGUMENT",
+  403: "PERMISSION_DENIED",
+  404: "NOT_FOUND",
+  429: "RESOURCE_EXHAUSTED",
+  502: "UNAVAILABLE",
+  503: "UNAVAILABLE",
+  504: "DEADLINE_EXCEEDED",
+};
 
 function answerHello(res: ServerResponse): void {
   res.writeHead(200, { "content-type": "application/json", "content-length": 2 }).end("{}");

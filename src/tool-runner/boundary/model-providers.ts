@@ -3,11 +3,18 @@ import type { RunSpec } from "../../protocol/run-spec.ts";
 
 export type ProviderName = "anthropic" | "openai" | "google";
 
+/** A path that is open; `answers`: it makes the model answer, which is counted. */
+export interface Route {
+  method: "GET" | "POST";
+  path: RegExp;
+  answers?: true;
+}
+
 /** What the gateway knows of a model API: where it is, which of its paths are open, and how its key is shown. */
 export interface Provider {
   name: ProviderName;
   baseUrl: string;
-  routes: readonly { method: "GET" | "POST"; path: RegExp }[];
+  routes: readonly Route[];
   /** header name and value; `previous` is what the client sent under that name */
   authorize: (key: string) => [string, string];
 }
@@ -19,7 +26,8 @@ export const providers: Readonly<Record<ProviderName, Provider>> = {
     name: "anthropic",
     baseUrl: "https://api.anthropic.com",
     routes: [
-      { method: "POST", path: /^\/v1\/messages(?:\/count_tokens)?$/ },
+      { method: "POST", path: /^\/v1\/messages$/, answers: true },
+      { method: "POST", path: /^\/v1\/messages\/count_tokens$/ },
       { method: "GET", path: new RegExp(`^/v1/models(?:/${MODEL_ID})?$`) },
     ],
     authorize: (key) =>
@@ -29,7 +37,7 @@ export const providers: Readonly<Record<ProviderName, Provider>> = {
     name: "openai",
     baseUrl: "https://api.openai.com",
     routes: [
-      { method: "POST", path: /^\/v1\/(?:responses|chat\/completions)$/ },
+      { method: "POST", path: /^\/v1\/(?:responses|chat\/completions)$/, answers: true },
       { method: "GET", path: new RegExp(`^/v1/models(?:/${MODEL_ID})?$`) },
     ],
     authorize: (key) => ["Authorization", `Bearer ${key}`],
@@ -40,8 +48,10 @@ export const providers: Readonly<Record<ProviderName, Provider>> = {
     routes: [
       {
         method: "POST",
-        path: /^\/v1(?:beta)?\/models\/[A-Za-z0-9._-]{1,200}:(?:generateContent|streamGenerateContent|countTokens)$/,
+        path: /^\/v1(?:beta)?\/models\/[A-Za-z0-9._-]{1,200}:(?:generateContent|streamGenerateContent)$/,
+        answers: true,
       },
+      { method: "POST", path: /^\/v1(?:beta)?\/models\/[A-Za-z0-9._-]{1,200}:countTokens$/ },
       { method: "GET", path: /^\/v1(?:beta)?\/models(?:\/[A-Za-z0-9._-]{1,200})?$/ },
     ],
     authorize: (key) => ["X-Goog-Api-Key", key],

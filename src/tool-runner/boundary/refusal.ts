@@ -26,13 +26,17 @@ export class Refusal extends PlatformError {
 const DRAIN_MS = 500;
 const DRAIN_BYTES = 1024 * 1024;
 
-/** Answers a refused request and closes its connection: nothing that follows on it is looked at. */
-export function replyRefused(refusal: Refusal, req: IncomingMessage, res: ServerResponse): void {
+/** Answers a refused request and closes its connection: nothing that follows on it is looked at. `body`: JSON in another shape. */
+export function replyRefused(
+  refusal: Refusal,
+  req: IncomingMessage,
+  res: ServerResponse,
+  body = bodyOf(refusal),
+): void {
   if (res.headersSent) {
     res.destroy();
     return;
   }
-  const body = bodyOf(refusal);
   const send = () => {
     clearTimeout(timer);
     if (!res.headersSent && !res.destroyed)

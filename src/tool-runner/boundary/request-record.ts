@@ -1,9 +1,9 @@
-import type { AuditRecord } from "../../protocol/audit.ts";
+import type { AuditRecord, ModelUsage } from "../../protocol/audit.ts";
 
 /** What is written down of one request; the tool-runner adds run and time. */
 export type BoundaryRequest = Omit<
   Extract<AuditRecord, { type: "request" }>,
-  "type" | "time" | "run"
+  "type" | "time" | "run" | "epoch" | "prev"
 >;
 
 export type OnRequest = (record: BoundaryRequest) => void;
@@ -18,6 +18,8 @@ export class RequestMeter {
   masked = 0;
   /** the status its sender saw */
   status: number | null = null;
+  /** what a model's answer took */
+  usage: ModelUsage | undefined;
   readonly #about: Pick<BoundaryRequest, "call" | "source" | "method" | "host" | "path">;
   readonly #onRequest: OnRequest;
   readonly #startedAt = performance.now();
@@ -46,6 +48,7 @@ export class RequestMeter {
       bytesDown: this.bytesDown,
       durationMs: Math.round(performance.now() - this.#startedAt),
       masked: this.masked,
+      ...(this.usage === undefined ? {} : { usage: this.usage }),
       verdict,
     });
   }

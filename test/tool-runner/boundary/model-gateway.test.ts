@@ -9,6 +9,7 @@ import { silentLog } from "../../../src/kit/log.ts";
 import type { RunSpec } from "../../../src/protocol/run-spec.ts";
 import type { BoundaryRequest } from "../../../src/tool-runner/boundary/boundary.ts";
 import { CertificateAuthority } from "../../../src/tool-runner/boundary/certificate-authority.ts";
+import { ModelBudget } from "../../../src/tool-runner/boundary/model-budget.ts";
 import { createModelGateway } from "../../../src/tool-runner/boundary/model-gateway.ts";
 import { providerOfRun, upstreamPath } from "../../../src/tool-runner/boundary/model-providers.ts";
 import { runCurl } from "./world.ts";
@@ -22,6 +23,10 @@ type SpecPart = Pick<RunSpec, "modelEndpoint"> & {
 
 function aSpec(part: Partial<SpecPart> = {}): RunSpec {
   return { agent: { runtime: "ClaudeCode" }, modelEndpoint: null, ...part } as unknown as RunSpec;
+}
+
+function unlimited(): ModelBudget {
+  return new ModelBudget(undefined, { requests: 0, inputTokens: 0, outputTokens: 0 }, () => {});
 }
 
 interface Gateway extends AsyncDisposable {
@@ -69,6 +74,7 @@ async function openGateway(options: {
     key: key === null ? null : Buffer.from(key),
     log: silentLog,
     onRequest: (record) => records.push(record),
+    budget: unlimited(),
   });
   const server = http.createServer(gateway).listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -292,6 +298,7 @@ suite("the model gateway", () => {
       key: Buffer.from(KEY),
       log: silentLog,
       onRequest: (record) => records.push(record),
+      budget: unlimited(),
     });
     const server = http.createServer(open).listen(0, "127.0.0.1");
     await once(server, "listening");
