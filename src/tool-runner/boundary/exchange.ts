@@ -79,6 +79,7 @@ export async function exchange(job: Exchange): Promise<ExchangeEnd> {
       const isSafe = ["GET", "HEAD", "OPTIONS"].includes(job.request.method) && upload.isEmpty;
       const isStale = isReused && error instanceof WireClosed && job.meter.status === null;
       if (isStale && isSafe && attempt < MAX_STALE && !job.client.socket.destroyed) continue;
+      if (error instanceof WireTimeout) for (const spending of job.spendings) spending.checkTime();
       throw refusalOf(job, upload.fault ?? error);
     } finally {
       job.client.onClose = null;
@@ -159,10 +160,9 @@ class Upload {
 
 /** The head of the answer itself, interim ones dropped. */
 async function answerOf(job: Exchange, wire: Wire, upload: Upload): Promise<ResponseHead> {
-  const { limits } = job;
   for (let interim = 0; interim <= MAX_INTERIM; interim++) {
     const text = await patiently(job, upload, () =>
-      wire.readHead(MAX_RESPONSE_HEADERS, limits.silenceMs),
+      wire.readHead(MAX_RESPONSE_HEADERS, silenceOf(job)),
     );
     if (text === null) throw new WireClosed();
     const head = parseResponseHead(text);

@@ -48,23 +48,30 @@ export class Spending {
   /** Begins a request; disposing ends it. Throws a `Refusal` 429 when nothing is left. */
   begin(): Disposable {
     this.#firstAt ??= performance.now();
-    const { requests, connections, up, down, timeMs } = this.#budget;
+    const { requests, connections, up, down } = this.#budget;
     if (this.#requests >= requests) throw this.#spent(`its ${requests} requests`);
     if (this.#open >= connections) throw this.#spent(`its ${connections} connections at once`);
     if (this.#up >= up) throw this.#spent(`its ${up} bytes up`);
     if (this.#down >= down) throw this.#spent(`its ${down} bytes down`);
-    if (this.leftMs <= 0) throw this.#spent(`its ${timeMs} ms`);
+    this.checkTime();
     this.#requests += 1;
     this.#open += 1;
     return { [Symbol.dispose]: () => void (this.#open -= 1) };
   }
 
+  /** Throws a `Refusal` 429 when its time is over. */
+  checkTime(): void {
+    if (this.leftMs <= 0) throw this.#spent(`its ${this.#budget.timeMs} ms`);
+  }
+
   up(bytes: number): void {
+    this.checkTime();
     this.#up += bytes;
     if (this.#up > this.#budget.up) throw this.#spent(`its ${this.#budget.up} bytes up`);
   }
 
   down(bytes: number): void {
+    this.checkTime();
     this.#down += bytes;
     if (this.#down > this.#budget.down) throw this.#spent(`its ${this.#budget.down} bytes down`);
   }
