@@ -39,7 +39,10 @@ export async function runInZone(context: RunContext): Promise<ProgramEnd> {
   const launch = driver.prepare({ spec, gateway, resume: null });
   await using report = await openReportSocket(
     join(spec.runtimeDir, "report.sock"),
-    (said) => context.log.debug({ name: said.name }, "zone A reported"),
+    (said) => {
+      const signal = driver.signalOf?.(said) ?? null;
+      if (signal !== null) context.states.signal(signal);
+    },
     context.log,
   );
   await using sandbox = await openSandbox(

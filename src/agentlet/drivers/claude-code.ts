@@ -1,9 +1,10 @@
 import { claudeCodeRules } from "../states/rules/claude-code.ts";
 import { HOME, goalFiles, homeFile, promptOf } from "./driver.ts";
 import type { Driver, Launch, LaunchInput } from "./driver.ts";
+import { hookSignal, sessionOfHook } from "./hook-claims.ts";
 import { reportCommand } from "./hooks.ts";
 import { modelAccessOf, TOKEN_VARIABLE } from "./model-access.ts";
-import { isLoginLost, openStructuredJudge, textOf } from "./structured-judge.ts";
+import { isLoginLost, isObject, openStructuredJudge, textOf } from "./structured-judge.ts";
 import type { LineResult } from "./structured-judge.ts";
 
 const MCP_FILE = `${HOME}/.agentkube/mcp.json`;
@@ -40,6 +41,12 @@ export const claudeCode: Driver = {
     spec.agent.mode === "system"
       ? openStructuredJudge({ cli: "Claude Code", read: resultOf })
       : null,
+  signalOf(report) {
+    if (report.channel !== "transcript") return hookSignal(report);
+    if (!isInterruption(report.data)) return null;
+    return { channel: "transcript", state: "idle", evidence: "interrupted", endsTurn: true };
+  },
+  sessionOf: sessionOfHook,
   quitKeys: "\x03\x03",
 };
 
@@ -94,6 +101,16 @@ function configFiles({ spec, gateway }: LaunchInput): Launch["files"] {
 function hook(name: string): object {
   const needle = name === "SessionStart" ? INTERRUPTED : null;
   return { type: "command", command: reportCommand(name, needle), timeout: 10 };
+}
+
+/** An entry of its own; a prompt or a file that quotes those words is none. */
+function isInterruption(entry: unknown): boolean {
+  if (!isObject(entry) || entry["type"] !== "user" || !isObject(entry["message"])) return false;
+  const { content } = entry["message"];
+  const [first]: unknown[] = Array.isArray(content) ? content : [];
+  return (
+    isObject(first) && first["type"] === "text" && textOf(first["text"]).startsWith(INTERRUPTED)
+  );
 }
 
 /** `--output-format stream-json`: the last `result` line. */

@@ -1,3 +1,4 @@
+import type { Signal } from "../states/signal.ts";
 import { goalFiles, homeFile, promptOf } from "./driver.ts";
 import type { Driver, LaunchInput } from "./driver.ts";
 import { reportCommand } from "./hooks.ts";
@@ -28,6 +29,22 @@ export const cline: Driver = {
   rules: clineRules,
   openJudge: (spec) =>
     spec.agent.mode === "system" ? openStructuredJudge({ cli: "Cline", read: resultOf }) : null,
+  signalOf({ name, data }) {
+    const told = (state: Signal["state"]): Signal => ({ channel: "hook", state, evidence: name });
+    switch (name) {
+      case "TaskStart":
+      case "PostToolUse":
+        return told("busy");
+      case "PreToolUse":
+        return told(toolOf(data) === "ask_question" ? "question" : "busy");
+      // No hook tells of a permission that is asked for: its screen does.
+      case "TaskComplete":
+      case "SessionShutdown":
+        return { ...told("idle"), endsTurn: true };
+      default:
+        return null;
+    }
+  },
   quitKeys: "\x03",
 };
 
@@ -38,6 +55,11 @@ function argvOf({ spec, resume }: LaunchInput): string[] {
   const session = resume === null ? [] : ["--id", resume];
   const prompt = goal === null || resume !== null ? [] : [worded(goal)];
   return [...argv, "-i", "--auto-approve", "false", ...session, ...prompt];
+}
+
+function toolOf(data: unknown): string {
+  const use = isObject(data) ? data["preToolUse"] : null;
+  return isObject(use) ? textOf(use["toolName"] ?? use["tool"]) : "";
 }
 
 /** A prompt of one word would be taken for a command, and one that begins with a dash for an option. */

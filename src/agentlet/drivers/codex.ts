@@ -1,8 +1,9 @@
 import { goalFiles, homeFile, promptOf, withGoalOnStdin } from "./driver.ts";
 import type { Driver, LaunchInput } from "./driver.ts";
+import { hookSignal, sessionOfHook } from "./hook-claims.ts";
 import { reportCommand } from "./hooks.ts";
 import { modelAccessOf, TOKEN_VARIABLE } from "./model-access.ts";
-import { isLoginLost, openStructuredJudge, textOf } from "./structured-judge.ts";
+import { isLoginLost, isObject, openStructuredJudge, textOf } from "./structured-judge.ts";
 import type { LineResult } from "./structured-judge.ts";
 import { codexRules } from "../states/rules/codex.ts";
 
@@ -31,6 +32,14 @@ export const codex: Driver = {
   rules: codexRules,
   openJudge: (spec) =>
     spec.agent.mode === "system" ? openStructuredJudge({ cli: "Codex", read: resultOf }) : null,
+  signalOf(report) {
+    if (report.channel !== "transcript") return hookSignal(report);
+    const { data } = report;
+    const payload = isObject(data) && data["type"] === "event_msg" ? data["payload"] : null;
+    if (!isObject(payload) || payload["type"] !== "turn_aborted") return null;
+    return { channel: "transcript", state: "idle", evidence: "turn_aborted", endsTurn: true };
+  },
+  sessionOf: sessionOfHook,
   // One Ctrl-C leaves at once, when idle.
   quitKeys: "\x03",
 };

@@ -3,6 +3,7 @@ import type { RunEnd } from "../../protocol/outcome.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
 import type { Report } from "../report-socket.ts";
 import type { RuleSet } from "../states/screen-rule.ts";
+import type { Signal } from "../states/signal.ts";
 
 /** Where the CLI finds tools and model, seen from inside zone A. */
 export interface Gateway {
@@ -56,6 +57,8 @@ export interface Driver {
   readonly rules: RuleSet | null;
   /** Null when the exit status is all there is. */
   openJudge(spec: RunSpec): Judge | null;
+  /** What a report of its hooks, plug-ins or transcript claims; null when it says nothing of the state. Absent without hooks. */
+  signalOf?(report: Report): Signal | null;
   /** The CLI's own name for the session that a report belongs to, for `resume`; null when it does not say. */
   sessionOf?(report: Report): string | null;
   /** Keys that make an idle CLI leave by itself. */

@@ -1,12 +1,18 @@
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { Report } from "../report-socket.ts";
+import type { Signal } from "../states/signal.ts";
 import { goalFiles, homeFile, promptOf, withGoalOnStdin } from "./driver.ts";
-import type { Driver, LaunchInput } from "./driver.ts";
+import type { Driver, Launch, LaunchInput } from "./driver.ts";
 import { modelAccessOf, TOKEN_VARIABLE, USUAL_MODEL } from "./model-access.ts";
 import type { ModelAccess } from "./model-access.ts";
-import { isLoginLost, openStructuredJudge, textOf } from "./structured-judge.ts";
+import { permissionOf, questionOf } from "./hook-claims.ts";
+import { isLoginLost, isObject, openStructuredJudge, textOf } from "./structured-judge.ts";
 import type { LineResult } from "./structured-judge.ts";
 import { openCodeRules } from "../states/rules/open-code.ts";
 
 const KEY_VARIABLE = "OPENCODE_API_KEY";
+const PLUGIN = fileURLToPath(new URL("open-code-plugin.js", import.meta.url));
 
 /** OpenCode: its own provider entry that points at the gateway, no updates, no downloads. Measured with 1.18.33. */
 export const openCode: Driver = {
@@ -20,14 +26,37 @@ export const openCode: Driver = {
         OPENCODE_DISABLE_LSP_DOWNLOAD: "1",
         ...(gateway.modelKey === undefined ? {} : { [KEY_VARIABLE]: gateway.modelKey }),
       },
-      files: [...goalFiles(spec), homeFile(".config/opencode/opencode.json", configOf(input))],
+      files: [
+        ...goalFiles(spec),
+        homeFile(".config/opencode/opencode.json", configOf(input)),
+        ...pluginFiles(),
+      ],
     };
   },
   rules: openCodeRules,
   openJudge: (spec) =>
     spec.agent.mode === "system" ? openStructuredJudge({ cli: "OpenCode", read: resultOf }) : null,
+  signalOf: eventSignal,
+  sessionOf({ data }) {
+    const id = isObject(data) ? textOf(data["sessionID"]) : "";
+    return /^ses_\w{8,128}$/.test(id) ? id : null;
+  },
   quitKeys: "\x03",
 };
+
+/**
+ * The plugin, and what makes OpenCode believe that the package for writing plugins is installed beside it: ours does not need it,
+ * and without a registry OpenCode waits for minutes.
+ */
+function pluginFiles(): Launch["files"] {
+  const dependencies = { "@opencode-ai/plugin": "*" };
+  return [
+    homeFile(".config/opencode/plugin/agentkube.js", readFileSync(PLUGIN, "utf8")),
+    homeFile(".config/opencode/package.json", { dependencies }),
+    homeFile(".config/opencode/package-lock.json", { packages: { "": { dependencies } } }),
+    homeFile(".config/opencode/node_modules/.keep", ""),
+  ];
+}
 
 function argvOf({ spec, resume }: LaunchInput): string[] {
   const { argv, goal, mode } = spec.agent;
@@ -89,6 +118,30 @@ function wireOf({ provider, baseUrl, brokered }: ModelAccess): object {
   const version = provider === "google" ? "v1beta" : "v1";
   const apiKey = `{env:${brokered ? TOKEN_VARIABLE : KEY_VARIABLE}}`;
   return { npm, options: { baseURL: `${baseUrl ?? own}/${version}`, apiKey } };
+}
+
+function eventSignal({ name, data }: Report): Signal | null {
+  const fields = isObject(data) ? data : {};
+  const told = (state: Signal["state"]): Signal => ({ channel: "event", state, evidence: name });
+  switch (name) {
+    case "session.status": {
+      const status = isObject(fields["status"]) ? textOf(fields["status"]["type"]) : "";
+      // "retry" waits for the model's service.
+      if (status === "idle") return { ...told("idle"), evidence: `${name} idle`, endsTurn: true };
+      return status === "" ? null : { ...told("busy"), evidence: `${name} ${status}` };
+    }
+    case "permission.asked": {
+      const metadata = isObject(fields["metadata"]) ? fields["metadata"] : {};
+      return { ...told("permission"), ask: permissionOf(textOf(fields["permission"]), metadata) };
+    }
+    case "question.asked":
+      return { ...told("question"), ask: questionOf(fields) };
+    case "permission.replied":
+    case "question.replied":
+      return told("busy");
+    default:
+      return null;
+  }
 }
 
 /** `run --format json` has no last line: a step that stops for good is the result, and a later step takes it back. */

@@ -1,0 +1,176 @@
+// A real CLI in a run of its own, with a scripted model, a tool and a hand on its keyboard. Used by the suites beside it.
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import timers from "node:timers/promises";
+import type { WebSocket } from "ws";
+import { findManager } from "../../src/cli/client.ts";
+import { AgentletEvent } from "../../src/protocol/agentlet-link.ts";
+import type { RunResult } from "../../src/protocol/results.ts";
+import { openFakeModel } from "../helpers/fake-model.ts";
+import type { FakeModel } from "../helpers/fake-model.ts";
+import { openLab, resultOf } from "../helpers/lab.ts";
+import type { CliEnd, Lab } from "../helpers/lab.ts";
+import { aTool, writePackage } from "../helpers/manifests.ts";
+
+/** The real model key: it must never be seen in zone A. */
+export const MODEL_KEY = "sk-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH";
+export const TOOL_SAYS = "half past tool";
+
+export type StateEvent = Extract<AgentletEvent, { type: "state" }>;
+
+/** A reason to skip when a CLI is not on PATH, else false: for the option of a suite. */
+export function skipWithout(program: string): string | false {
+  const dirs = (process.env["PATH"] ?? "").split(":");
+  const found = dirs.some((dir) => existsSync(path.join(dir, program)));
+  return found ? false : `${program} is not on PATH; npm run test:runtimes installs it`;
+}
+
+export interface Session extends AsyncDisposable {
+  readonly lab: Lab;
+  readonly model: FakeModel;
+  readonly run: string;
+  /** Every state so far, oldest first. */
+  states(): Promise<StateEvent[]>;
+  /** The first state event from `from` on that fits; fails with all states and the screen when none comes in time. */
+  waitFor(fits: (event: StateEvent) => boolean, from?: number): Promise<StateEvent>;
+  /** Types bytes as a person who is attached would. */
+  type(text: string): Promise<void>;
+  /** Pastes a prompt and presses Enter. */
+  prompt(text: string): Promise<void>;
+  /** Prompts of this text that reached the model. */
+  promptsSeen(text: string): number;
+  /** Everything that the terminal showed so far, as it was written. */
+  output(): string;
+  /** Runs `agentkube stop`, and gives the result of the run. */
+  stop(): Promise<RunResult>;
+  ended(): Promise<{ end: CliEnd; result: RunResult }>;
+}
+
+export interface SessionOptions {
+  runtime: string;
+  goal?: string;
+  mode?: "supervised" | "system";
+  spec?: object;
+  timeoutMs?: number;
+}
+
+/** The Agent's manifest and what it needs, in a lab; the words to run it with. */
+export function manifestsOf(lab: Lab, model: FakeModel, options: SessionOptions): string[] {
+  writePackage(path.join(lab.config, "clock"), `#!/bin/sh\necho ${TOOL_SAYS}\n`);
+  const agent = lab.write("agent.yaml", {
+    apiVersion: "agentkube.io/v1alpha1",
+    kind: "Agent",
+    metadata: { name: "it" },
+    spec: {
+      runtime: options.runtime,
+      mode: options.mode ?? "supervised",
+      network: "gateway",
+      timeout: "150s",
+      ...(options.goal === undefined ? {} : { goal: { inline: options.goal } }),
+      tools: ["clock"],
+      model: { name: "fake-model", endpoint: { url: model.url, private: true } },
+      agentToken: { secretRef: { name: "agent-token", key: "token" } },
+      ...options.spec,
+    },
+  });
+  const secret = lab.write("key", MODEL_KEY, 0o600);
+  return [agent, lab.write("tool.yaml", aTool("clock")), `--secret=agent-token/token=@${secret}`];
+}
+
+/** Runs a CLI once, headless, to its end. */
+export async function runOnce(
+  options: SessionOptions,
+): Promise<{ result: RunResult; model: FakeModel; left: string[]; recording: string }> {
+  await using lab = openLab();
+  await using model = await openFakeModel(MODEL_KEY);
+  const words = manifestsOf(lab, model, { mode: "system", ...options });
+  const end = await lab.run(words, { timeoutMs: options.timeoutMs ?? 120_000 }).ended;
+  const result = resultOf(end);
+  const recording = readFileSync(result.recording?.path ?? "/dev/null", "utf8");
+  return { result, model, left: await lab.leftovers(), recording };
+}
+
+/** Starts a CLI in its own terminal. Disposing the session ends it and removes everything. */
+export async function openSession(options: SessionOptions): Promise<Session> {
+  await using stack = new AsyncDisposableStack();
+  const lab = stack.use(openLab());
+  const model = stack.use(await openFakeModel(MODEL_KEY));
+  const words = manifestsOf(lab, model, options);
+  const cli = lab.run(words, { timeoutMs: 180_000 });
+  const { run } = await lab.waitForRun();
+  const waitMs = options.timeoutMs ?? 60_000;
+  const chunks: Buffer[] = [];
+  let socket: WebSocket | null = null;
+
+  const states = async (): Promise<StateEvent[]> => {
+    const file = path.join(lab.data, "runs", run, "events.jsonl");
+    const lines = existsSync(file) ? readFileSync(file, "utf8").split("\n").slice(0, -1) : [];
+    return await Promise.resolve(
+      lines
+        .map((line) => {
+          const { seq: _seq, ...event } = JSON.parse(line) as { seq: number };
+          return AgentletEvent.parse(event);
+        })
+        .filter((event) => event.type === "state"),
+    );
+  };
+  const keyboard = async (): Promise<WebSocket> => {
+    if (socket !== null) return socket;
+    const client = await findManager(lab.data);
+    if (client === null) throw new Error("Expected a manager");
+    const opened = client.attach(run, { write: true, from: 0 });
+    await new Promise((resolve, reject) => opened.once("open", resolve).once("error", reject));
+    opened.on("message", (data: Buffer, isBinary) => {
+      if (isBinary) chunks.push(data.subarray(8));
+    });
+    opened.on("error", () => opened.terminate());
+    stack.defer(() => opened.terminate());
+    socket = opened;
+    return opened;
+  };
+  await keyboard();
+  const owned = stack.move();
+
+  const session: Session = {
+    lab,
+    model,
+    run,
+    states,
+    async waitFor(fits, from = 0) {
+      const deadline = performance.now() + waitMs;
+      for (;;) {
+        const all = await states();
+        const found = all.slice(from).find((event) => fits(event));
+        if (found !== undefined) return found;
+        if (performance.now() > deadline) throw new Error(describe(all, session.output()));
+        await timers.setTimeout(50);
+      }
+    },
+    async type(text) {
+      (await keyboard()).send(Buffer.from(text));
+    },
+    async prompt(text) {
+      await session.type(`\x1b[200~${text}\x1b[201~`);
+      await timers.setTimeout(150);
+      await session.type("\r");
+    },
+    promptsSeen: (text) =>
+      model.requests.filter(({ method, body }) => method === "POST" && body.includes(text)).length,
+    output: () => Buffer.concat(chunks).toString("utf8"),
+    async stop() {
+      await lab.agentkube(["stop", run, "--data", lab.data]).ended;
+      return (await session.ended()).result;
+    },
+    async ended() {
+      const end = await cli.ended;
+      return { end, result: resultOf(end) };
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+  return session;
+}
+
+function describe(states: StateEvent[], output: string): string {
+  const said = states.map(({ state, channel, evidence }) => `${state} (${channel}: ${evidence})`);
+  return `Waited in vain; states: ${said.join(", ")}\nthe terminal's last bytes: ${JSON.stringify(output.slice(-3000))}`;
+}
