@@ -1,0 +1,164 @@
+// What is shown of every CLI in its own terminal, from a fresh HOME to nothing left behind.
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import path from "node:path";
+import timers from "node:timers/promises";
+import { driverOf } from "../../src/agentlet/drivers/registry.ts";
+import type { Runtime } from "../../src/protocol/agent-manifest.ts";
+import { MODEL_KEY, openSession, TOOL_SAYS } from "./session.ts";
+import type { Session, StateEvent } from "./session.ts";
+
+export interface Script {
+  runtime: Runtime;
+  /** directive that calls a tool of the CLI's own which needs permission: `[[tool NAME {…}]]` */
+  asks: string;
+  /** keys that allow it, once for each time it asks */
+  allow: string;
+  /** how often this CLI asks for it */
+  times?: number;
+  /** keys that interrupt a turn, one after the other */
+  interrupt: string[];
+  /** which channels may see each of these; the first is the one that is expected */
+  channels: {
+    permission: StateEvent["channel"];
+    done: StateEvent["channel"];
+    interrupted: StateEvent["channel"];
+  };
+  spec?: object;
+}
+
+const FIRST = "[[say That was all.]]";
+const SECOND = "[[slow 30000]] [[say one two three four five six seven eight nine ten]]";
+
+/** Plays the whole script with the real CLI; every step's evidence is asserted. */
+export async function playThrough(script: Script): Promise<void> {
+  const { runtime, asks, allow, times = 1, interrupt, channels } = script;
+  await using session = await openSession({
+    runtime,
+    goal: `[[tool *clock_run {}]] ${asks} ${FIRST}`,
+    ...(script.spec === undefined ? {} : { spec: script.spec }),
+    timeoutMs: 90_000,
+  });
+
+  // A fresh HOME, no dialog, and the goal at the model: that is the second channel.
+  let at = 0;
+  for (let asked = 0; asked < times; asked++) {
+    const permission = await session.waitFor(({ state }) => state === "permission", at);
+    assert.equal(permission.channel, channels.permission);
+    const states = await session.states();
+    at = indexOf(states, permission) + 1;
+    assert.ok(
+      !states.slice(0, at).some(({ state }) => state === "blocked" || state === "question"),
+    );
+    if (asked === 0) {
+      assert.ok(
+        states.slice(0, at).some(({ state }) => state === "busy"),
+        "busy before it asks",
+      );
+      assert.ok(session.promptsSeen("That was all.") >= 1, "the goal reached the model");
+      assertOnlyOneKeyIn(session);
+    }
+    // A hook tells before the dialog is drawn.
+    await timers.setTimeout(700);
+    await session.type(allow);
+  }
+  const done = await session.waitFor(({ state }) => state === "idle", at);
+  assert.equal(done.channel, channels.done);
+  at = indexOf(await session.states(), done) + 1;
+  assert.ok(session.promptsSeen(TOOL_SAYS) >= 1, "the tool's result is back at the model");
+
+  // A later prompt, and an interruption in the middle of its answer.
+  await session.prompt(SECOND);
+  const busy = await session.waitFor(({ state }) => state === "busy", at);
+  at = indexOf(await session.states(), busy) + 1;
+  await until(() => session.promptsSeen("one two three") >= 1, "the second prompt at the model");
+  await timers.setTimeout(1000);
+  for (const key of interrupt) {
+    await session.type(key);
+    await timers.setTimeout(300);
+  }
+  const interrupted = await session.waitFor(({ state }) => state === "idle", at);
+  assert.equal(interrupted.channel, channels.interrupted);
+
+  // It leaves by itself, and nothing is left of it.
+  for (const key of quitStrokes(runtime)) {
+    await timers.setTimeout(500);
+    await session.type(key);
+  }
+  const { result, end } = await session.ended();
+  assert.deepEqual([result.outcome, result.exitCode], ["succeeded", 0], end.text);
+  assert.deepEqual(
+    result.calls.map(({ tool, outcome }) => [tool, outcome]),
+    [["clock", "completed"]],
+  );
+  assert.equal(result.recording?.verified, true);
+  const recording = readFileSync(result.recording?.path ?? "", "utf8");
+  assert.ok(!recording.includes(MODEL_KEY));
+  assert.ok(session.model.requests.every(({ key }) => key === MODEL_KEY));
+  assert.deepEqual(await session.lab.leftovers(), []);
+}
+
+/** Control keys are pressed one by one; a line is typed as it is. */
+function quitStrokes(runtime: Runtime): string[] {
+  const { quitKeys } = driverOf(runtime);
+  return quitKeys.startsWith("/") ? [quitKeys.slice(0, -1), quitKeys.slice(-1)] : [...quitKeys];
+}
+
+function indexOf(states: StateEvent[], event: StateEvent): number {
+  return states.findIndex(({ time, state }) => time === event.time && state === event.state);
+}
+
+async function until(fits: () => boolean, what: string): Promise<void> {
+  for (let waited = 0; !fits(); waited += 50) {
+    if (waited > 30_000) throw new Error(`Waited in vain for ${what}`);
+    await timers.setTimeout(50);
+  }
+}
+
+/** Looks through environments, arguments and private files of everything in zone A. */
+function assertOnlyOneKeyIn(session: Session): void {
+  const own = readlinkSync("/proc/self/ns/pid");
+  const inside = session.lab
+    .processes()
+    .map(({ pid }) => pid)
+    .filter((pid) => namespaceOf(pid) !== null && namespaceOf(pid) !== own);
+  let tokens = 0;
+  for (const pid of inside) {
+    const roots = ["home/agent", "tmp", "run"].map((dir) => `/proc/${pid}/root/${dir}`);
+    const files = [`/proc/${pid}/environ`, `/proc/${pid}/cmdline`, ...roots.flatMap(filesBelow)];
+    for (const file of files) {
+      const text = readOrEmpty(file);
+      if (text.includes("AGENTKUBE_AGENT_TOKEN=")) tokens += 1;
+      assert.ok(!text.includes(MODEL_KEY), `the model key is in ${file}`);
+      assert.ok(!text.includes(Buffer.from(MODEL_KEY).toString("base64").slice(0, 48)), file);
+    }
+  }
+  // The search is blind when it does not even find what must be there.
+  assert.ok(tokens > 0, "the agent's own token was not found in zone A");
+}
+
+function namespaceOf(pid: number): string | null {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`);
+  } catch {
+    return null;
+  }
+}
+
+function filesBelow(dir: string): string[] {
+  try {
+    return readdirSync(dir, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => path.join(entry.parentPath, entry.name));
+  } catch {
+    return [];
+  }
+}
+
+function readOrEmpty(file: string): string {
+  try {
+    return readFileSync(file, "latin1");
+  } catch {
+    return "";
+  }
+}
