@@ -10,7 +10,11 @@ suite("the real Codex with a scripted model", { skip: skipWithout("codex") }, ()
       asks: `[[tool exec_command {"cmd":"touch inside-sandbox"}]] [[tool exec_command {"cmd":"touch outside-sandbox","sandbox_permissions":"require_escalated","justification":"To write it down"}]]`,
       allow: "y",
       interrupt: ["\x1b"],
-      channels: { permission: "hook", done: "hook", interrupted: "transcript" },
+      channels: {
+        permission: "hook",
+        done: "hook",
+        interrupted: ["transcript", "title", "screen"],
+      },
     });
   });
 

@@ -24,7 +24,7 @@ export const aider: Driver = {
   },
   rules: aiderRules,
   openJudge: () => null,
-  quitKeys: "/exit\r",
+  quit: ["/exit", "\r"],
 };
 
 function argvOf(input: LaunchInput): string[] {

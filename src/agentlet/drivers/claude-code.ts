@@ -1,6 +1,6 @@
 import { claudeCodeRules } from "../states/rules/claude-code.ts";
 import { HOME, goalFiles, homeFile, promptOf } from "./driver.ts";
-import type { Driver, Launch, LaunchInput } from "./driver.ts";
+import type { Driver, Judge, Launch, LaunchInput } from "./driver.ts";
 import { hookSignal, sessionOfHook } from "./hook-claims.ts";
 import { reportCommand } from "./hooks.ts";
 import { modelAccessOf, TOKEN_VARIABLE } from "./model-access.ts";
@@ -22,6 +22,9 @@ const HOOKS = [
 /** How the transcript says what no hook does: that a person ended the turn. */
 const INTERRUPTED = "[Request interrupted by user";
 
+/** Claude tries again for minutes after a key was refused; this often is no accident. */
+const REFUSALS_OF_A_KEY = 3;
+
 /** Claude Code: model and tools through the gateway, no dialog before its first turn. Measured with 2.1.329. */
 export const claudeCode: Driver = {
   prepare(input) {
@@ -37,17 +40,14 @@ export const claudeCode: Driver = {
     };
   },
   rules: claudeCodeRules,
-  openJudge: (spec) =>
-    spec.agent.mode === "system"
-      ? openStructuredJudge({ cli: "Claude Code", read: resultOf })
-      : null,
+  openJudge: (spec) => (spec.agent.mode === "system" ? openClaudeJudge() : null),
   signalOf(report) {
     if (report.channel !== "transcript") return hookSignal(report);
     if (!isInterruption(report.data)) return null;
     return { channel: "transcript", state: "idle", evidence: "interrupted", endsTurn: true };
   },
   sessionOf: sessionOfHook,
-  quitKeys: "\x03\x03",
+  quit: ["\x03", "\x03"],
 };
 
 function argvOf({ spec, resume }: LaunchInput): string[] {
@@ -90,7 +90,12 @@ function configFiles({ spec, gateway }: LaunchInput): Launch["files"] {
     hooks: Object.fromEntries(HOOKS.map((name) => [name, [{ hooks: [hook(name)] }]])),
   };
   const headers = { Authorization: `Bearer \${${TOKEN_VARIABLE}}` };
-  const mcp = { mcpServers: { agentkube: { type: "http", url: `${gateway.url}/mcp`, headers } } };
+  // Its tools are offered as they are, not behind a search. Interactive, the first request may still come before they are connected.
+  const mcp = {
+    mcpServers: {
+      agentkube: { type: "http", url: `${gateway.url}/mcp`, headers, alwaysLoad: true },
+    },
+  };
   return [
     homeFile(".claude.json", state),
     homeFile(".claude/settings.json", settings),
@@ -113,14 +118,33 @@ function isInterruption(entry: unknown): boolean {
   );
 }
 
-/** `--output-format stream-json`: the last `result` line. */
-function resultOf(line: Record<string, unknown>): LineResult | null {
-  if (line["type"] !== "result") return null;
+/** `--output-format stream-json`: the last `result` line decides; a model that answers takes an earlier one back. */
+function openClaudeJudge(): Judge {
+  let refusals = 0;
+  const isRefused = () => refusals >= REFUSALS_OF_A_KEY;
+  return openStructuredJudge({
+    cli: "Claude Code",
+    read(line): LineResult | null {
+      if (line["type"] === "assistant") {
+        refusals = 0;
+        return { kind: "more" };
+      }
+      if (line["subtype"] === "api_retry" && line["error_status"] === 401) {
+        refusals += 1;
+        const cause = "the model's service refuses the key (401)";
+        return isRefused() ? { kind: "error", cause, loginLost: true } : null;
+      }
+      return line["type"] === "result" ? resultOf(line, isRefused()) : null;
+    },
+  });
+}
+
+function resultOf(line: Record<string, unknown>, keyRefused: boolean): LineResult {
   const subtype = textOf(line["subtype"]);
   if (line["is_error"] !== true && (subtype === "" || subtype === "success"))
     return { kind: "done" };
   const words = [subtype, textOf(line["terminal_reason"])].filter((word) => word !== "");
   const said = textOf(line["result"]);
-  const cause = `${words.join(", ") || "is_error"}: ${said}`;
-  return { kind: "error", cause, loginLost: isLoginLost(said) };
+  const cause = `${words.join(", ") || "is_error"}: ${keyRefused ? "the model's service refuses the key (401)" : said}`;
+  return { kind: "error", cause, loginLost: keyRefused || isLoginLost(said) };
 }

@@ -45,7 +45,7 @@ export const cline: Driver = {
         return null;
     }
   },
-  quitKeys: "\x03",
+  quit: ["\x03"],
 };
 
 function argvOf({ spec, resume }: LaunchInput): string[] {

@@ -41,7 +41,7 @@ export const codex: Driver = {
   },
   sessionOf: sessionOfHook,
   // One Ctrl-C leaves at once, when idle.
-  quitKeys: "\x03",
+  quit: ["\x03"],
 };
 
 function argvOf({ spec, resume }: LaunchInput): string[] {

@@ -18,7 +18,7 @@ export const cursor: Driver = {
   rules: cursorRules,
   openJudge: (spec) =>
     spec.agent.mode === "system" ? openStructuredJudge({ cli: "Cursor", read: resultOf }) : null,
-  quitKeys: "\x03\x03",
+  quit: ["\x03", "\x03"],
 };
 
 function argvOf({ spec, resume }: LaunchInput): string[] {

@@ -24,7 +24,7 @@ export const custom: Driver = {
   },
   rules: genericRules,
   openJudge: () => null,
-  quitKeys: "\x03",
+  quit: ["\x03"],
 };
 
 /** The variables that SDKs of the named provider read. */

@@ -61,8 +61,8 @@ export interface Driver {
   signalOf?(report: Report): Signal | null;
   /** The CLI's own name for the session that a report belongs to, for `resume`; null when it does not say. */
   sessionOf?(report: Report): string | null;
-  /** Keys that make an idle CLI leave by itself. */
-  readonly quitKeys: string;
+  /** What is typed, stroke by stroke, to make an idle CLI leave by itself. */
+  readonly quit: readonly string[];
 }
 
 /** The goal as a file of zone A; empty without a goal. */

@@ -18,7 +18,7 @@ export const goose: Driver = {
   },
   rules: gooseRules,
   openJudge: (spec) => (spec.agent.mode === "system" ? openGooseJudge() : null),
-  quitKeys: "/exit\r",
+  quit: ["/exit", "\r"],
 };
 
 const SESSION = "agentkube";

@@ -41,7 +41,7 @@ export const openCode: Driver = {
     const id = isObject(data) ? textOf(data["sessionID"]) : "";
     return /^ses_\w{8,128}$/.test(id) ? id : null;
   },
-  quitKeys: "\x03",
+  quit: ["\x03"],
 };
 
 /**
@@ -157,7 +157,9 @@ function resultOf(line: Record<string, unknown>): LineResult | null {
     }
     case "error": {
       const cause = textOf(line["error"]);
-      return { kind: "error", cause, loginLost: isLoginLost(cause) };
+      const details = isObject(line["error"]) ? line["error"]["data"] : null;
+      const is401 = isObject(details) && details["statusCode"] === 401;
+      return { kind: "error", cause, loginLost: is401 || isLoginLost(cause) };
     }
     default:
       return null;
