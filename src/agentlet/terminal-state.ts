@@ -1,10 +1,9 @@
 import timers from "node:timers/promises";
-import { SerializeAddon } from "@xterm/addon-serialize";
-import headless from "@xterm/headless";
-import type { IBuffer, Terminal as HeadlessTerminal } from "@xterm/headless";
+import type { Terminal } from "@xterm/headless";
+import { CLEAN, Screen } from "../kit/screen.ts";
 import type { OutputRing } from "./output-ring.ts";
 import type { TerminalSize } from "./pty-session.ts";
-import { SequenceScanner } from "./sequence-scanner.ts";
+import { SequenceScanner } from "../kit/sequence-scanner.ts";
 import { answerQueries } from "./terminal-queries.ts";
 
 /** What repaints a screen, and the offset from which the output goes on. */
@@ -36,13 +35,6 @@ export const EMULATOR_LIMITS = {
   historySlice: 200,
 };
 
-/**
- * Undoes what an earlier screen may have left: alternate screen, mouse, focus, paste, keys, colours, cursor. What the person
- * has above the screen stays.
- */
-const CLEAN =
-  "\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1004l\x1b[?1006l\x1b[?2004l\x1b[?2026l\x1b[!p\x1b[?7h\x1b[?25h\x1b[0m\x1b[H\x1b[2J";
-
 /** CAN: ends any sequence without acting on it. */
 const CANCEL = "\x18";
 
@@ -56,7 +48,7 @@ export interface TerminalStateOptions {
 }
 
 /** The screen of an emulator. */
-export function viewOf(terminal: HeadlessTerminal, title: string): ScreenView {
+export function viewOf(terminal: Terminal, title: string): ScreenView {
   const buffer = terminal.buffer.active;
   const rows: string[] = [];
   for (let row = 0; row < terminal.rows; row++)
@@ -67,67 +59,23 @@ export function viewOf(terminal: HeadlessTerminal, title: string): ScreenView {
 /** The screen as an emulator sees it, behind the live bytes by little, fed in slices off the hot path. */
 export class TerminalState implements Disposable {
   readonly #options: TerminalStateOptions;
-  readonly #terminal: HeadlessTerminal;
-  readonly #serializer = new SerializeAddon();
+  readonly #screen: Screen;
   readonly #scanner = new SequenceScanner();
   readonly #sizes: (TerminalSize & { offset: number })[] = [];
   #parsed = 0;
   #busy = false;
   /** viewers that are given the history: until they have it, nothing is fed, so that it does not move under them */
   #held = 0;
-  #regions = { normal: "", alternate: "" };
   #timer: NodeJS.Timeout | undefined;
-  #title = "";
-  #cursorHidden = false;
-  #sgrMouse = false;
   #approximate = false;
   #cutOff = false;
   #disposed = false;
 
   constructor(options: TerminalStateOptions) {
     this.#options = options;
-    this.#terminal = new headless.Terminal({
-      ...options.size,
-      allowProposedApi: true,
-      scrollback: EMULATOR_LIMITS.scrollback,
-      logLevel: "off",
-      // Without them the emulator keeps these queries from our handlers too.
-      windowOptions: {
-        getWinSizePixels: true,
-        getScreenSizePixels: true,
-        getCellSizePixels: true,
-        getWinSizeChars: true,
-        getScreenSizeChars: true,
-      },
-    });
-    this.#terminal.loadAddon(this.#serializer);
-    this.#terminal.onData((reply) => this.#reply(reply));
-    this.#terminal.onTitleChange((title) => {
-      this.#title = title.slice(0, 1024);
-    });
-    for (const [final, on] of [
-      ["h", true],
-      ["l", false],
-    ] as const)
-      this.#terminal.parser.registerCsiHandler({ prefix: "?", final }, (params) => {
-        if (params.includes(25)) this.#cursorHidden = !on;
-        if (params.includes(1006)) this.#sgrMouse = on;
-        return false;
-      });
-    // The margins of scrolling, which the serialiser does not know.
-    this.#terminal.parser.registerCsiHandler({ final: "r" }, (params) => {
-      this.#regions[this.#terminal.buffer.active.type] = params.join(";");
-      return false;
-    });
-    this.#terminal.parser.registerCsiHandler({ intermediates: "!", final: "p" }, () => {
-      this.#forgetRegions();
-      return false;
-    });
-    this.#terminal.parser.registerEscHandler({ final: "c" }, () => {
-      this.#forgetRegions();
-      return false;
-    });
-    answerQueries(this.#terminal, (reply) => this.#reply(reply));
+    this.#screen = new Screen(options.size, EMULATOR_LIMITS.scrollback);
+    this.#screen.terminal.onData((reply) => this.#reply(reply));
+    answerQueries(this.#screen.terminal, (reply) => this.#reply(reply));
   }
 
   /** True when output was skipped in a flood, so that the screen may differ from the true one. */
@@ -170,19 +118,18 @@ export class TerminalState implements Disposable {
     try {
       while (this.#busy) await timers.setImmediate();
       const parts: string[] = [];
-      const { normal } = this.#terminal.buffer;
-      for (let start = Math.max(0, normal.baseY - rows); start < normal.baseY;) {
+      const { historyRows } = this.#screen;
+      for (let start = Math.max(0, historyRows - rows); start < historyRows;) {
         if (this.#disposed) return null;
-        const end = sliceEnd(normal, start + EMULATOR_LIMITS.historySlice - 1);
-        const options = { range: { start, end }, excludeAltBuffer: true, excludeModes: true };
-        parts.push(this.#serializer.serialize(options), "\x1b[0m\r\n");
+        const { text, end } = this.#screen.historyText(start, EMULATOR_LIMITS.historySlice);
+        parts.push(text, "\x1b[0m\r\n");
         start = end + 1;
         await timers.setImmediate();
       }
       const offset = this.#disposed ? null : this.#snapshotOffset();
       if (offset === null) return null;
       // Newlines move all of the history up and out of the screen.
-      if (parts.length > 0) parts.push("\n".repeat(this.#terminal.rows - 1), "\x1b[H");
+      if (parts.length > 0) parts.push("\n".repeat(this.#screen.rows - 1), "\x1b[H");
       return this.#snapshotAt(offset, parts.join(""));
     } finally {
       this.#held -= 1;
@@ -191,14 +138,14 @@ export class TerminalState implements Disposable {
   }
 
   view(): ScreenView {
-    return viewOf(this.#terminal, this.#title);
+    return viewOf(this.#screen.terminal, this.#screen.title);
   }
 
   [Symbol.dispose](): void {
     if (this.#disposed) return;
     this.#disposed = true;
     clearTimeout(this.#timer);
-    this.#terminal.dispose();
+    this.#screen[Symbol.dispose]();
   }
 
   #snapshotOffset(): number | null {
@@ -210,28 +157,10 @@ export class TerminalState implements Disposable {
   }
 
   #snapshotAt(offset: number, history: string): Snapshot {
-    const title = this.#title === "" ? "" : `\x1b]2;${this.#title}\x07`;
+    const { title, cols, rows } = this.#screen;
     const data =
-      CLEAN +
-      title +
-      history +
-      this.#serializer.serialize({ scrollback: 0 }) +
-      this.#region() +
-      (this.#sgrMouse ? "\x1b[?1006h" : "") +
-      (this.#cursorHidden ? "\x1b[?25l" : "");
-    return { offset, cols: this.#terminal.cols, rows: this.#terminal.rows, data };
-  }
-
-  /** Setting the margins moves the cursor home; it is put back. */
-  #region(): string {
-    const { active } = this.#terminal.buffer;
-    const region = this.#regions[active.type];
-    if (region === "" || region === "0") return "";
-    return `\x1b[${region}r\x1b[${active.cursorY + 1};${active.cursorX + 1}H`;
-  }
-
-  #forgetRegions(): void {
-    this.#regions = { normal: "", alternate: "" };
+      CLEAN + (title === "" ? "" : `\x1b]2;${title}\x07`) + history + this.#screen.text();
+    return { offset, cols, rows, data };
   }
 
   #reply(reply: string): void {
@@ -252,9 +181,9 @@ export class TerminalState implements Disposable {
     const slice = ring.slice(this.#parsed, limit);
     this.#busy = true;
     // The parser keeps half a sequence over a reset; joined with the tail it could be a query, and its answer be typed.
-    if (this.#cutOff) this.#terminal.write(CANCEL);
+    if (this.#cutOff) this.#screen.write(CANCEL);
     this.#cutOff = false;
-    this.#terminal.write(slice, () => this.#fed(slice));
+    this.#screen.write(slice, () => this.#fed(slice));
   }
 
   #fed(slice: Buffer): void {
@@ -279,8 +208,7 @@ export class TerminalState implements Disposable {
   #applySizes(): void {
     let size = this.#sizes[0];
     while (size !== undefined && size.offset <= this.#parsed) {
-      this.#terminal.resize(size.cols, size.rows);
-      this.#forgetRegions();
+      this.#screen.resize(size);
       this.#sizes.shift();
       size = this.#sizes[0];
     }
@@ -288,20 +216,10 @@ export class TerminalState implements Disposable {
 
   #skipToTail(): void {
     const { ring } = this.#options;
-    this.#terminal.reset();
+    this.#screen.reset();
     this.#parsed = Math.max(ring.start, ring.end - EMULATOR_LIMITS.tailBytes);
     this.#scanner.startAt(this.#parsed);
     this.#approximate = true;
-    this.#forgetRegions();
     this.#cutOff = true;
-    this.#cursorHidden = false;
-    this.#sgrMouse = false;
   }
-}
-
-/** The last row at or after `row` in the history whose line does not go on in the next one. */
-function sliceEnd(buffer: IBuffer, row: number): number {
-  let end = Math.min(row, buffer.baseY - 1);
-  while (end < buffer.baseY - 1 && buffer.getLine(end + 1)?.isWrapped === true) end += 1;
-  return end;
 }

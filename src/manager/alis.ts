@@ -8,18 +8,29 @@ const TYPE: Record<string, number> = { o: 0x6f, i: 0x69, r: 0x72, m: 0x6d, x: 0x
 const INIT = 0x01;
 const EOT = 0x04;
 
-/** The first frame after the magic: an empty screen of this size at this time; events follow from id 1. */
-export function alisInit(init: { timeUs: number; cols: number; rows: number }): Buffer {
+/**
+ * The first frame after the magic, and later the reset of a viewer that fell behind: a screen of this size at this time, empty or
+ * painted by `screen`. Events follow from `lastId` + 1.
+ */
+export function alisInit(init: {
+  timeUs: number;
+  cols: number;
+  rows: number;
+  lastId?: number;
+  screen?: string;
+}): Buffer {
   const theme = 0;
-  return Buffer.from([
+  const screen = Buffer.from(init.screen ?? "");
+  const head = [
     INIT,
-    ...leb128(0),
+    ...leb128(init.lastId ?? 0),
     ...leb128(init.timeUs),
     ...leb128(init.cols),
     ...leb128(init.rows),
     theme,
-    ...leb128(0),
-  ]);
+    ...leb128(screen.length),
+  ];
+  return Buffer.concat([Buffer.from(head), screen]);
 }
 
 /** One event of a recording; null for codes that ALiS does not know. */

@@ -7,6 +7,8 @@ import type { Counters } from "./counters.ts";
 import type { Guard, OperatorProof } from "./guard.ts";
 import { readJournal } from "./journal.ts";
 import { DATA_HEADERS, readBody, replyJson } from "./reply.ts";
+import { handleReplay } from "./replay-routes.ts";
+import type { Replays } from "./replays.ts";
 import type { Runs } from "./runs.ts";
 import { sendRecording } from "./send-recording.ts";
 import { handleShells } from "./shell-routes.ts";
@@ -17,6 +19,7 @@ export interface ApiContext {
   readonly guard: Guard;
   readonly counters: Counters;
   readonly version: string;
+  readonly replays: Replays;
   /** the manager's public key */
   readonly key: string;
   /** Ends the manager when nothing is live and nobody watches; says whether it will. */
@@ -72,9 +75,13 @@ async function handleRun(context: ApiContext, call: Call): Promise<void> {
     });
   const [, , face = "", rest = ""] = match;
   if (face === "/shells") {
-    if (await handleShells(run, { ...call, rest })) return;
+    if (await handleShells(run, { ...call, rest, replays: context.replays })) return;
     throw noRoute(call);
   }
+  const { replays } = context;
+  const isRead = request.method === "GET" || request.method === "HEAD";
+  if (isRead && (await handleReplay(response, { session: run, replays, path: face + rest })))
+    return;
   if (rest !== "") throw noRoute(call);
   switch (`${request.method === "HEAD" ? "GET" : (request.method ?? "")} ${face}`) {
     case "GET ":
@@ -82,6 +89,7 @@ async function handleRun(context: ApiContext, call: Call): Promise<void> {
     case "DELETE ":
       requireBearer(call);
       await context.runs.remove(run);
+      context.replays.forget(run.recordingPath);
       return replyJson(response, 200, { removed: run.id });
     case "GET /events":
       return await sendJournal(call, run.file("events.jsonl"));

@@ -11,19 +11,21 @@ const LOOK_MS = 200;
 export interface LineBatch {
   lines: string[];
   history: boolean;
+  /** offset after the last of them */
+  end: number;
 }
 
 /**
  * The committed lines of a run's recording from the first one, and then as they are committed, until the run has ended and all were
- * given; without `follow` only to the first `history` bytes. Reads at the pace of its consumer, from the file: a slow viewer holds up nobody.
+ * given; without `follow` only to the first `history` bytes; `from`, the beginning of a line, leaves out what is before it. Reads at the pace of its consumer, from the file: a slow viewer holds up nobody.
  */
 export async function* tailOf(
   session: RecordedSession,
-  { history, follow }: { history: number; follow: boolean },
+  { from = 0, history, follow }: { from?: number; history: number; follow: boolean },
   signal: AbortSignal,
 ): AsyncGenerator<LineBatch> {
   let handle: FileHandle | null = null;
-  let at = 0;
+  let at = from;
   let held: Buffer = Buffer.alloc(0);
   const block = Buffer.alloc(BLOCK_BYTES);
   try {
@@ -54,6 +56,7 @@ export async function* tailOf(
             .toString("utf8")
             .split("\n"),
           history: past,
+          end: at - held.length,
         };
     }
   } finally {

@@ -14,6 +14,7 @@ import { Guard } from "./guard.ts";
 import { openIdentity } from "./identity.ts";
 import { IdleExit, IDLE_TIMES, type IdleTimes } from "./idle-exit.ts";
 import { isPageFile, sendPageFile } from "./page-files.ts";
+import { Replays } from "./replays.ts";
 import { errorReply, replyJson, urlOf } from "./reply.ts";
 import { createRunStore } from "./run-store.ts";
 import { Runs } from "./runs.ts";
@@ -68,7 +69,8 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS });
   server.maxConnections = MAX_CONNECTIONS;
   stack.defer(async () => await closeServer(server));
-  const sockets = stack.use(new Sockets({ runs, guard, counters, log }));
+  const replays = stack.use(new Replays(log));
+  const sockets = stack.use(new Sockets({ runs, guard, counters, replays, log }));
   const idle = stack.use(
     new IdleExit({
       ephemeral: options.ephemeral,
@@ -81,6 +83,7 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
     guard,
     counters,
     version: options.version,
+    replays,
     key: identity.publicKey,
     shutdownIfIdle: () => idle.exitIfIdle(),
   };

@@ -14,6 +14,7 @@ const STATUS: Record<string, number> = {
   foreign_origin: 403,
   read_only: 403,
   not_found: 404,
+  no_replay: 404,
   unknown_run: 404,
   unknown_shell: 404,
   method_not_allowed: 405,

@@ -2,6 +2,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { PlatformError } from "../kit/platform-error.ts";
 import { OpenShell, type ShellList } from "../protocol/manager-api.ts";
 import type { OperatorProof } from "./guard.ts";
+import { handleReplay } from "./replay-routes.ts";
+import type { Replays } from "./replays.ts";
 import { readBody, replyJson } from "./reply.ts";
 import { sendRecording } from "./send-recording.ts";
 import type { Run } from "./run.ts";
@@ -13,6 +15,7 @@ interface ShellCall {
   proof: OperatorProof;
   /** what follows `/v1/runs/{run}/shells`: nothing, `/GRANT` or `/GRANT/recording.cast` */
   rest: string;
+  replays: Replays;
 }
 
 /** Answers what is asked of a run's shells. False when there is no such route. Throws `PlatformError` for refusals. */
@@ -31,7 +34,7 @@ export async function handleShells(run: Run, call: ShellCall): Promise<boolean> 
     replyJson(response, 201, shell.info);
     return true;
   }
-  const [grant = "", file = ""] = rest.slice(1).split("/", 2);
+  const [grant = "", file = "", ...more] = rest.slice(1).split("/");
   if (method === "GET" && file === "") replyJson(response, 200, shellOf(run, grant).info);
   else if (method === "GET" && file === "recording.cast")
     await sendRecording({ request, response }, shellOf(run, grant));
@@ -39,6 +42,13 @@ export async function handleShells(run: Run, call: ShellCall): Promise<boolean> 
     const shell = shellOf(run, grant);
     shell.relay.closeShell("closed by the operator");
     replyJson(response, 202, shell.info);
+  } else if (method === "GET" && file.startsWith("replay")) {
+    const path = ["", file, ...more].join("/");
+    return await handleReplay(response, {
+      session: shellOf(run, grant),
+      replays: call.replays,
+      path,
+    });
   } else return false;
   return true;
 }

@@ -14,6 +14,7 @@ import { serveFollow } from "./follow-socket.ts";
 import type { Guard } from "./guard.ts";
 import { LIVE_PROTOCOLS, serveLive } from "./live-socket.ts";
 import { recorderLink } from "./recorder-link.ts";
+import type { Replays } from "./replays.ts";
 import { errorReply, urlOf } from "./reply.ts";
 import { asBuffer, serveLink } from "./role-link.ts";
 import type { Role, Run } from "./run.ts";
@@ -35,6 +36,7 @@ const MAX_PAYLOAD = {
 /** Every WebSocket of the manager: who may open it, and what serves it. */
 export class Sockets implements AsyncDisposable {
   readonly #runs: Runs;
+  readonly #replays: Replays;
   readonly #guard: Guard;
   readonly #counters: Counters;
   readonly #log: Log;
@@ -44,8 +46,15 @@ export class Sockets implements AsyncDisposable {
   readonly #viewers = new Set<WebSocket>();
   #closing = false;
 
-  constructor(options: { runs: Runs; guard: Guard; counters: Counters; log: Log }) {
+  constructor(options: {
+    runs: Runs;
+    guard: Guard;
+    counters: Counters;
+    replays: Replays;
+    log: Log;
+  }) {
     this.#runs = options.runs;
+    this.#replays = options.replays;
     this.#guard = options.guard;
     this.#counters = options.counters;
     this.#log = options.log;
@@ -255,7 +264,7 @@ export class Sockets implements AsyncDisposable {
         `Expected one of the WebSocket protocols ${LIVE_PROTOCOLS.join(", ")}`,
       );
     this.#viewer(this.#live, request, stream, head, (socket) => {
-      serveLive(socket, session).catch((error: unknown) =>
+      serveLive(socket, session, this.#replays).catch((error: unknown) =>
         this.#failed(socket, session.session, error),
       );
     });

@@ -6,7 +6,7 @@ import { SerializeAddon } from "@xterm/addon-serialize";
 import { Attachments } from "../../src/agentlet/attachments.ts";
 import type { AttachTerminal } from "../../src/agentlet/attachments.ts";
 import { OutputRing } from "../../src/agentlet/output-ring.ts";
-import { SequenceScanner } from "../../src/agentlet/sequence-scanner.ts";
+import { SequenceScanner } from "../../src/kit/sequence-scanner.ts";
 import { TerminalState } from "../../src/agentlet/terminal-state.ts";
 import type { AgentletMessage } from "../../src/protocol/agentlet-link.ts";
 

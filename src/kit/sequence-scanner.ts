@@ -21,6 +21,11 @@ export class SequenceScanner {
     return this.#boundary;
   }
 
+  /** Whether the last byte ended a whole thing. */
+  get isWhole(): boolean {
+    return this.#state === Ground;
+  }
+
   /** Forgets what came before: the next byte is at `offset`, outside any sequence. */
   startAt(offset: number): void {
     this.#state = Ground;
