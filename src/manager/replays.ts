@@ -18,6 +18,8 @@ export class Replays implements AsyncDisposable {
   readonly #log: Log;
   readonly #building = new Map<string, Building>();
   readonly #kept = new Map<string, ReplayIndex>();
+  /** committed size at the last time that an index was made, by path of the recording */
+  readonly #tried = new Map<string, number>();
   readonly #closing = new AbortController();
   #order: Promise<void> = Promise.resolve();
 
@@ -31,7 +33,7 @@ export class Replays implements AsyncDisposable {
     const wanted = session.committedBytes;
     if (known >= wanted) return 1;
     // An index that cannot reach the end, for its last line is torn, is whole as well.
-    if (known > 0 && !session.isLive && this.#tried.get(session.recordingPath) === wanted) return 1;
+    if (known > 0 && this.#tried.get(session.recordingPath) === wanted) return 1;
     const building = this.#begin(session.recordingPath, wanted);
     building.done.catch(() => undefined);
     return Math.min(0.99, Math.max(known, building.at) / wanted);
@@ -57,9 +59,6 @@ export class Replays implements AsyncDisposable {
     this.#closing.abort();
     await this.#order;
   }
-
-  /** committed size of the last build of a path */
-  readonly #tried = new Map<string, number>();
 
   async #upTo(session: RecordedSession, offset: number): Promise<ReplayIndex> {
     const path = session.recordingPath;
