@@ -17,6 +17,14 @@ const RunFile = z.object({
 });
 type RunFile = z.infer<typeof RunFile>;
 
+const RunKeys = z
+  .object({ managerKey: z.string(), recorderKey: z.string() })
+  .partial()
+  .transform(({ managerKey, recorderKey }) => ({
+    ...(managerKey === undefined ? {} : { managerKey }),
+    ...(recorderKey === undefined ? {} : { recorderKey }),
+  }));
+
 /** A run as the data directory knows it. */
 export interface KnownRun {
   readonly info: RunInfo;
@@ -67,6 +75,14 @@ export async function findRun(dataDir: string, run: string): Promise<KnownRun> {
   // The files are enough when the manager goes away now, or could not read the run itself.
   const fresh = await manager?.run(run).catch(() => undefined);
   return await readRun(join(dataDir, "runs", run), fresh);
+}
+
+/** The keys that a run was registered with, as far as its build knew them. */
+export async function keysOfRun(
+  known: KnownRun,
+): Promise<{ managerKey?: string; recorderKey?: string }> {
+  const path = join(known.dir, "run.json");
+  return parseJson(`a run in "${path}"`, RunKeys, await readFile(path, "utf8"));
 }
 
 /** What the files say of a run now; for a loop that waits for its end. */

@@ -11,6 +11,8 @@ export interface RunTokens {
   readonly hashes: RegisterRun["tokenHashes"];
   /** signs the run's receipts; in the tool-runner and here only, over all its lives */
   readonly signing: SigningKey;
+  /** of the recorder, for the recording's checkpoints */
+  readonly recordingKey: SigningKey;
   /** HMAC key of the arguments' digests */
   readonly auditKey: Buffer;
 }
@@ -25,6 +27,7 @@ export function mintTokens(): RunTokens {
     runner,
     hashes: { agentlet: hash(agentlet), recorder: hash(recorder), runner: hash(runner) },
     signing: createSigningKey(),
+    recordingKey: createSigningKey(),
     auditKey: randomBytes(32),
   };
 }

@@ -192,6 +192,7 @@ class Programs {
       recorderToken: tokens.recorder,
       agentletToken: tokens.agentlet,
       runnerToken: tokens.runner,
+      signingSeed: tokens.recordingKey.seed(),
       zoneSecrets: zoneModelKey === null ? [] : [zoneModelKey.toString("base64")],
     };
   }

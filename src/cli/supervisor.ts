@@ -147,6 +147,7 @@ async function register(manager: ManagerLink, spec: RunSpec, tokens: RunTokens):
     interactive: mode === "supervised" || runtime === "Custom",
     tokenHashes: tokens.hashes,
     runnerKey: tokens.signing.publicKey,
+    recorderKey: tokens.recordingKey.publicKey,
   });
 }
 

@@ -1,5 +1,6 @@
 import type { SealedRecording } from "../protocol/child-status.ts";
 import type { RecordingFile } from "./recording-file.ts";
+import type { RecordingProofs } from "./recording-proofs.ts";
 
 /** A terminal that is recorded: a run's own, or that of a shell in it. Viewers and the recorder's link see no more of it. */
 export interface RecordedSession {
@@ -14,6 +15,8 @@ export interface RecordedSession {
   readonly sealed: SealedRecording | null;
   /** Opened on first use, and closed with the session. */
   recording(): Promise<RecordingFile>;
+  /** The proofs beside it, opened and closed as the recording is; null: none are kept of this session. */
+  recordingProofs(): Promise<RecordingProofs | null>;
   setRecording(recording: SealedRecording): Promise<void>;
   /** Calls the listener when more is committed, while the recording is open; returns what removes it. */
   onCommitted(listener: () => void): () => void;

@@ -1,4 +1,5 @@
 import type { WebSocket } from "ws";
+import type { Log } from "../kit/log.ts";
 import { messageOf } from "../kit/platform-error.ts";
 import {
   CloseCode,
@@ -7,19 +8,26 @@ import {
   RecorderMessage,
   type RecordingReply,
 } from "../protocol/recording-link.ts";
+import type { SignedCheckpoint } from "../protocol/recording-proof.ts";
 import type { RecordedSession } from "./recorded-session.ts";
 import type { RecordingFile } from "./recording-file.ts";
+import type { RecordingProofs } from "./recording-proofs.ts";
 import { LinkRefusal, type LinkHandler } from "./role-link.ts";
 import { closeSocket, sendJson } from "./socket.ts";
 
 const IDLE_ACK_MS = 5000;
+/** Checkpoints that wait for their bytes to be durable. */
+const MAX_PROVING = 64;
 
 /** The recorder's side of a session: appends by offset, durable acknowledgements, and the proof at the end. */
 export function recorderLink(
   socket: WebSocket,
   session: RecordedSession,
+  log: Log,
 ): LinkHandler<Exclude<RecorderMessage, { kind: "hello" }>> {
   let recording: RecordingFile | null = null;
+  let proofs: RecordingProofs | null = null;
+  const proving = new Set<Promise<void>>();
   let unsubscribe: (() => void) | null = null;
   let idle: NodeJS.Timeout | null = null;
   let closed = false;
@@ -42,17 +50,33 @@ export function recorderLink(
     reply({ kind: "committed", bytes: recording.committed });
   }
 
+  /** A proof that cannot be taken is missing later, and `recording verify` says so; the recording goes on. */
+  async function prove(signed: SignedCheckpoint, file: RecordingFile): Promise<void> {
+    try {
+      const next = await proofs?.take(signed, file);
+      if (next !== undefined && !closed) reply({ kind: "proven", next });
+    } catch (error) {
+      log.warn({ session: session.session, err: error }, "checkpoint of the recording not taken");
+    }
+  }
+
   return {
     role: "recorder",
     schema: RecorderMessage,
     async welcome() {
       recording = await session.recording();
       await recording.flushed();
+      proofs = await session.recordingProofs().catch((error: unknown) => {
+        log.error({ session: session.session, err: error }, "proofs cannot be opened");
+        return null;
+      });
       if (closed) return;
       unsubscribe?.();
       unsubscribe = recording.onCommitted(acknowledge);
       idle ??= setInterval(acknowledge, IDLE_ACK_MS);
       idle.unref();
+      // First, so that the recorder knows it before it sends its first byte.
+      if (proofs !== null) reply({ kind: "proven", next: proofs.next });
       acknowledge();
     },
     async binary(bytes) {
@@ -79,7 +103,16 @@ export function recorderLink(
     },
     async message(message) {
       if (recording === null) throw new LinkRefusal(CloseCode.badMessage, "Expected a hello first");
+      if (message.kind === "checkpoint") {
+        const { kind: _, ...signed } = message;
+        if (proving.size >= MAX_PROVING) await Promise.race(proving);
+        const taking = prove(signed, recording);
+        proving.add(taking);
+        void taking.finally(() => proving.delete(taking));
+        return;
+      }
       const ours = await recording.digest();
+      if (ours.bytes === message.bytes) await Promise.all(proving);
       const verified = ours.bytes === message.bytes && ours.sha256 === message.sha256;
       await session.setRecording({ ...ours, verified });
       reply({ kind: verified ? "verified" : "mismatch", ...ours });

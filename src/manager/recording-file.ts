@@ -25,6 +25,9 @@ export class RecordingFile implements AsyncDisposable {
   #syncing: Promise<void> | null = null;
   #order: Promise<unknown> = Promise.resolve();
   #failure: unknown = null;
+  /** digests that are waited for, in the order of their bytes */
+  readonly #cuts: { bytes: number; resolve(sha256: string): void; reject(error: Error): void }[] =
+    [];
 
   private constructor(path: string, handle: FileHandle, size: number, hash: Hash) {
     this.path = path;
@@ -82,6 +85,21 @@ export class RecordingFile implements AsyncDisposable {
     return failure;
   }
 
+  /** SHA-256 of the first `bytes`, as soon as they are durable. Rejects when the file is closed before. */
+  digestAt(bytes: number): Promise<string> {
+    if (bytes === this.#committed) return Promise.resolve(this.#hash.copy().digest("hex"));
+    if (bytes < this.#committed) return this.#digestBefore(bytes);
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    this.#cuts.push({ bytes, resolve, reject });
+    return promise;
+  }
+
+  async #digestBefore(bytes: number): Promise<string> {
+    const hash = createHash("sha256");
+    for await (const block of blocksOf(this.#handle, 0, bytes)) hash.update(block);
+    return hash.digest("hex");
+  }
+
   /** Size and SHA-256 of all that was taken, once it is durable. */
   async digest(): Promise<{ bytes: number; sha256: string }> {
     return await this.#inOrder(async () => {
@@ -93,6 +111,7 @@ export class RecordingFile implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#order.catch(() => undefined);
     await this.flushed().catch(() => undefined);
+    for (const cut of this.#cuts.splice(0)) cut.reject(new Error("Recording was closed"));
     await this.#handle.close();
   }
 
@@ -117,6 +136,22 @@ export class RecordingFile implements AsyncDisposable {
     this.#received += fresh.length;
     this.#syncing ??= this.#sync();
     return "taken";
+  }
+
+  /** Bytes that became durable; whoever waits for a digest within them gets it. */
+  #count(bytes: Buffer): void {
+    let from = 0;
+    for (;;) {
+      const [cut] = this.#cuts;
+      if (cut === undefined || cut.bytes > this.#committed + bytes.length) break;
+      const at = Math.max(from, cut.bytes - this.#committed);
+      this.#hash.update(bytes.subarray(from, at));
+      from = at;
+      cut.resolve(this.#hash.copy().digest("hex"));
+      this.#cuts.shift();
+    }
+    this.#hash.update(bytes.subarray(from));
+    this.#committed += bytes.length;
   }
 
   async #isSame(offset: number, bytes: Buffer): Promise<boolean> {
@@ -145,8 +180,7 @@ export class RecordingFile implements AsyncDisposable {
         await this.#handle.truncate(this.#committed).catch(() => undefined);
         break;
       }
-      this.#hash.update(bytes);
-      this.#committed += bytes.length;
+      this.#count(bytes);
       for (const listener of this.#listeners) listener();
     }
     this.#syncing = null;

@@ -22,12 +22,18 @@ export const RunRecord = z.strictObject({
   epochs: z.strictObject({ agentlet: z.int(), recorder: z.int(), runner: z.int() }),
   stopAskedBy: z.string().nullable(),
   runnerKey: PublicKey.optional().describe("signs the receipts of the run's tool calls"),
+  recorderKey: PublicKey.optional().describe("signs the checkpoints of the run's recording"),
   managerKey: PublicKey.optional().describe("of the manager that took the run in"),
 });
 export type RunRecord = z.infer<typeof RunRecord>;
 
 /** A file of a run that its manager writes. */
-export type RunFileName = "events.jsonl" | "audit.jsonl" | "audit.proofs.jsonl" | "recording.cast";
+export type RunFileName =
+  | "events.jsonl"
+  | "audit.jsonl"
+  | "audit.proofs.jsonl"
+  | "recording.cast"
+  | "recording.proofs.jsonl";
 
 /** The plain files of runs in the data directory. */
 export interface RunStore {

@@ -14,6 +14,7 @@ import type { Identity } from "./identity.ts";
 import { Journal } from "./journal.ts";
 import type { RecordedSession } from "./recorded-session.ts";
 import { RecordingFile } from "./recording-file.ts";
+import { RecordingProofs } from "./recording-proofs.ts";
 import type { RunFileName, RunRecord, RunStore } from "./run-store.ts";
 import { Shell, shellInfoOf } from "./shell.ts";
 
@@ -50,6 +51,7 @@ export class Run implements RecordedSession {
   #events: Promise<Journal> | null = null;
   #audit: Promise<AuditFile> | null = null;
   #recording: Promise<RecordingFile> | null = null;
+  #proofs: Promise<RecordingProofs> | null = null;
   #open: RecordingFile | null = null;
   #growth: NodeJS.Timeout | null = null;
   #saving: Promise<void> = Promise.resolve();
@@ -142,6 +144,19 @@ export class Run implements RecordedSession {
       },
     );
     return this.#recording;
+  }
+
+  /** The proofs beside the recording. Opened on first use and closed with the run. */
+  recordingProofs(): Promise<RecordingProofs> {
+    this.#proofs ??= RecordingProofs.open({
+      path: this.file("recording.proofs.jsonl"),
+      recorderKey: this.#record.recorderKey,
+      countersign: (what) => this.countersign("recording", what),
+    }).catch((error: unknown) => {
+      this.#proofs = null;
+      throw error;
+    });
+    return this.#proofs;
   }
 
   file(name: RunFileName): string {
@@ -321,11 +336,12 @@ export class Run implements RecordedSession {
   async closeFiles(): Promise<void> {
     clearTimeout(this.#growth ?? undefined);
     this.#growth = null;
-    const open = [this.#events, this.#audit, this.#recording];
+    const open = [this.#events, this.#audit, this.#recording, this.#proofs];
     if (this.#open !== null) this.#record.info.committedBytes = this.#open.committed;
     this.#events = null;
     this.#audit = null;
     this.#recording = null;
+    this.#proofs = null;
     this.#open = null;
     for (const file of open) {
       const opened = await file?.catch(() => null);

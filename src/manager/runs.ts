@@ -212,7 +212,15 @@ async function sealUnverified(run: Run, sealed: SealedRecording | null): Promise
   const { bytes, sha256 } = await completeRecording(path, spool, MARKER);
   run.setCommittedBytes(bytes);
   const verified = sealed !== null && sealed.sha256 === sha256 && sealed.bytes === bytes;
-  if (bytes > 0) await run.setRecording({ bytes, sha256, verified });
+  if (bytes === 0) return;
+  if (!verified) await closeProofs(run, { at: bytes, hash: sha256 });
+  await run.setRecording({ bytes, sha256, verified });
+}
+
+/** Nobody ended the recording: the manager says under its own name what it is from now on. */
+async function closeProofs(run: Run, what: { at: number; hash: string }): Promise<void> {
+  const proofs = await run.recordingProofs();
+  await proofs.close(MARKER, { epoch: run.record.epochs.recorder, ...what });
 }
 
 /** A shell whose recorder did not finish it: what its spool has beyond ours is taken over, and its end is marked. */
@@ -266,6 +274,7 @@ function recordOf(request: RegisterRun): RunRecord {
     epochs: { agentlet: 0, recorder: 0, runner: 0 },
     stopAskedBy: null,
     runnerKey: request.runnerKey,
+    ...(request.recorderKey === undefined ? {} : { recorderKey: request.recorderKey }),
   };
 }
 

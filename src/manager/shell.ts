@@ -86,6 +86,11 @@ export class Shell implements RecordedSession {
     return this.#recording;
   }
 
+  /** The manager's countersignatures name a run; a shell has the recorder's own checkpoints only. */
+  recordingProofs(): Promise<null> {
+    return Promise.resolve(null);
+  }
+
   /** The recorder has said that nothing follows: with it the session ends. */
   async setRecording(recording: SealedRecording): Promise<void> {
     this.#info.recording = recording;

@@ -184,7 +184,7 @@ export class Sockets implements AsyncDisposable {
         shell.closeFiles().catch((error: unknown) => this.#log.error({ err: error }, "not closed"));
     });
     const tools = { log: this.#log, counters: this.#counters };
-    serveLink(socket, shell, recorderLink(socket, shell), tools);
+    serveLink(socket, shell, recorderLink(socket, shell, this.#log), tools);
   }
 
   #serveRole(socket: WebSocket, run: Run, role: Role): void {
@@ -199,7 +199,7 @@ export class Sockets implements AsyncDisposable {
       this.#log.error({ run: run.id, role, err: error }, "journal could not be written");
       closeSocket(socket, CloseCode.unavailable, "The manager cannot write; send again later");
     };
-    if (role === "recorder") serveLink(socket, run, recorderLink(socket, run), tools);
+    if (role === "recorder") serveLink(socket, run, recorderLink(socket, run, tools.log), tools);
     else if (role === "agentlet") serveLink(socket, run, agentletLink(socket, run, refuse), tools);
     else serveLink(socket, run, runnerLink(socket, run, refuse), tools);
   }

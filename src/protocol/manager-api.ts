@@ -38,6 +38,7 @@ export const RegisterRun = z.strictObject({
   interactive: z.boolean().describe("an attached viewer may write"),
   tokenHashes: z.strictObject({ agentlet: TokenHash, recorder: TokenHash, runner: TokenHash }),
   runnerKey: PublicKey.describe("signs the receipts of the run's tool calls"),
+  recorderKey: PublicKey.optional().describe("signs the checkpoints of the run's recording"),
 });
 export type RegisterRun = z.infer<typeof RegisterRun>;
 

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { SignedCheckpoint } from "./recording-proof.ts";
 import { ProtocolVersion } from "./version.ts";
 
 /**
@@ -15,6 +16,9 @@ export const RecorderMessage = z.discriminatedUnion("kind", [
     epoch: z.int().nonnegative(),
     bytes: z.int().nonnegative().describe("length of the spool"),
   }),
+  SignedCheckpoint.extend({ kind: z.literal("checkpoint") }).describe(
+    "sent when all bytes of it are sent; the manager answers with `proven`, and a wrong one costs the proof only",
+  ),
   z.strictObject({
     kind: z.literal("end"),
     bytes: z.int().nonnegative(),
@@ -25,6 +29,9 @@ export type RecorderMessage = z.infer<typeof RecorderMessage>;
 
 export const RecordingReply = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("committed"), bytes: z.int().nonnegative() }),
+  z
+    .strictObject({ kind: z.literal("proven"), next: z.int().nonnegative() })
+    .describe("checkpoints below `next` are countersigned; said at the start and after each"),
   z.strictObject({ kind: z.literal("verified"), bytes: z.int().nonnegative(), sha256: z.string() }),
   z.strictObject({ kind: z.literal("mismatch"), bytes: z.int().nonnegative(), sha256: z.string() }),
 ]);

@@ -54,6 +54,16 @@ export const VerifyResult = z.strictObject({
   bytes: z.int().nonnegative(),
   sha256: z.string(),
   problems: z.array(z.strictObject({ line: z.int().nonnegative(), problem: z.string() })),
+  proof: z
+    .strictObject({
+      checkpoints: z.int().nonnegative(),
+      signedBytes: z.int().nonnegative().describe("signed by the recorder"),
+      countersignedBytes: z.int().nonnegative().describe("and by the manager, which had them"),
+      ended: z.boolean().describe("the end is signed too; else the recording was cut off"),
+    })
+    .nullable()
+    .optional()
+    .describe("what the signed checkpoints beside it cover; null: there are none"),
 });
 export type VerifyResult = z.infer<typeof VerifyResult>;
 

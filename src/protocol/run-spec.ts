@@ -122,6 +122,10 @@ export const RecorderBoot = z.strictObject({
   recorderToken: Token,
   agentletToken: Token.describe("proves the producer of the frame socket"),
   runnerToken: Token.describe("proves the producer of the marker socket"),
+  signingSeed: z
+    .string()
+    .optional()
+    .describe("secret half of the key that signs the recording's checkpoints, base64url"),
   zoneSecrets: z
     .array(ZoneSecret)
     .optional()

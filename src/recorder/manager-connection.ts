@@ -27,6 +27,8 @@ export class ManagerConnection implements Disposable {
   readonly changed: Wake;
   /** bytes that the manager durably has; null until it has said so */
   committed: number | null = null;
+  /** checkpoints below this number are countersigned; null until the manager has said so */
+  proven: number | null = null;
   verdict: Extract<RecordingReply, { kind: "verified" | "mismatch" }> | null = null;
   /** why the connection is over */
   failure: Error | null = null;
@@ -107,7 +109,8 @@ export class ManagerConnection implements Disposable {
       if (isBinary) throw new Error("Expected a text message of the manager, got a binary one");
       const text = Buffer.isBuffer(data) ? data.toString("utf8") : "";
       const reply = parseJson("a reply of the manager", RecordingReply, text);
-      if (reply.kind !== "committed") this.verdict = reply;
+      if (reply.kind === "proven") this.proven = reply.next;
+      else if (reply.kind !== "committed") this.verdict = reply;
       else if (reply.bytes < (this.committed ?? 0))
         throw new Error(`Manager had ${this.committed} bytes and now says ${reply.bytes}`);
       else this.committed = reply.bytes;

@@ -1,8 +1,10 @@
 import { join } from "node:path";
 import type { Log } from "../kit/log.ts";
 import { PlatformError } from "../kit/platform-error.ts";
+import { createSigningKey, readSigningKey } from "../kit/signing.ts";
 import type { ChildStatus, SealedRecording } from "../protocol/child-status.ts";
 import type { RecorderBoot, RunSpec } from "../protocol/run-spec.ts";
+import { openCheckpoints } from "./checkpoints.ts";
 import { FrameSocket } from "./frame-socket.ts";
 import { listenForMarkers } from "./marker-socket.ts";
 import { Recording } from "./recording.ts";
@@ -42,6 +44,9 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
   const redaction = new Redaction(
     (boot.zoneSecrets ?? []).map((value) => Buffer.from(value, "base64")),
   );
+  // A recorder that is started again goes on under the same key.
+  const key =
+    boot.signingSeed === undefined ? createSigningKey() : readSigningKey(boot.signingSeed);
   options.onSecrets((values) => {
     redaction.add(values);
     log.info({ version: redaction.version, values: redaction.size }, "redaction set grew");
@@ -59,7 +64,7 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
     redaction,
   });
   await spool.flush(budget.signal);
-  await using shells = new ShellRecordings({ spec, boot, log, redaction }, budget.signal);
+  await using shells = new ShellRecordings({ spec, boot, log, redaction, key }, budget.signal);
   const sockets = { recording, log };
   const { recorder: framePath, markers: markerPath } = spec.sockets;
   await using frames = await FrameSocket.listen({
@@ -74,13 +79,20 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
     token: boot.runnerToken,
   });
   const sealed = { done: false };
-  const shipped = shipSession(options, { session: spec.run, spool, sealed }, budget.signal);
+  const session = { session: spec.run, spool, recording, redaction, key };
+  await using checkpoints = await openCheckpoints({ spec, log }, session);
+  const shipped = shipSession(
+    options,
+    { session: spec.run, spool, checkpoints, sealed },
+    budget.signal,
+  );
   say({ kind: "ready" });
 
   let verified = false;
   try {
     await untilEnded(options, spool, recording, frames, budget.signal);
     await spool.flush(budget.signal);
+    await checkpoints.end();
     budget.begin();
     sealed.done = true;
     spool.grown.ring();

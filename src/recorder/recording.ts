@@ -41,6 +41,7 @@ export class Recording implements Disposable {
   readonly #maskedBefore: number;
   #ended: boolean;
   #durable: { seq: number; out: number; in: number; ended: boolean };
+  #proven: { masked: number; gaps: number };
   #heldTimer: NodeJS.Timeout | null = null;
   /** session time minus this process's clock, in microseconds; frames correct it */
   #skewUs: number;
@@ -68,6 +69,7 @@ export class Recording implements Disposable {
     this.#fact = position.fact;
     this.#ended = position.end;
     this.#durable = { seq: position.seq, out: position.out, in: position.in, ended: position.end };
+    this.#proven = { masked: position.masked, gaps: 0 };
     this.#skewUs = (position.ms + (resumed?.idleMs ?? 0)) * 1000 - clockUs();
     spool.begin(() => this.#endBatch());
     if (resumed === null) {
@@ -80,6 +82,11 @@ export class Recording implements Disposable {
   /** What is safe: the last frame wholly on disk, byte counts, and whether the end is. */
   get durable(): { seq: number; out: number; in: number; ended: boolean } {
     return this.#durable;
+  }
+
+  /** What of the durable bytes is not as the terminal gave it. */
+  get proven(): { masked: number; gaps: number } {
+    return this.#proven;
   }
 
   /** Whether the exit or an interruption was taken; nothing is written any more. */
@@ -255,6 +262,7 @@ export class Recording implements Disposable {
     return {
       line: this.#writer.position(frames),
       durable: () => {
+        this.#proven = { masked: frames.masked, gaps: 0 };
         this.#durable = { seq: frames.seq, out, in: typed, ended: frames.end };
       },
     };

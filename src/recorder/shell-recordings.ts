@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { shellSession, type GrantId } from "../protocol/ids.ts";
+import { openCheckpoints } from "./checkpoints.ts";
 import { ProducerSeat } from "./producer-seat.ts";
 import { Recording } from "./recording.ts";
 import { shipSession, type ShipContext } from "./ship-session.ts";
@@ -90,9 +91,14 @@ export class ShellRecordings implements AsyncDisposable {
     });
     const sealed = { done: false };
     const session = shellSession(spec.run, grant);
+    const { redaction, key } = this.#context;
+    await using checkpoints = await openCheckpoints(
+      { spec, log },
+      { session, spool, recording, redaction, key },
+    );
     const shipped = shipSession(
       { ...this.#context, log },
-      { session, spool, sealed },
+      { session, spool, checkpoints, sealed },
       this.#signal,
     );
     opened(new ProducerSeat(recording, log));
@@ -103,6 +109,7 @@ export class ShellRecordings implements AsyncDisposable {
       if (interrupted.aborted) recording.interrupt(String(interrupted.reason));
       await next;
     }
+    if (recording.durable.ended) await checkpoints.end();
     sealed.done = true;
     spool.grown.ring();
     const verified = await shipped;

@@ -1,6 +1,8 @@
 import type { Log } from "../kit/log.ts";
+import type { SigningKey } from "../kit/signing.ts";
 import type { RecorderBoot, RunSpec } from "../protocol/run-spec.ts";
 import type { Redaction } from "./redaction.ts";
+import type { Checkpoints } from "./checkpoints.ts";
 import { shipSpool } from "./ship.ts";
 import type { Spool } from "./spool.ts";
 
@@ -10,19 +12,31 @@ export interface ShipContext {
   boot: RecorderBoot;
   log: Log;
   redaction: Redaction;
+  /** signs the checkpoints */
+  key: SigningKey;
 }
 
 /** Ships one session until the manager has verified it; says whether it has. Never rejects: what is not shipped is kept. */
 export async function shipSession(
-  { spec, boot, log }: Omit<ShipContext, "redaction">,
-  { session, spool, sealed }: { session: string; spool: Spool; sealed: { readonly done: boolean } },
+  { spec, boot, log }: Omit<ShipContext, "redaction" | "key">,
+  {
+    session,
+    spool,
+    checkpoints,
+    sealed,
+  }: {
+    session: string;
+    spool: Spool;
+    checkpoints: Checkpoints;
+    sealed: { readonly done: boolean };
+  },
   signal: AbortSignal,
 ): Promise<boolean> {
   const url = new URL(`/v1/recordings/${session}`, spec.manager.url);
   url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
   const target = { url: url.href, token: boot.recorderToken, epoch: spec.epoch };
   try {
-    await shipSpool({ ...target, spool, sealed, log }, signal);
+    await shipSpool({ ...target, spool, checkpoints, sealed, log }, signal);
     return true;
   } catch (error) {
     log.error({ err: error, spool: spec.spoolDir }, "recording is not shipped, the spool is kept");

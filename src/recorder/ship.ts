@@ -6,8 +6,10 @@ import {
   MAX_APPEND_BYTES,
   writeAppendHead,
 } from "../protocol/recording-link.ts";
+import type { SignedCheckpoint } from "../protocol/recording-proof.ts";
 import { PROTOCOL } from "../protocol/version.ts";
 import { FinalRefusalError, ManagerConnection } from "./manager-connection.ts";
+import type { Checkpoints } from "./checkpoints.ts";
 import type { Spool } from "./spool.ts";
 
 /** Bytes in flight that the manager does not commit this long: the connection is made anew. */
@@ -19,6 +21,7 @@ export interface ShipOptions {
   token: string;
   epoch: number;
   spool: Spool;
+  checkpoints: Checkpoints;
   /** Settles when the spool is whole: nothing will be added. */
   sealed: { readonly done: boolean };
   log: Log;
@@ -87,10 +90,12 @@ async function shipOver(
   onCommitted: (bytes: number) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const { spool, sealed, log } = options;
+  const { spool, checkpoints, sealed, log } = options;
   let sent = connection.committed ?? 0;
   let committed = sent;
   let endSent = false;
+  /** checkpoints below this number were sent on this connection */
+  let stated: number | null = null;
   let progressAt = performance.now();
   // Memory of messages that were sent; the window bounds how many there are.
   const pieces: Buffer[] = [];
@@ -115,6 +120,16 @@ async function shipOver(
         `Manager has ${committed} bytes of the recording, the spool only ${spool.durableBytes}`,
         { fix: "the spool was lost or changed; keep both files and compare them" },
       );
+    }
+    if (connection.proven !== null) {
+      checkpoints.taken(connection.proven);
+      stated = Math.max(stated ?? 0, connection.proven);
+    }
+    const due: SignedCheckpoint | null = stated === null ? null : checkpoints.at(stated);
+    if (due !== null && due.checkpoint.bytes <= sent) {
+      connection.say({ kind: "checkpoint", ...due });
+      stated = due.checkpoint.n + 1;
+      continue;
     }
     const length = Math.min(
       MAX_APPEND_BYTES,

@@ -3,7 +3,7 @@ import type { Hash } from "node:crypto";
 import { constants } from "node:fs";
 import { mkdir, open, rmdir, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import timers from "node:timers/promises";
 import type { Log } from "../kit/log.ts";
 import { native } from "../kit/native.ts";
@@ -61,6 +61,7 @@ export class Spool implements AsyncDisposable {
   #failure: PlatformError | null = null;
   #full = false;
   #endBatch: EndBatch | null = null;
+  readonly #onDurable = new Set<() => void>();
 
   constructor(
     options: SpoolOptions,
@@ -93,9 +94,19 @@ export class Spool implements AsyncDisposable {
     return this.#full;
   }
 
+  /** Where the checkpoints of this spool lie. */
+  get checkpointsPath(): string {
+    return join(dirname(this.#options.path), "checkpoints.jsonl");
+  }
+
   /** SHA-256 of the durable bytes, hex. */
   sha256(): string {
     return this.#hash.copy().digest("hex");
+  }
+
+  /** Calls the listener at once when more is durable: then `durableBytes` and `sha256` are of the same bytes. */
+  onDurable(listener: () => void): void {
+    this.#onDurable.add(listener);
   }
 
   /** To be called once, before the first `append`. */
@@ -137,9 +148,10 @@ export class Spool implements AsyncDisposable {
     await readInto(this.#file, buffer, offset, at);
   }
 
-  /** Removes the file and its directory: the manager has it all. */
+  /** Removes the file, what lies beside it and its directory: the manager has it all. */
   async remove(): Promise<void> {
     await unlink(this.#options.path);
+    await unlink(this.checkpointsPath).catch(() => undefined);
     await rmdir(dirname(this.#options.path)).catch((error: unknown) => {
       this.#options.log.warn({ err: error }, "spool directory not removed");
     });
@@ -177,6 +189,7 @@ export class Spool implements AsyncDisposable {
         this.#durable += batch.length;
         this.#writing.clear();
         durable();
+        for (const listener of this.#onDurable) listener();
         this.grown.ring();
       }
     } catch (error) {

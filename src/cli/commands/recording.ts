@@ -2,6 +2,7 @@ import { realpath } from "node:fs/promises";
 import { resolve } from "node:path";
 import { rawBytesOf, readIntact, toV2, type CastSource } from "../../protocol/asciicast.ts";
 import { verifyAsciicast } from "../../protocol/asciicast-verify.ts";
+import { verifyProofs } from "../../protocol/recording-proof-verify.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import type { VerifyResult } from "../../protocol/results.ts";
 import { dataOption, defineCommand, type CommandContext } from "../command.ts";
@@ -13,7 +14,7 @@ import { plainTextOf } from "../plain-text.ts";
 import { play } from "../play.ts";
 import { pour, pourToFile } from "../pour.ts";
 import { namedRecording, type NamedRecording } from "../recording-source.ts";
-import { listRuns, type KnownRun } from "../run-files.ts";
+import { keysOfRun, listRuns, type KnownRun } from "../run-files.ts";
 import { nearest } from "../suggest.ts";
 
 const options = {
@@ -141,12 +142,15 @@ async function playHere(context: Context, recording: NamedRecording): Promise<nu
 }
 
 async function verify({ output }: Context, recording: NamedRecording): Promise<number> {
-  const result = withManagersRecord(await verifyAsciicast(recording.open()), recording.run);
+  const checked = await withProofs(await verifyAsciicast(recording.open()), recording);
+  const result = withManagersRecord(checked, recording.run);
   if (output.json) output.document(result);
   else {
     for (const { line, problem } of result.problems)
       output.line(line === 0 ? problem : `line ${line}: ${problem}`);
     const facts = `${result.events} events, ${humanBytes(result.bytes)}, SHA-256 ${result.sha256}`;
+    if (result.proof !== null && result.proof !== undefined)
+      output.line(proofLine(result.proof, result.bytes));
     const verdict = result.ok ? output.paint("green", "OK") : output.paint("red", "NOT OK");
     output.line(`${verdict}  ${recording.path}: ${facts}`);
   }
@@ -186,6 +190,25 @@ async function* textOf(source: CastSource): AsyncGenerator<string> {
   for await (const item of readIntact(source)) {
     if (item.kind === "event" && item.event.code === "o") yield item.event.data;
   }
+}
+
+/** The signed checkpoints lie beside the recording. Of a live run they may be of more than the file's whole lines were. */
+async function withProofs(result: VerifyResult, recording: NamedRecording): Promise<VerifyResult> {
+  const { run, path } = recording;
+  const beside = path.replace(/(?:\.cast)?$/, ".proofs.jsonl");
+  const keys = run === null ? {} : await keysOfRun(run);
+  const check = await verifyProofs(beside, recording.open(), keys);
+  if (check === null) return { ...result, proof: null };
+  const problems = [...result.problems, ...check.problems];
+  return { ...result, proof: check.proof, ok: result.ok && check.problems.length === 0, problems };
+}
+
+function proofLine(proof: NonNullable<VerifyResult["proof"]>, bytes: number): string {
+  const { checkpoints, signedBytes, countersignedBytes, ended } = proof;
+  const end = ended
+    ? "with its end"
+    : `cut off, ${bytes - signedBytes} bytes after it are not signed`;
+  return `${checkpoints} checkpoints: ${signedBytes} bytes signed by the recorder, ${countersignedBytes} by the manager; ${end}`;
 }
 
 /** The file may be right in itself and still not be what the manager verified. Line 0 is the whole file. */
