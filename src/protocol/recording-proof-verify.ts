@@ -66,13 +66,10 @@ export async function verifyProofs(
     managerKey ??= countersignature?.key;
     if (countersignature !== null && !isCountersigned(countersignature, managerKey ?? ""))
       tell("the manager's signature is wrong");
-    if (!("checkpoint" in parsed)) {
-      claims.push({
-        bytes: countersignature.at,
-        sha256: countersignature.hash,
-        what: `the manager's end (${parsed.closed})`,
-      });
-      proof.countersignedBytes = countersignature.at;
+    if ("closed" in parsed) {
+      const { at, hash } = parsed.countersignature;
+      claims.push({ bytes: at, sha256: hash, what: `the manager's end (${parsed.closed})` });
+      proof.countersignedBytes = at;
       proof.ended = true;
       continue;
     }

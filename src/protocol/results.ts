@@ -61,9 +61,8 @@ export const VerifyResult = z.strictObject({
       countersignedBytes: z.int().nonnegative().describe("and by the manager, which had them"),
       ended: z.boolean().describe("the end is signed too; else the recording was cut off"),
     })
-    .nullable()
     .optional()
-    .describe("what the signed checkpoints beside it cover; null: there are none"),
+    .describe("what the signed checkpoints beside it cover, when there are some"),
 });
 export type VerifyResult = z.infer<typeof VerifyResult>;
 

@@ -149,8 +149,7 @@ async function verify({ output }: Context, recording: NamedRecording): Promise<n
     for (const { line, problem } of result.problems)
       output.line(line === 0 ? problem : `line ${line}: ${problem}`);
     const facts = `${result.events} events, ${humanBytes(result.bytes)}, SHA-256 ${result.sha256}`;
-    if (result.proof !== null && result.proof !== undefined)
-      output.line(proofLine(result.proof, result.bytes));
+    if (result.proof !== undefined) output.line(proofLine(result.proof, result.bytes));
     const verdict = result.ok ? output.paint("green", "OK") : output.paint("red", "NOT OK");
     output.line(`${verdict}  ${recording.path}: ${facts}`);
   }
@@ -198,7 +197,7 @@ async function withProofs(result: VerifyResult, recording: NamedRecording): Prom
   const beside = path.replace(/(?:\.cast)?$/, ".proofs.jsonl");
   const keys = run === null ? {} : await keysOfRun(run);
   const check = await verifyProofs(beside, recording.open(), keys);
-  if (check === null) return { ...result, proof: null };
+  if (check === null) return result;
   const problems = [...result.problems, ...check.problems];
   return { ...result, proof: check.proof, ok: result.ok && check.problems.length === 0, problems };
 }
