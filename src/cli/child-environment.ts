@@ -13,6 +13,9 @@ const KEPT = [
   "SSL_CERT_DIR",
   "NODE_EXTRA_CA_CERTS",
   "NODE_COMPILE_CACHE",
+  "AGENTKUBE_WARM_SANDBOXES",
+  "AGENTKUBE_WARM_PROFILES",
+  "AGENTKUBE_WARM_IDLE_SECONDS",
 ];
 
 /** The environment of manager, agentlet, tool-runner and recorder: a short list, and what `extra` adds. */

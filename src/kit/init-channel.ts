@@ -63,6 +63,11 @@ export class InitChannel {
     this.#watcher.watch(1);
   }
 
+  /** Hears the init, or leaves what it says for later: a channel that is not watched keeps no process alive. */
+  watch(isWatched = true): void {
+    if (!this.#closed) this.#watcher.watch(isWatched ? 1 : 0);
+  }
+
   /** tool-init: limits for every process of the call; each is a number of setrlimit(2) and its value. */
   limit(limits: readonly (readonly [resource: number, value: number])[]): void {
     const message = Buffer.alloc(1 + 12 * limits.length, "M", "latin1");

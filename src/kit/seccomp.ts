@@ -226,6 +226,7 @@ const FAIL = 0x0005_0000;
 const OPENS_NEW = 0x40 | 0x40_0000;
 const OP = {
   load: 0x20,
+  jump: 0x05,
   equal: 0x15,
   atLeast: 0x35,
   anyBit: 0x45,
@@ -279,14 +280,40 @@ export function compileSeccomp(
     load(0),
   ];
   if (column === 0) program.push(jump(OP.atLeast, 0x4000_0000, 0, 1), give(KILL_PROCESS));
-  for (const [call, rules] of Map.groupBy(PROFILES[profile], (rule) => rule.call)) {
-    const number = NUMBERS[call][column];
-    if (number === null) continue;
-    const body = [...rules.flatMap(bodyOf), give(ALLOW)];
-    program.push(jump(OP.equal, number, 0, body.length), ...body);
-  }
-  program.push(give(ALLOW));
+  const branches = [...Map.groupBy(PROFILES[profile], (rule) => rule.call)].flatMap(
+    ([call, rules]) => {
+      const number = NUMBERS[call][column];
+      return number === null ? [] : [{ number, body: [...rules.flatMap(bodyOf), give(ALLOW)] }];
+    },
+  );
+  program.push(...search(branches.toSorted((one, other) => one.number - other.number)));
   return encode(program);
+}
+
+interface Branch {
+  number: number;
+  body: Instruction[];
+}
+
+/**
+ * Finds a call's rules by halving: when a filter is loaded the kernel runs it once for every call it knows, and a chain of
+ * comparisons took 0.3 ms of each sandbox's start.
+ */
+function search(branches: Branch[]): Instruction[] {
+  const [only] = branches;
+  if (only === undefined) return [give(ALLOW)];
+  // The last instruction of a body allows.
+  if (branches.length === 1)
+    return [jump(OP.equal, only.number, 0, only.body.length - 1), ...only.body];
+  const middle = Math.floor(branches.length / 2);
+  const [low, high] = [search(branches.slice(0, middle)), search(branches.slice(middle))];
+  const first = branches[middle]?.number ?? 0;
+  return [
+    jump(OP.atLeast, first, 0, 1),
+    { op: OP.jump, ifTrue: 0, ifFalse: 0, value: low.length },
+    ...low,
+    ...high,
+  ];
 }
 
 /** Instructions that refuse when the condition holds, and fall through when it does not. */

@@ -97,6 +97,7 @@ export class ToolSandbox implements Sandbox {
       this.#id = this.#spawner.start(
         {
           template,
+          isComplete: plan.binds.length === 0 && plan.files.every(({ shared }) => shared === true),
           identity,
           hostname: plan.hostname,
           ports,
@@ -129,6 +130,9 @@ export class ToolSandbox implements Sandbox {
       onRefused: (failure) => this.#onRefused(failure),
       onClosed: () => this.#tool.resolve({ kind: "lost" }),
     });
+    // What it says before its call is heard with the call; until then it keeps nobody alive.
+    this.#channel.watch(false);
+    this.#spawner.idle(this.#id, true);
   }
 
   get isGone(): boolean {
@@ -143,6 +147,7 @@ export class ToolSandbox implements Sandbox {
     signal: AbortSignal,
   ): Promise<void> {
     const pipes = openPipes(stdio);
+    this.#spawner.idle(this.#id, false);
     try {
       if (laterBinds !== null && laterBinds.length > 0) this.#spawner.bind(this.#id, laterBinds);
       this.#channel.limit(limitsOf(plan));
@@ -157,6 +162,7 @@ export class ToolSandbox implements Sandbox {
     }
     const stop = new AbortController();
     const abort = AbortSignal.any([signal, stop.signal]);
+    this.#channel.watch();
     const late = timers.setTimeout(START_TIMEOUT_MS, undefined, { signal: abort }).then(() => {
       throw notStarted(`it took longer than ${START_TIMEOUT_MS} ms`);
     });
@@ -177,7 +183,10 @@ export class ToolSandbox implements Sandbox {
   }
 
   async kill(): Promise<void> {
-    if (!this.#isGone) this.#spawner.kill(this.#id);
+    if (!this.#isGone) {
+      this.#spawner.idle(this.#id, false);
+      this.#spawner.kill(this.#id);
+    }
     await this.closed;
   }
 

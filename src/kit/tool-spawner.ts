@@ -19,6 +19,8 @@ export interface SpawnEvents {
 
 export interface NewSandbox {
   template: number;
+  /** its call brings no binds and no files */
+  isComplete: boolean;
   identity: { uid: number; gid: number };
   hostname: string;
   ports: readonly number[];
@@ -57,6 +59,7 @@ export class ToolSpawner implements Disposable {
   readonly #socket: number;
   readonly #watcher: Watcher;
   readonly #sandboxes = new Map<number, SpawnEvents>();
+  readonly #idle = new Set<number>();
   readonly #templates = new Map<string, number>();
   readonly #waiting: { message: Buffer; descriptors: number[] }[] = [];
   #lastId = 0;
@@ -128,8 +131,19 @@ export class ToolSpawner implements Disposable {
     const id = this.#lastId;
     this.#send("N", id, orderBytes(order), [order.control, ...order.groups]);
     this.#sandboxes.set(id, events);
-    this.#watch();
     return id;
+  }
+
+  /** Takes in now what the helper has said, also about idle sandboxes. */
+  hear(): void {
+    this.#receive();
+  }
+
+  /** An idle sandbox waits for its call, and its end is heard only when another's is: it keeps no process alive. */
+  idle(id: number, isIdle: boolean): void {
+    if (isIdle && this.#sandboxes.has(id)) this.#idle.add(id);
+    else this.#idle.delete(id);
+    this.#watch();
   }
 
   /** Opens a prepared sandbox's binds and gives them to it. */
@@ -151,6 +165,7 @@ export class ToolSpawner implements Disposable {
     for (const { descriptors } of this.#waiting.splice(0)) descriptors.forEach(closeSync);
     const left = [...this.#sandboxes.values()];
     this.#sandboxes.clear();
+    this.#idle.clear();
     for (const events of left) {
       if (this.#fault !== undefined) events.onFailed(this.#fault);
       events.onLost();
@@ -202,7 +217,7 @@ export class ToolSpawner implements Disposable {
   /** An idle helper keeps nobody alive. */
   #watch(): void {
     if (this.#closed) return;
-    const isReading = this.#sandboxes.size > 0 || this.#waiting.length > 0;
+    const isReading = this.#sandboxes.size > this.#idle.size || this.#waiting.length > 0;
     this.#watcher.watch((isReading ? 1 : 0) | (this.#waiting.length > 0 ? 2 : 0));
   }
 
@@ -229,6 +244,7 @@ export class ToolSpawner implements Disposable {
     const events = this.#sandboxes.get(about);
     if (kind === "G" && data.length === 9) {
       this.#sandboxes.delete(about);
+      this.#idle.delete(about);
       events?.onGone();
     } else if (kind === "E" && data.length > 9) {
       const [step = "", path = ""] = data.toString("utf8", 9).split("\0");
@@ -280,11 +296,12 @@ function tooLarge(bytes: number): PlatformError {
 }
 
 function orderBytes(order: NewSandbox): Buffer {
-  const { template, identity, hostname, ports, tmpfs, binds } = order;
-  const head = Buffer.alloc(12);
+  const { template, isComplete, identity, hostname, ports, tmpfs, binds } = order;
+  const head = Buffer.alloc(13);
   head.writeUInt32LE(template, 0);
-  head.writeUInt32LE(identity.uid, 4);
-  head.writeUInt32LE(identity.gid, 8);
+  head.writeUInt8(isComplete ? 1 : 0, 4);
+  head.writeUInt32LE(identity.uid, 5);
+  head.writeUInt32LE(identity.gid, 9);
   const parts: Buffer[] = [head, Buffer.from(`${hostname}\0`), Buffer.from([ports.length])];
   for (const port of ports) parts.push(Buffer.from([port & 0xff, port >> 8]));
   parts.push(Buffer.from([tmpfs.length]));

@@ -9,6 +9,8 @@ enum { MAX_TMPFS = 16, MAX_PORTS = 8 };
 struct order {
   uint32_t id;
   uint32_t slot;
+  /** nothing will be mounted for its call, so it gives up its rights while it waits */
+  bool complete;
   /** who its processes are inside */
   uint32_t inside_uid, inside_gid;
   const char *hostname;
@@ -30,6 +32,7 @@ struct filters {
 /** Reads the part of an `N` message that follows its id; the binds come after it. False when it is not one. */
 static inline bool read_order(struct cursor *from, struct order *out) {
   out->slot = read_u32(from);
+  out->complete = read_u8(from) != 0;
   out->inside_uid = read_u32(from);
   out->inside_gid = read_u32(from);
   out->hostname = read_text(from);

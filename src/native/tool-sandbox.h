@@ -221,7 +221,6 @@ static _Noreturn void not_started(const char *step) {
 static _Noreturn void become_tool(const struct request *request, const struct descriptors *stdio, const struct filters *filters) {
   sigset_t none;
   sigemptyset(&none);
-  for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
   sigprocmask(SIG_SETMASK, &none, NULL);
   // A session of its own, without a terminal: nothing the tool does reaches pid 1 by its group.
   if (setsid() < 0) not_started("setsid");
@@ -283,6 +282,7 @@ static _Noreturn void run_sandbox(const struct order *order, int control, int sp
   int died = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
   MUST(died >= 0, "signalfd", "");
   for (int i = 0; i < order->ports; i++) offer_listener(order->port[i]);
+  if (order->complete) give_up_rights(filters);
   tell("R", 1, -1);
 
   pid_t tool = 0;
@@ -313,7 +313,7 @@ static _Noreturn void run_sandbox(const struct order *order, int control, int sp
     else {
       MUST(parse_request(message, (size_t)length, &request) && with.count == stdio_count(&request), "control message", "");
       if (request.rows != 0) take_binds();
-      give_up_rights(filters);
+      if (!order->complete) give_up_rights(filters);
       tool = start_tool(&request, &with, filters);
       continue;
     }

@@ -330,6 +330,8 @@ int main(int argc, char **argv) {
   if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) end("hide");
   make_namespaces();
   choose_uids(first);
+  // Every tool has the signals as they are here: nothing ignored.
+  for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
   sigset_t every;
   sigfillset(&every);
   if (sigprocmask(SIG_SETMASK, &every, NULL) != 0) end("sigprocmask");

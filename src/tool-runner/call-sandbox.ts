@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { posix } from "node:path";
 import { PlatformError } from "../kit/platform-error.ts";
-import type { SandboxBind, SandboxPlan } from "../kit/sandbox-arguments.ts";
+import type { SandboxBind, SandboxFile, SandboxPlan } from "../kit/sandbox-arguments.ts";
 import type { Bind } from "../protocol/run-spec.ts";
 import type { CallSecrets } from "./call-secrets.ts";
 import { PACKAGE_DIR, TOOL_PATH } from "./sandbox-view.ts";
@@ -56,7 +56,7 @@ export function planCall({
     readOnlyProc: true,
     root: root === null ? { kind: "system" } : { kind: "tree", path: root },
     binds,
-    files: [...(networked ? boundary.sandboxFiles() : []), ...delivered.files],
+    files: [...(networked ? shared(boundary.sandboxFiles()) : []), ...delivered.files],
     tmpfs: [{ path: "/tmp", bytes: tool.sandbox.scratchBytes }],
     cwd: workspace === null ? "/tmp" : WORKSPACE_DIR,
     env: {
@@ -73,6 +73,11 @@ export function planCall({
     limits: { cpuSeconds: Math.ceil(tool.sandbox.cpuMs / 1000) + 2, openFiles: OPEN_FILES },
     seccomp: "tool",
   };
+}
+
+/** What is no secret and the same in every call of the run may wait in sandboxes prepared ahead. */
+function shared(files: readonly SandboxFile[]): SandboxFile[] {
+  return files.map((file) => ({ ...file, shared: true }));
 }
 
 /** Whether a call gets the boundary's listener at all; without declared hosts there is no network of any kind. */

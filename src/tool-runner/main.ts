@@ -2,9 +2,11 @@ import { openLog } from "../kit/log.ts";
 import { native } from "../kit/native.ts";
 import { PlatformError, messageOf } from "../kit/platform-error.ts";
 import { setSandboxSearchPath } from "../kit/sandbox.ts";
+import { toolSpawner } from "../kit/tool-sandbox.ts";
 import { readBoot, say } from "../protocol/boot.ts";
 import { readRunSpec } from "../protocol/read-run-spec.ts";
 import { RunnerBoot } from "../protocol/run-spec.ts";
+import { readPoolOptions } from "./pool-settings.ts";
 import { serveRun } from "./serve-run.ts";
 
 /**
@@ -22,6 +24,9 @@ export async function main(): Promise<number> {
   try {
     native().hideProcess();
     setSandboxSearchPath(process.env["PATH"] ?? "/usr/bin:/bin");
+    const pool = readPoolOptions(process.env);
+    // Now, while this process is small: it is the only one that is ever forked from it.
+    toolSpawner();
     const spec = readRunSpec(process.env);
     const boot = await readBoot(
       RunnerBoot,
@@ -34,7 +39,7 @@ export async function main(): Promise<number> {
       process.stdin,
     );
     const onReady = (): void => say(process.stdout, { kind: "ready" });
-    await serveRun({ spec, boot, log: log.child({ run: spec.run }), onReady }, stop.signal);
+    await serveRun({ spec, boot, log: log.child({ run: spec.run }), pool, onReady }, stop.signal);
     return 0;
   } catch (error) {
     log.error({ err: error }, "tool-runner failed");

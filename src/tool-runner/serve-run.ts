@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import timers from "node:timers/promises";
 import type { Log } from "../kit/log.ts";
+import { configurePool, emptyPool, poolMetrics, type PoolOptions } from "../kit/sandbox-pool.ts";
 import type { AuditRecord } from "../protocol/audit.ts";
 import type { RunnerBoot, RunSpec } from "../protocol/run-spec.ts";
 import { AgentHttp, type AgentRoutes } from "./agent-http.ts";
@@ -34,6 +35,8 @@ export interface ServeRunOptions {
   spec: RunSpec;
   boot: RunnerBoot;
   log: Log;
+  /** sandboxes kept ready for the next calls; none unless given */
+  pool?: PoolOptions;
   /** called once, when agents may come */
   onReady: () => void;
 }
@@ -126,7 +129,8 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     routes,
     log,
   });
-  log.info({ tools: tools.size }, "tool-runner ready");
+  if (options.pool !== undefined) await configurePool(options.pool);
+  log.info({ tools: tools.size, pool: options.pool }, "tool-runner ready");
   onReady();
   await aborted(stop);
   // Calls first, so that each of them still says how it ended; then the door, then what holds secrets.
@@ -137,11 +141,13 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   ]);
   await http[Symbol.asyncDispose]();
   await Promise.allSettled(active);
+  const pool = poolMetrics();
+  await emptyPool();
   secrets.wipe();
   modelKey?.fill(0);
   audit.sumUp();
   const isSent = await link.flush(FLUSH_MS);
-  log.info({ records: audit.journal.lastSeq, isSent }, "tool-runner ended");
+  log.info({ records: audit.journal.lastSeq, isSent, pool }, "tool-runner ended");
 }
 
 function valuesOf(boot: RunnerBoot): Map<string, Buffer> {

@@ -40,6 +40,7 @@ export class Boundary {
   readonly #options: BoundaryOptions;
   readonly #contexts = new Map<string, { context: tls.SecureContext; at: number }>();
   readonly #sessions = new TlsSessions();
+  #files: { path: string; data: Buffer; mode: number }[] | undefined;
   readonly #tables = new Map<string, RedactionTable>();
 
   private constructor(authority: CertificateAuthority, bundle: string, options: BoundaryOptions) {
@@ -103,12 +104,13 @@ export class Boundary {
     };
   }
 
-  /** The files those variables name. */
+  /** The files those variables name. The same buffers each time: sandboxes prepared ahead go by them. */
   sandboxFiles(): { path: string; data: Buffer; mode: number }[] {
-    return [
+    this.#files ??= [
       { path: BUNDLE_PATH, data: Buffer.from(this.#bundle + this.caPem), mode: 0o444 },
       { path: OWN_CA_PATH, data: Buffer.from(this.caPem), mode: 0o444 },
     ];
+    return this.#files;
   }
 
   #contextFor(host: string): tls.SecureContext {
