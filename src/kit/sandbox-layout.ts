@@ -1,4 +1,4 @@
-import { existsSync, realpathSync } from "node:fs";
+import { existsSync, readdirSync, realpathSync } from "node:fs";
 import {
   INIT_DIR,
   type InsideIdentity,
@@ -27,6 +27,10 @@ const SYSTEM_ETC = [
   "/etc/pki/tls/certs",
   "/etc/ssl/certs",
   "/etc/ssl/openssl.cnf",
+  // Debian's Java reads its configuration there and does not start without.
+  ...readdirSync("/etc")
+    .filter((name) => /^java-[0-9]+-openjdk$/.test(name))
+    .map((name) => `/etc/${name}`),
 ];
 
 /** Throws `PlatformError` `root_invalid` when the plan's tree cannot be a root. */

@@ -13,7 +13,7 @@ const OPEN_FILES = 1024;
 
 /** What the boundary wants a tool to find in its sandbox. */
 export interface BoundaryTraces {
-  sandboxEnv(): Record<string, string>;
+  sandboxEnv(credentials: LoadedTool["credentials"]): Record<string, string>;
   sandboxFiles(): { path: string; data: Buffer; mode: number }[];
 }
 
@@ -66,7 +66,7 @@ export function planCall({
       ...tool.sandbox.env,
       ...delivered.env,
       // Last: nothing a manifest says may point a tool at another proxy or another trust store.
-      ...(networked ? boundary.sandboxEnv() : {}),
+      ...(networked ? boundary.sandboxEnv(tool.credentials) : {}),
     },
     processes: tool.sandbox.processes,
     // The watchdog looks at the whole call; the kernel's limit for each process only backs it up.

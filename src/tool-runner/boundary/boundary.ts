@@ -3,11 +3,13 @@ import tls from "node:tls";
 import type { Log } from "../../kit/log.ts";
 import { compileRedaction, type RedactionTable } from "../../kit/redactor.ts";
 import type { RunId } from "../../protocol/ids.ts";
+import type { Credential } from "../../protocol/tool-manifest.ts";
 import { CallBoundary } from "./call-boundary.ts";
 import type { CallGrant } from "./call-grant.ts";
 import { TlsSessions } from "./call-upstreams.ts";
 import { CertificateAuthority } from "./certificate-authority.ts";
 import { CALL_LIMITS, type CallLimits } from "./limits.ts";
+import { JAVA_TRUST_PASSWORD, javaTrustStore } from "./java-trust.ts";
 import type { OnRequest } from "./request-record.ts";
 import { systemBundle } from "./trust.ts";
 
@@ -27,6 +29,17 @@ export interface BoundaryOptions {
 const PROXY_URL = "http://127.0.0.1:3128";
 const BUNDLE_PATH = "/etc/ssl/certs/ca-certificates.crt";
 const OWN_CA_PATH = "/etc/ssl/certs/agentkube-run-ca.pem";
+const JAVA_STORE_PATH = "/etc/ssl/certs/agentkube-run-ca.jks";
+const JAVA_OPTIONS = [
+  "-Dhttp.proxyHost=127.0.0.1",
+  "-Dhttp.proxyPort=3128",
+  "-Dhttps.proxyHost=127.0.0.1",
+  "-Dhttps.proxyPort=3128",
+  "-Dhttp.nonProxyHosts=",
+  `-Djavax.net.ssl.trustStore=${JAVA_STORE_PATH}`,
+  "-Djavax.net.ssl.trustStoreType=JKS",
+  `-Djavax.net.ssl.trustStorePassword=${JAVA_TRUST_PASSWORD}`,
+].join(" ");
 /** Certificates and tables that are kept for later calls. */
 const MAX_CACHED = 128;
 /** A leaf certificate is minted anew after this; it is valid for a week. */
@@ -77,9 +90,13 @@ export class Boundary {
     return call;
   }
 
-  /** The variables by which ordinary programs find the proxy and trust its certificates. They carry no authority. */
-  sandboxEnv(): Record<string, string> {
+  /**
+   * The variables by which ordinary programs find the proxy and trust its certificates, and for each `http` credential its host as a
+   * base URL for programs written for us. They carry no authority.
+   */
+  sandboxEnv(credentials: readonly Credential[] = []): Record<string, string> {
     return {
+      ...Object.fromEntries(credentials.flatMap(baseUrlOf)),
       HTTP_PROXY: PROXY_URL,
       HTTPS_PROXY: PROXY_URL,
       ALL_PROXY: PROXY_URL,
@@ -98,6 +115,7 @@ export class Boundary {
       CARGO_HTTP_CAINFO: BUNDLE_PATH,
       CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE: BUNDLE_PATH,
       NIX_SSL_CERT_FILE: BUNDLE_PATH,
+      JAVA_TOOL_OPTIONS: JAVA_OPTIONS,
       // These two are added to what the program trusts already, so the one certificate is enough.
       NODE_EXTRA_CA_CERTS: OWN_CA_PATH,
       DENO_CERT: OWN_CA_PATH,
@@ -109,6 +127,7 @@ export class Boundary {
     this.#files ??= [
       { path: BUNDLE_PATH, data: Buffer.from(this.#bundle + this.caPem), mode: 0o444 },
       { path: OWN_CA_PATH, data: Buffer.from(this.caPem), mode: 0o444 },
+      { path: JAVA_STORE_PATH, data: javaTrustStore(this.caPem), mode: 0o444 },
     ];
     return this.#files;
   }
@@ -133,6 +152,14 @@ export class Boundary {
     keepBounded(this.#tables, key, table);
     return table;
   }
+}
+
+/** `http://` to the proxy is TLS upstream: such a program needs no certificate of ours. */
+function baseUrlOf({ name, http }: Credential): [string, string][] {
+  const [host] = http?.hosts ?? [];
+  if (host === undefined) return [];
+  const variable = `AGENTKUBE_HTTP_${name.toUpperCase().replaceAll(/[^A-Z0-9]/g, "_")}`;
+  return [[variable, `http://${host.replace(/:443$/, "")}`]];
 }
 
 function keepBounded<T>(map: Map<string, T>, key: string, value: T): void {
