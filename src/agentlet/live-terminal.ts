@@ -5,6 +5,7 @@ import { Attachments } from "./attachments.ts";
 import type { AttachWire } from "./attachments.ts";
 import { OutputRing } from "./output-ring.ts";
 import type { PtySession, TerminalSize } from "./pty-session.ts";
+import { strangerOn } from "./states/foreground.ts";
 import type { RecorderLink } from "./recorder-link.ts";
 import type { ScreenView } from "./terminal-state.ts";
 import { TerminalState } from "./terminal-state.ts";
@@ -22,6 +23,8 @@ export interface LiveTerminalOptions {
   onOutput: (bytes: Buffer) => void;
   /** The screen has changed. */
   onScreen: () => void;
+  /** A person types: to be delivered at once or later; false when it can be taken neither now nor later. */
+  onPersonTypes: (bytes: Buffer, deliver: (bytes: Buffer) => void) => boolean;
   /** A viewer types and the program has stopped reading: its input queue is full, and what is typed is not taken. */
   onRefusedInput: () => void;
 }
@@ -61,7 +64,10 @@ export class LiveTerminal implements Disposable {
       snapshot: () => this.#state.snapshot(),
       snapshotWithHistory: (rows) => this.#state.snapshotWithHistory(rows),
       size: () => this.#size,
-      type: (bytes) => this.#type(bytes),
+      type: (bytes) => {
+        const isTaken = options.onPersonTypes(bytes, (taken) => this.#type(taken));
+        if (!isTaken) options.onRefusedInput();
+      },
       resize: (size) => this.#resize(size),
     });
   }
@@ -96,6 +102,16 @@ export class LiveTerminal implements Disposable {
     this.#show(this.#redactor.push(bytes));
   }
 
+  /** Types as automation does; false when the program is gone or does not read. */
+  type(bytes: Buffer): boolean {
+    return this.#type(bytes);
+  }
+
+  /** The name of the program that has the terminal, when it is not the one it was opened for; null when it is. */
+  get stranger(): string | null {
+    return this.#pty === null ? "nobody" : strangerOn(this.#pty.foregroundGroup, this.#pty.pid);
+  }
+
   view(): ScreenView {
     return this.#state.view();
   }
@@ -123,13 +139,14 @@ export class LiveTerminal implements Disposable {
     this.#pty?.write(bytes);
   }
 
-  #type(bytes: Buffer): void {
-    if (this.#pty === null) return;
+  #type(bytes: Buffer): boolean {
+    if (this.#pty === null) return false;
     const isTaken = this.#pty.write(bytes);
     // Said once for each time the program stops reading, not for each key.
     if (!isTaken && !this.#refusing) this.#options.onRefusedInput();
     this.#refusing = !isTaken;
     if (isTaken && this.#options.recordInput) this.#options.recorder.input(bytes);
+    return isTaken;
   }
 
   #show(bytes: Buffer): void {

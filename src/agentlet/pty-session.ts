@@ -84,6 +84,11 @@ export class PtySession {
     return this.#size;
   }
 
+  /** The foreground process group of the terminal, as this process sees it; 0 when there is none. */
+  get foregroundGroup(): number {
+    return this.#closed ? 0 : native().foregroundGroup(this.#master);
+  }
+
   /** Queues bytes to be typed, whole or not at all. False when the queue is full: the program does not read. */
   write(bytes: Buffer): boolean {
     if (this.#closed || this.#exit !== undefined) return true;

@@ -10,6 +10,9 @@ import { LiveTerminal } from "./live-terminal.ts";
 import { ManagerLink } from "./manager-link.ts";
 import { driverOf } from "./drivers/registry.ts";
 import { RecorderLink } from "./recorder-link.ts";
+import { Approver } from "./states/approver.ts";
+import { machineClock } from "./states/clock.ts";
+import { Interaction } from "./states/interaction.ts";
 import { RunStates } from "./states/run-states.ts";
 import { Shells } from "./shells.ts";
 import type { StopWish } from "./stop.ts";
@@ -82,6 +85,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
       for (const tap of outputTaps) tap(bytes);
     },
     onScreen: () => states.screenChanged(),
+    onPersonTypes: (bytes, deliver) => interaction.lease.person(bytes, deliver),
     onRefusedInput: () =>
       notice("The program does not read its input; what was typed is not taken until it does"),
   });
@@ -102,6 +106,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     onCommand: (command) => {
       if (command.kind === "stop") stop.wish("cancelled", `Stopped by ${command.by}`);
       else if ("attach" in command) terminal.handle(command);
+      else if ("request" in command) void interaction.handle(command);
       else shells.handle(command);
     },
   });
@@ -118,13 +123,39 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     log,
     emit,
   });
+  const rules = spec.agent.mode === "supervised" ? driverOf(spec.agent.runtime).rules : null;
   using states = new RunStates({
     run: spec.run,
-    rules: spec.agent.mode === "supervised" ? driverOf(spec.agent.runtime).rules : null,
+    rules,
     view: () => terminal.view(),
     hasWriter: () => terminal.hasWriter,
     outputOffset: () => terminal.outputOffset,
     emit,
+  });
+  using interaction = new Interaction({
+    states,
+    rules,
+    clock: machineClock,
+    view: () => terminal.view(),
+    type: (bytes) => terminal.type(bytes),
+    stranger: () => terminal.stranger,
+    outputOffset: () => terminal.outputOffset,
+    emit,
+    onHands: (hands) => {
+      const outputOffset = terminal.outputOffset;
+      emit({ type: "input", time: new Date().toISOString(), hands, outputOffset });
+      const who = hands === "person" ? "a person" : "automation";
+      recorder.marker(`agentkube: the keyboard is in the hands of ${who}`);
+    },
+  });
+  using _approver = new Approver({
+    states,
+    interaction,
+    clock: machineClock,
+    approvals: spec.agent.approvals,
+    timeoutMs: spec.agent.approvalTimeoutMs,
+    hasWriter: () => terminal.hasWriter,
+    notice,
   });
   void recorder.lost.then((error) => stop.wish("recorder_lost", messageOf(error)));
 

@@ -18,6 +18,8 @@ export interface ScreenView {
   title: string;
   /** counted from 0; null when it is not known */
   cursor: { row: number; col: number } | null;
+  /** the program marks pastes (mode 2004): what is pasted is not taken for keys */
+  takesPaste?: boolean;
 }
 
 export const EMULATOR_LIMITS = {
@@ -53,7 +55,13 @@ export function viewOf(terminal: Terminal, title: string): ScreenView {
   const rows: string[] = [];
   for (let row = 0; row < terminal.rows; row++)
     rows.push(buffer.getLine(buffer.baseY + row)?.translateToString(true) ?? "");
-  return { rows, title, cursor: { row: buffer.cursorY, col: buffer.cursorX } };
+  const { bracketedPasteMode } = terminal.modes;
+  return {
+    rows,
+    title,
+    cursor: { row: buffer.cursorY, col: buffer.cursorX },
+    takesPaste: bracketedPasteMode,
+  };
 }
 
 /** The screen as an emulator sees it, behind the live bytes by little, fed in slices off the hot path. */

@@ -7,14 +7,17 @@ import { parseJson } from "../kit/json-lines.ts";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
 import type { GrantId } from "../protocol/ids.ts";
 import {
+  ActResult,
   Health,
   ManagerFile,
   RunInfo,
   RunList,
   ShellInfo,
   ShellList,
+  type AnswerRun,
   type FinishRun,
   type OpenShell,
+  type PromptRun,
   type RegisterRun,
 } from "../protocol/manager-api.ts";
 import { ApiError } from "../protocol/tool-api.ts";
@@ -25,6 +28,8 @@ const Shutdown = z.strictObject({ exits: z.boolean() });
 /** Answers are bounded: no list of the manager is larger. */
 const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
 const TIMEOUT_MS = 10_000;
+/** Longer than the manager waits for an act. */
+const ACT_MS = 100_000;
 
 /** What the data directory says of its manager; null when none was ever there or the file is not whole. */
 export async function readManagerFile(dataDir: string): Promise<ManagerFile | null> {
@@ -119,6 +124,31 @@ export class ManagerClient {
 
   async run(run: string): Promise<RunInfo> {
     return parseJson("a run", RunInfo, await this.#call("GET", `/v1/runs/${run}`));
+  }
+
+  /** The events of a run so far, oldest first, as they were kept. */
+  async events(run: string): Promise<unknown[]> {
+    const text = await this.#call("GET", `/v1/runs/${run}/events`);
+    return parseJson("the events of a run", z.array(z.unknown()), text);
+  }
+
+  /** Gives the CLI of a run a prompt; resolves when it is shown to have arrived, or not to. */
+  async prompt(run: string, prompt: PromptRun): Promise<ActResult> {
+    return await this.#act(`/v1/runs/${run}/prompt`, prompt);
+  }
+
+  /** Answers what the CLI of a run asks. */
+  async answer(run: string, answer: AnswerRun): Promise<ActResult> {
+    return await this.#act(`/v1/runs/${run}/answer`, answer);
+  }
+
+  /** Breaks off the turn of a run's CLI. */
+  async interrupt(run: string): Promise<ActResult> {
+    return await this.#act(`/v1/runs/${run}/interrupt`, {});
+  }
+
+  async #act(path: string, body: unknown): Promise<ActResult> {
+    return parseJson("what became of it", ActResult, await this.#call("POST", path, body, ACT_MS));
   }
 
   /** Asks the agentlet to stop the run; returns at once. */

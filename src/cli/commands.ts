@@ -43,6 +43,24 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./commands/logs.ts")).command,
   },
   {
+    name: "prompt",
+    summary: "give the CLI of a run a prompt",
+    group: "Runs",
+    load: async () => (await import("./commands/prompt.ts")).command,
+  },
+  {
+    name: "answer",
+    summary: "show and answer what the CLI of a run asks",
+    group: "Runs",
+    load: async () => (await import("./commands/answer.ts")).command,
+  },
+  {
+    name: "interrupt",
+    summary: "break off the turn of a run's CLI",
+    group: "Runs",
+    load: async () => (await import("./commands/interrupt.ts")).command,
+  },
+  {
     name: "stop",
     summary: "stop a run",
     group: "Runs",

@@ -1,4 +1,4 @@
-import { AgentletEvent } from "../protocol/agentlet-link.ts";
+import { AgentletEvent, type Ask } from "../protocol/agentlet-link.ts";
 import { AuditRecord, type ModelUsage } from "../protocol/audit.ts";
 import { humanBytes, humanSpan, oneLine } from "./human.ts";
 import type { Output, Style } from "./output.ts";
@@ -11,7 +11,15 @@ export function eventLine(line: string, output: Output): string | null {
   const head = `${output.paint("dim", clock(event.time))}  `;
   switch (event.type) {
     case "state":
-      return `${head}${output.paint("cyan", event.state)}  seen by ${event.channel}: ${oneLine(event.evidence)}`;
+      return `${head}${output.paint("cyan", event.state)}  seen by ${event.channel}: ${oneLine(event.evidence)}${askedBy(event.ask)}`;
+    case "input":
+      return `${head}keyboard  in the hands of ${event.hands === "person" ? "a person" : "automation"}`;
+    case "act": {
+      const style: Style =
+        event.phase === "done" ? "green" : event.phase === "accepted" ? "dim" : "red";
+      const ask = event.ask === null ? "" : ` ${event.ask}`;
+      return `${head}${event.act}${ask}  ${output.paint(style, event.phase)} by ${oneLine(event.by)}: ${oneLine(event.message)}`;
+    }
     case "heartbeat": {
       const quiet =
         event.lastOutputMsAgo === null
@@ -42,6 +50,15 @@ export function eventLine(line: string, output: Output): string | null {
       );
     }
   }
+}
+
+function askedBy(ask: Ask | undefined): string {
+  if (ask === undefined) return "";
+  const tool = ask.tool === null ? "" : `${oneLine(ask.tool)}: `;
+  const options = ask.options
+    .map(({ key, label }) => `${oneLine(key)} ${oneLine(label)}`)
+    .join(" | ");
+  return `\n    ask ${ask.id}  ${tool}${oneLine(ask.text)} ${oneLine(ask.detail)}${options === "" ? "" : `  [${options}]`}`;
 }
 
 /** A line of `audit.jsonl` for a person; null for one that this build does not know. */

@@ -1,8 +1,16 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
 import { PlatformError } from "../kit/platform-error.ts";
-import { FinishRun, RegisterRun, type Health, type RunList } from "../protocol/manager-api.ts";
+import {
+  AnswerRun,
+  FinishRun,
+  PromptRun,
+  RegisterRun,
+  type Health,
+  type RunList,
+} from "../protocol/manager-api.ts";
 import { PROTOCOL } from "../protocol/version.ts";
+import { actOn } from "./acts.ts";
 import type { Counters } from "./counters.ts";
 import type { Guard, OperatorProof } from "./guard.ts";
 import { readJournal } from "./journal.ts";
@@ -98,8 +106,19 @@ async function handleRun(context: ApiContext, call: Call): Promise<void> {
     case "GET /recording.cast":
       return await sendRecording(call, run);
     case "POST /stop":
-      if (run.isLive) await run.askStop(call.proof === "cookie" ? "the page" : "the operator");
+      if (run.isLive) await run.askStop(byOf(call));
       return replyJson(response, run.isLive ? 202 : 200, run.info);
+    case "POST /prompt": {
+      const { text } = await readBody(request, "a prompt", PromptRun);
+      return replyJson(response, 200, await actOn(run, { kind: "prompt", by: byOf(call), text }));
+    }
+    case "POST /answer": {
+      const { ask, choice } = await readBody(request, "an answer", AnswerRun);
+      const answer = { kind: "answer", by: byOf(call), ask, choice } as const;
+      return replyJson(response, 200, await actOn(run, answer));
+    }
+    case "POST /interrupt":
+      return replyJson(response, 200, await actOn(run, { kind: "interrupt", by: byOf(call) }));
     case "POST /end":
       requireBearer(call);
       await context.runs.finish(run, await readBody(request, "the end of a run", FinishRun));
@@ -132,6 +151,11 @@ export function fromOf(url: URL): number {
 
 function healthOf({ runs, version, key }: ApiContext): Health {
   return { protocol: PROTOCOL, pid: process.pid, version, key, liveRuns: runs.live.length };
+}
+
+/** Who asks, for the record: a page or a program of the operator. */
+function byOf({ proof }: Call): string {
+  return proof === "cookie" ? "the page" : "the operator";
 }
 
 /** Some acts are of the supervisor alone, never of a page. */

@@ -82,6 +82,12 @@ export class AttachRelay {
     this.#command({ kind: "stop", by });
   }
 
+  /** Passes a command on; false when no agentlet is connected. */
+  send(command: AgentletCommand): boolean {
+    this.#command(command);
+    return this.#agentlet !== null;
+  }
+
   /** A person's window. `from`: it already shows everything before this offset. */
   join(
     socket: WebSocket,

@@ -22,10 +22,12 @@ const STATUS: Record<string, number> = {
   run_live: 409,
   run_unverified: 409,
   run_ended: 409,
+  agentlet_away: 409,
   too_many: 429,
   too_large: 413,
   protocol_mismatch: 426,
   data_full: 507,
+  act_unanswered: 504,
 };
 
 /** The URL of a request. Throws `bad_request` for a target that is not an absolute path, which `new URL` would take for a host. */

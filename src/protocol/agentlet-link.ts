@@ -44,6 +44,23 @@ export const Ask = z.strictObject({
 });
 export type Ask = z.infer<typeof Ask>;
 
+const RequestId = z.string().regex(/^[0-9a-f]{16}$/);
+
+/** `done`: another channel or the screen has shown it. `unconfirmed`: the keys were typed and nothing has shown it. */
+export const ActPhase = z.enum(["accepted", "done", "unconfirmed", "refused"]);
+export type ActPhase = z.infer<typeof ActPhase>;
+
+/** How an ask is answered: yes for this once, no, or one of its options. */
+export const Choice = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("allow") }),
+  z.strictObject({ kind: z.literal("deny") }),
+  z.strictObject({ kind: z.literal("option"), key: z.string().min(1).max(64) }),
+]);
+export type Choice = z.infer<typeof Choice>;
+
+/** Larger prompts belong into a file of the workspace. */
+export const MAX_PROMPT_BYTES = 256 * 1024;
+
 /** An event of a run, kept by the manager in `events.jsonl`. */
 export const AgentletEvent = z.discriminatedUnion("type", [
   z.strictObject({
@@ -85,6 +102,27 @@ export const AgentletEvent = z.discriminatedUnion("type", [
       detail: z.string().max(1024),
     })
     .describe("a second terminal in zone A, recorded as a session of its own"),
+  z
+    .strictObject({
+      type: z.literal("input"),
+      time: z.iso.datetime(),
+      hands: z.enum(["person", "automation"]),
+      outputOffset: z.int().nonnegative(),
+    })
+    .describe("the keyboard changed hands: who types from here on"),
+  z
+    .strictObject({
+      type: z.literal("act"),
+      time: z.iso.datetime(),
+      act: z.enum(["prompt", "answer", "interrupt"]),
+      request: RequestId.nullable().describe("of the command; null: a policy of the Agent acted"),
+      by: z.string().max(256),
+      ask: z.int().positive().nullable().describe("the ask that was answered"),
+      phase: ActPhase,
+      message: z.string().max(4096).describe("what was done, or why not, and what showed it"),
+      outputOffset: z.int().nonnegative(),
+    })
+    .describe("what was done to the CLI from afar, and whether it was seen to arrive"),
   z.strictObject({ type: z.literal("ended"), time: z.iso.datetime(), end: RunEnd }),
 ]);
 export type AgentletEvent = z.infer<typeof AgentletEvent>;
@@ -137,6 +175,20 @@ export type AgentletMessage = z.infer<typeof AgentletMessage>;
 export const AgentletCommand = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("event_ack"), seq: z.int().nonnegative() }),
   z.strictObject({ kind: z.literal("stop"), by: z.string().max(256) }),
+  z.strictObject({
+    kind: z.literal("prompt"),
+    request: RequestId,
+    by: z.string().max(256),
+    text: z.string().min(1).max(MAX_PROMPT_BYTES),
+  }),
+  z.strictObject({
+    kind: z.literal("answer"),
+    request: RequestId,
+    by: z.string().max(256),
+    ask: z.int().positive().nullable().describe("the ask that is meant; null: the one that stands"),
+    choice: Choice,
+  }),
+  z.strictObject({ kind: z.literal("interrupt"), request: RequestId, by: z.string().max(256) }),
   z.strictObject({
     kind: z.literal("attach_open"),
     attach: AttachId,

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { AgentletEvent } from "./agentlet-link.ts";
+import { ActPhase, AgentletEvent, Choice, MAX_PROMPT_BYTES } from "./agentlet-link.ts";
 import { SealedRecording } from "./child-status.ts";
 import { PublicKey } from "./countersignature.ts";
 import { GrantId, RunId } from "./ids.ts";
@@ -41,6 +41,22 @@ export const RegisterRun = z.strictObject({
   recorderKey: PublicKey.optional().describe("signs the checkpoints of the run's recording"),
 });
 export type RegisterRun = z.infer<typeof RegisterRun>;
+
+/** `POST /v1/runs/{run}/prompt`, `/answer` and `/interrupt`: what a person does to the CLI from afar. */
+export const PromptRun = z.strictObject({ text: z.string().min(1).max(MAX_PROMPT_BYTES) });
+export type PromptRun = z.infer<typeof PromptRun>;
+export const AnswerRun = z.strictObject({
+  ask: z.int().positive().nullable().describe("the ask that is meant; null: the one that stands"),
+  choice: Choice,
+});
+export type AnswerRun = z.infer<typeof AnswerRun>;
+
+/** What became of it. `unconfirmed`: the keys were typed, and nothing has shown that they arrived. */
+export const ActResult = z.strictObject({
+  phase: ActPhase.exclude(["accepted"]),
+  message: z.string(),
+});
+export type ActResult = z.infer<typeof ActResult>;
 
 export const RunPhase = z.enum(["starting", "running", "ending", "ended"]);
 export type RunPhase = z.infer<typeof RunPhase>;

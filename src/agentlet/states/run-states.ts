@@ -25,6 +25,9 @@ export class RunStates implements Disposable {
   readonly #judge: StateJudge;
   readonly #watch: ScreenWatch | null;
   readonly #resting: Resting;
+  /** not an agent that shows when it is ready: what it does is unknown until something says so */
+  readonly #isAnyProgram: boolean;
+  #hasStructured = false;
   readonly #listeners = new Set<(standing: Standing) => void>();
 
   constructor(options: RunStatesOptions) {
@@ -42,6 +45,7 @@ export class RunStates implements Disposable {
       onDeadChannel: notice,
     });
     const judge = this.#judge;
+    this.#isAnyProgram = rules === null || !rules.restingUnknownIsBlocked;
     this.#resting = new Resting({ run, judge, clock, view, hasWriter, emit, limits: limits ?? {} });
     this.#watch =
       rules === null
@@ -66,8 +70,14 @@ export class RunStates implements Disposable {
   /** A structured way into the CLI beside its keyboard, set by the driver while it is open. */
   protocol: CliProtocol | null = null;
 
+  /** True once a structured channel has spoken in this run. */
+  get hasStructured(): boolean {
+    return this.#hasStructured;
+  }
+
   /** A claim of a structured channel: hook, event, protocol, transcript. */
   signal(signal: Signal): void {
+    this.#hasStructured ||= signal.channel !== "output";
     this.#judge.signal(signal);
   }
 
@@ -78,8 +88,8 @@ export class RunStates implements Disposable {
 
   /** Output has reached the screen. */
   screenChanged(): void {
-    if (this.#watch !== null) this.#watch.touched();
-    else if (this.#judge.standing.state === "starting")
+    this.#watch?.touched();
+    if (this.#isAnyProgram && this.#judge.standing.state === "starting")
       this.signal({
         channel: "output",
         state: "unknown",

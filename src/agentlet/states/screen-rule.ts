@@ -54,5 +54,9 @@ export interface RuleSet {
   version?: RegExp;
   /** a screen that rests and that no rule knows is a dialog that nobody can answer; false for programs that are not agents */
   restingUnknownIsBlocked: boolean;
+  /** how long after a prompt's text Enter is pressed, in ms; 100 unless given */
+  enterAfterMs?: number;
+  /** keys that break off a turn; Esc unless given */
+  interruptKeys?: string;
   rules: readonly ScreenRule[];
 }

@@ -1,4 +1,4 @@
-import type { AgentState, Ask, StateChannel } from "../../protocol/agentlet-link.ts";
+import type { AgentState, Ask, Choice, StateChannel } from "../../protocol/agentlet-link.ts";
 
 /** Where a signal can come from. The process itself speaks through `StateJudge.process`, not through signals. */
 export type SignalChannel = Exclude<StateChannel, "process">;
@@ -22,13 +22,6 @@ export interface Signal {
 
 /** What a CLI asks of a person, as a channel read it. */
 export type AskClaim = Omit<Ask, "id" | "kind">;
-
-/** How a person or a policy answers: once yes, no, or one of the options by its key. */
-export type Choice =
-  | { kind: "allow" }
-  | { kind: "deny" }
-  | { kind: "option"; key: string }
-  | { kind: "text"; text: string };
 
 /**
  * A structured way into a running CLI, beside its keyboard. A driver that has one sets it as `RunStates.protocol`;

@@ -57,7 +57,7 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "question-dialog",
       state: "question",
-      tail: [LINE, 60, /^[ ❯] ?\d+\. /, 20, /^ ?Enter to select · .*\bEsc to cancel/],
+      tail: [/^[ ←]*[☐☒☑✔] /, 60, /^[ ❯] ?\d+\. /, 20, /^ ?Enter to select · .*\bEsc to cancel/],
       ask: {
         text: /^ ?(\S.*\?)$/,
         option: /^[ ❯] *(?<key>\d)\. (?:\[.\] )?(?<label>.+)$/,

@@ -4,6 +4,8 @@ import type { RuleSet } from "../screen-rule.ts";
 export const genericRules: RuleSet = {
   runtime: "Custom",
   restingUnknownIsBlocked: false,
+  enterAfterMs: 200,
+  interruptKeys: "\x03",
   rules: [
     { name: "title-action", state: "permission", title: /Action Required/i },
     {

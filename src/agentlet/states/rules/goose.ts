@@ -10,14 +10,37 @@ export const gooseRules: RuleSet = {
   runtime: "Goose",
   version: /^ *goose v?(\d+\.\d+\.\d+)/,
   restingUnknownIsBlocked: true,
+  enterAfterMs: 200,
+  interruptKeys: "\x03",
   rules: [
     {
       name: "permission-dialog",
       state: "permission",
-      tail: [/^◆ +.*(?:call the above tool|do you allow\?)/, /^│ +[●○] /, 8, /^└/],
+      tail: [
+        /^ *▸ /,
+        { gap: 60, without: /^(?:◆|🪿)/u },
+        /^◆ +.*(?:call the above tool|do you allow\?)/,
+        /^│ +[●○] /,
+        8,
+        /^└/,
+      ],
       ask: {
         text: /^◆ +(.*\?)/,
         tool: /^ *▸ (\S+)/,
+        option: /^│ +[●○] (?<key>(?<label>Always Allow|Allow|Deny|Cancel)).*$/,
+      },
+      keys: {
+        allow: "\r",
+        deny: "\x1b[B\x1b[B\r",
+        option: ["\r", "\x1b[B\r", "\x1b[B\x1b[B\r", "\x1b[B\x1b[B\x1b[B\r"],
+      },
+    },
+    {
+      name: "permission-dialog-alone",
+      state: "permission",
+      tail: [/^◆ +.*(?:call the above tool|do you allow\?)/, /^│ +[●○] /, 8, /^└/],
+      ask: {
+        text: /^◆ +(.*\?)/,
         option: /^│ +[●○] (?<key>(?<label>Always Allow|Allow|Deny|Cancel)).*$/,
       },
       keys: {

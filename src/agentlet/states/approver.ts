@@ -1,0 +1,100 @@
+import type { Approvals, ApprovalAnswer } from "../../protocol/agent-manifest.ts";
+import type { Clock } from "./clock.ts";
+import type { Interaction } from "./interaction.ts";
+import type { RunStates } from "./run-states.ts";
+import type { Standing } from "./state-judge.ts";
+
+/** How long an unattended ask waits for an answer unless the Agent says otherwise. */
+export const APPROVAL_TIMEOUT_MS = 15 * 60_000;
+/** How often it is looked whether somebody is attached; while somebody is, an ask waits for them. */
+const LOOK_MS = 500;
+/** How long the dialog may take to be drawn before the policy gives up reading it. */
+const DIALOG_MS = 3000;
+const DIALOG_LOOK_MS = 50;
+
+export interface ApproverOptions {
+  states: RunStates;
+  interaction: Interaction;
+  clock: Clock;
+  approvals: Approvals | undefined;
+  timeoutMs: number | undefined;
+  /** true while somebody is attached who could answer */
+  hasWriter: () => boolean;
+  notice: (message: string) => void;
+}
+
+/**
+ * Answers for the Agent: by its policy at once, with a refusal when nobody answers in time. The policy reads the dialog on
+ * the screen, never what a hook says it is; it spares a person questions and protects nothing that zone A does not.
+ */
+export class Approver implements Disposable {
+  readonly #options: ApproverOptions;
+  readonly #stop: () => void;
+  #cancel: (() => void) | null = null;
+  #ask = 0;
+
+  constructor(options: ApproverOptions) {
+    this.#options = options;
+    this.#stop = options.states.onChange((standing) => this.#changed(standing));
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop();
+    this.#cancel?.();
+  }
+
+  #changed({ ask }: Standing): void {
+    if (ask?.id === this.#ask) return;
+    this.#cancel?.();
+    this.#cancel = null;
+    this.#ask = ask?.id ?? 0;
+    if (ask === null) return;
+    const { approvals, clock } = this.#options;
+    const since = clock.now();
+    if (approvals === undefined || approvals === "ask") this.#wait(ask.id, 0);
+    else if (ask.kind === "question") {
+      if (approvals === "deny") this.#answer(ask.id, "deny", "spec.approvals");
+      else this.#wait(ask.id, 0);
+    } else this.#decide(ask.id, approvals, since);
+  }
+
+  /** A policy by tool needs the dialog itself. What cannot be read is asked. */
+  #decide(id: number, approvals: Approvals, sinceMs: number): void {
+    const { clock, interaction } = this.#options;
+    const dialog = interaction.dialogOnScreen();
+    const answer = dialog === null ? null : approvalOf(approvals, dialog.ask?.tool ?? null);
+    if (answer === "allow" || answer === "deny") return this.#answer(id, answer, "spec.approvals");
+    if (answer === "ask" || clock.now() - sinceMs > DIALOG_MS) return this.#wait(id, 0);
+    this.#cancel = clock.after(DIALOG_LOOK_MS, () => this.#decide(id, approvals, sinceMs));
+  }
+
+  #wait(id: number, waitedMs: number): void {
+    const { clock, hasWriter, timeoutMs = APPROVAL_TIMEOUT_MS, notice } = this.#options;
+    if (waitedMs >= timeoutMs) {
+      notice(
+        `Nobody answered within ${timeoutMs} ms (spec.approvalTimeout); what was asked is refused`,
+      );
+      return this.#answer(id, "deny", "spec.approvalTimeout");
+    }
+    const stepMs = Math.min(LOOK_MS, timeoutMs - waitedMs);
+    this.#cancel = clock.after(stepMs, () => this.#wait(id, hasWriter() ? 0 : waitedMs + stepMs));
+  }
+
+  #answer(id: number, kind: "allow" | "deny", by: string): void {
+    void this.#options.interaction.answer({ request: null, by }, id, { kind });
+  }
+}
+
+/** What a policy says of a tool; a tool without a name matches only `*`. */
+export function approvalOf(approvals: Approvals, tool: string | null): ApprovalAnswer {
+  if (typeof approvals === "string") return approvals;
+  const rule = approvals.find((each) => patternOf(each.tool).test(tool ?? ""));
+  return rule?.answer ?? "ask";
+}
+
+function patternOf(pattern: string): RegExp {
+  const parts = pattern
+    .split(/\*+/)
+    .map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`));
+  return new RegExp(`^${parts.join("[^]*?")}$`);
+}

@@ -1,0 +1,95 @@
+import type { Clock } from "./clock.ts";
+
+export const LEASE_LIMITS = {
+  /** after a person's last key nobody else types for this long */
+  personMs: 3000,
+  /** automation that waits longer for a person to stop gives up */
+  waitMs: 30_000,
+  /** what a person types while automation does waits up to this size */
+  heldBytes: 64 * 1024,
+};
+
+export type Hands = "person" | "automation";
+
+export interface InputLeaseOptions {
+  clock: Clock;
+  /** The keyboard changed hands. */
+  onHands: (hands: Hands) => void;
+  limits?: Partial<typeof LEASE_LIMITS>;
+}
+
+/** Replies and reports that a person's terminal sends by itself: focus, mouse, and answers to queries. */
+// oxlint-disable-next-line no-control-regex -- control sequences are what is looked for
+const NO_KEYS = /^(?:\x1b\[(?:[IO]|<[\d;]+[Mm]|[\d;?>]*[cnRu])|\x1b\[M[^]{3})+$/;
+
+/** Who types: one person's keys and automation's never mix. While one types, the other waits. */
+export class InputLease {
+  readonly #options: InputLeaseOptions;
+  readonly #limits: typeof LEASE_LIMITS;
+  #last: Hands | null = null;
+  #keyAtMs = -Infinity;
+  #turn: Promise<unknown> = Promise.resolve();
+  #isAutomatic = false;
+  #held: { bytes: Buffer; deliver: (bytes: Buffer) => void }[] = [];
+  #heldBytes = 0;
+
+  constructor(options: InputLeaseOptions) {
+    this.#options = options;
+    this.#limits = { ...LEASE_LIMITS, ...options.limits };
+  }
+
+  /** A person typed. Delivered now, or once automation has done; false, and nothing taken, when too much waits. */
+  person(bytes: Buffer, deliver: (bytes: Buffer) => void): boolean {
+    if (NO_KEYS.test(bytes.toString("latin1"))) {
+      deliver(bytes);
+      return true;
+    }
+    this.#keyAtMs = this.#options.clock.now();
+    if (!this.#isAutomatic) {
+      this.#take("person");
+      deliver(bytes);
+      return true;
+    }
+    if (this.#heldBytes + bytes.length > this.#limits.heldBytes) return false;
+    this.#held.push({ bytes: Buffer.from(bytes), deliver });
+    this.#heldBytes += bytes.length;
+    return true;
+  }
+
+  /** Acts while nobody else types, after a person has stopped. `busy` when no turn comes in time, with nothing done. */
+  async automation<T>(act: () => Promise<T>, signal: AbortSignal): Promise<T | "busy"> {
+    const turn = this.#turn.then(async () => await this.#automate(act, signal));
+    this.#turn = turn.catch(() => undefined);
+    return await turn;
+  }
+
+  async #automate<T>(act: () => Promise<T>, signal: AbortSignal): Promise<T | "busy"> {
+    const { clock } = this.#options;
+    const deadline = clock.now() + this.#limits.waitMs;
+    for (;;) {
+      signal.throwIfAborted();
+      const leftMs = this.#keyAtMs + this.#limits.personMs - clock.now();
+      if (leftMs <= 0) break;
+      if (clock.now() + leftMs > deadline) return "busy";
+      await new Promise<void>((resolve) => clock.after(leftMs, resolve));
+    }
+    this.#isAutomatic = true;
+    this.#take("automation");
+    try {
+      return await act();
+    } finally {
+      this.#isAutomatic = false;
+      const held = this.#held;
+      this.#held = [];
+      this.#heldBytes = 0;
+      if (held.length > 0) this.#take("person");
+      for (const { bytes, deliver } of held) deliver(bytes);
+    }
+  }
+
+  #take(hands: Hands): void {
+    if (this.#last === hands) return;
+    this.#last = hands;
+    this.#options.onHands(hands);
+  }
+}

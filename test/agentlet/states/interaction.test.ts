@@ -1,0 +1,206 @@
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import timers from "node:timers/promises";
+import { cleanPrompt } from "../../../src/agentlet/states/keystrokes.ts";
+import { openFakeAgentLab } from "../../helpers/fake-agent-lab.ts";
+import type { TuiRuntime } from "../../fixtures/tui-screens.ts";
+
+const RUNTIMES: TuiRuntime[] = ["ClaudeCode", "Codex", "OpenCode", "Cline", "Goose"];
+
+suite("what is done to a CLI from afar", { concurrency: false }, () => {
+  for (const runtime of RUNTIMES)
+    test(`${runtime}: a prompt arrives once and is proved, its ask is answered, its turn interrupted, by the screen alone`, async () => {
+      await using lab = await openFakeAgentLab({ runtime });
+      await lab.isState("idle");
+
+      const prompted = await lab.prompt("busy 300 ask busy 300");
+      await lab.isState("permission");
+      const { ask } = lab.states.standing;
+      const answered = await lab.answer("allow", ask?.id);
+      await lab.isState("busy");
+      await lab.isState("idle");
+      const again = await lab.prompt("busy 20000");
+      const interrupted = await lab.interrupt();
+
+      assert.deepEqual(
+        [prompted.phase, answered.phase, again.phase, interrupted.phase],
+        ["done", "done", "done", "done"],
+      );
+      const sent = lab.truths
+        .filter(({ what }) => what === "submitted")
+        .map(({ prompt }) => prompt);
+      assert.deepEqual(sent, ["busy 300 ask busy 300", "busy 20000"]);
+      assert.match(`${ask?.text} ${ask?.detail}`, /\?|Permission required/);
+      assert.match(`${ask?.detail}`, /echo hi/);
+      assert.deepEqual(
+        lab.statesTold().filter((state) => state !== "unknown"),
+        ["idle", "busy", "permission", "busy", "idle", "busy", "idle"],
+      );
+    });
+
+  test("an Enter that the CLI swallowed is pressed again, the text never", async () => {
+    await using lab = await openFakeAgentLab({
+      runtime: "Codex",
+      words: ["--swallow-enters", "1"],
+    });
+    await lab.isState("idle");
+
+    const prompted = await lab.prompt("busy 300");
+
+    assert.equal(prompted.phase, "done");
+    const told = lab.truths
+      .map(({ what }) => what)
+      .filter((what) => /pasted|submitted|swallowed/.test(what));
+    assert.deepEqual(told, ["pasted", "enter-swallowed", "submitted"]);
+  });
+
+  test("a prompt is confirmed by the hook when there is one, not by the screen", async () => {
+    await using lab = await openFakeAgentLab({ runtime: "ClaudeCode", hooks: true });
+    await lab.isState("idle");
+
+    const prompted = await lab.prompt("busy 200");
+
+    assert.equal(prompted.message, "confirmed by hook: UserPromptSubmit");
+  });
+
+  test("nothing is typed unless the CLI is idle, its composer empty and it has its terminal", async () => {
+    await using lab = await openFakeAgentLab({ runtime: "ClaudeCode" });
+    await lab.isState("idle");
+
+    await lab.prompt("busy 1500");
+    const whileBusy = await lab.prompt("busy 1");
+    await lab.isState("idle");
+    lab.terminal.type(Buffer.from("half a thou"));
+    await timers.setTimeout(500);
+    const unsent = await lab.prompt("busy 1");
+
+    assert.deepEqual([whileBusy.phase, unsent.phase], ["refused", "refused"]);
+    assert.match(whileBusy.message, /is busy/);
+    assert.match(unsent.message, /text that was not sent/);
+    assert.equal(lab.truths.filter(({ what }) => what === "submitted").length, 1);
+  });
+
+  test("a prompt into a program that the CLI left on its terminal is refused", async () => {
+    await using lab = await openFakeAgentLab({ runtime: "ClaudeCode" });
+    await lab.isState("idle");
+    await lab.prompt("child busy 300");
+    await lab.isState("idle");
+    await lab
+      .until("another program has the terminal", () => lab.terminal.stranger !== null)
+      .catch(() => undefined);
+
+    const prompted = await lab.prompt("busy 1");
+
+    assert.equal(prompted.phase, "refused");
+    assert.match(prompted.message, /Another program has the terminal \(sleep\)/);
+  });
+
+  test("a prompt cannot break out of its paste, nor press keys", async () => {
+    const evil = "say\x1b[201~\rrm -rf\r\n\x00\x9b201~\x07 hi\ttab\n\n";
+
+    assert.deepEqual(cleanPrompt(evil), { text: "say[201~\nrm -rf\n201~ hi\ttab", removed: 4 });
+    await using lab = await openFakeAgentLab({ runtime: "ClaudeCode", hooks: true });
+    await lab.isState("idle");
+    const prompted = await lab.prompt(evil);
+
+    assert.equal(prompted.phase, "done");
+    assert.match(prompted.message, /4 control characters were left out/);
+    assert.deepEqual(
+      lab.truths.flatMap(({ prompt }) => prompt ?? []),
+      ["say[201~\nrm -rf\n201~ hi\ttab"],
+    );
+  });
+
+  test("an answer is for the ask that it names, and never for the next one", async () => {
+    await using lab = await openFakeAgentLab({ runtime: "Codex" });
+    await lab.isState("idle");
+    const none = await lab.answer("allow");
+    await lab.prompt("ask busy 900 ask busy 200");
+    await lab.isState("permission");
+    const first = lab.states.standing.ask?.id ?? 0;
+    await lab.answer("allow", first);
+    await lab.until("the second ask", () => (lab.states.standing.ask?.id ?? 0) > first);
+
+    const stale = await lab.answer("allow", first);
+    const unknown = await lab.answer({ option: "9" });
+    const denied = await lab.answer("deny");
+
+    assert.deepEqual([none.phase, stale.phase, unknown.phase], ["refused", "refused", "refused"]);
+    assert.match(unknown.message, /its options are 1, 2, 3/);
+    assert.equal(denied.phase, "done");
+    assert.deepEqual(
+      lab.truths.flatMap(({ key }) => key ?? []),
+      ["y", "\x1b"],
+    );
+  });
+
+  test("a question is answered by the key of one of its options", async () => {
+    await using lab = await openFakeAgentLab({ runtime: "ClaudeCode" });
+    await lab.isState("idle");
+    await lab.prompt("question busy 200");
+    await lab.isState("question");
+    const { ask } = lab.states.standing;
+
+    const answered = await lab.answer({ option: "2" });
+
+    assert.deepEqual([ask?.text, answered.phase], ["Which colour?", "done"]);
+    assert.deepEqual(
+      lab.truths.flatMap(({ key }) => key ?? []),
+      ["2"],
+    );
+  });
+
+  test("a policy of the Agent answers by what the screen shows, and an unattended ask is refused in time, and said", async () => {
+    await using allowed = await openFakeAgentLab({
+      runtime: "ClaudeCode",
+      hooks: true,
+      approvals: [
+        { tool: "Write*", answer: "deny" },
+        { tool: "B*h", answer: "allow" },
+      ],
+    });
+    await allowed.isState("idle");
+    await allowed.prompt("ask busy 100");
+    await allowed.isState("idle");
+    await using late = await openFakeAgentLab({ runtime: "ClaudeCode", approvalTimeoutMs: 700 });
+    await late.isState("idle");
+    await late.prompt("ask busy 100");
+    await late.until("the refusal", () => late.truths.some(({ what }) => what === "answered"));
+
+    assert.deepEqual(
+      allowed.truths.flatMap(({ key }) => key ?? []),
+      ["1"],
+    );
+    assert.deepEqual(
+      late.truths.flatMap(({ key }) => key ?? []),
+      ["\x1b"],
+    );
+    const said = late.events.flatMap(({ event }) =>
+      event.type === "notice" ? [event.message] : [],
+    );
+    assert.match(said.join("\n"), /Nobody answered within 700 ms/);
+    const by = late.events.flatMap(({ event }) =>
+      event.type === "act" && event.act === "answer" ? [event.by] : [],
+    );
+    assert.deepEqual([...new Set(by)], ["spec.approvalTimeout"]);
+  });
+
+  test("while a person types automation waits, and their keys wait for automation; each change of hands is told", async () => {
+    await using lab = await openFakeAgentLab({ runtime: "ClaudeCode" });
+    await lab.isState("idle");
+    const typedAt = performance.now();
+    const person = (text: string) =>
+      lab.interaction.lease.person(Buffer.from(text), (bytes) => lab.terminal.type(bytes));
+
+    person("x");
+    person("\x7f");
+    lab.terminal.type(Buffer.from("\x15"));
+    const prompting = lab.prompt("busy 100");
+    const prompted = await prompting;
+
+    assert.ok(performance.now() - typedAt > 2900, "automation waited for the person");
+    assert.equal(prompted.phase, "refused", "the fake composer still holds the person's text");
+    const hands = lab.events.flatMap(({ event }) => (event.type === "input" ? [event.hands] : []));
+    assert.deepEqual(hands, ["person", "automation"]);
+  });
+});
