@@ -23,8 +23,8 @@ export interface LiveTerminalOptions {
   onOutput: (bytes: Buffer) => void;
   /** The screen has changed. */
   onScreen: () => void;
-  /** A person types: to be delivered at once or later; false when it can be taken neither now nor later. */
-  onPersonTypes: (bytes: Buffer, deliver: (bytes: Buffer) => void) => boolean;
+  /** A person types: to be delivered at once or later; false when it can be taken neither now nor later. Unless given, at once. */
+  onPersonTypes?: (bytes: Buffer, deliver: (bytes: Buffer) => void) => boolean;
   /** A viewer types and the program has stopped reading: its input queue is full, and what is typed is not taken. */
   onRefusedInput: () => void;
 }
@@ -65,8 +65,9 @@ export class LiveTerminal implements Disposable {
       snapshotWithHistory: (rows) => this.#state.snapshotWithHistory(rows),
       size: () => this.#size,
       type: (bytes) => {
-        const isTaken = options.onPersonTypes(bytes, (taken) => this.#type(taken));
-        if (!isTaken) options.onRefusedInput();
+        const deliver = (taken: Buffer) => this.#type(taken);
+        if (options.onPersonTypes === undefined) deliver(bytes);
+        else if (!options.onPersonTypes(bytes, deliver)) options.onRefusedInput();
       },
       resize: (size) => this.#resize(size),
     });

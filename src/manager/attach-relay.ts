@@ -84,8 +84,9 @@ export class AttachRelay {
 
   /** Passes a command on; false when no agentlet is connected. */
   send(command: AgentletCommand): boolean {
-    this.#command(command);
-    return this.#agentlet !== null;
+    if (this.#agentlet === null) return false;
+    sendJson(this.#agentlet, command);
+    return true;
   }
 
   /** A person's window. `from`: it already shows everything before this offset. */

@@ -23,10 +23,6 @@ suite("LiveTerminal", () => {
       recordInput: false,
       onOutput: () => {},
       onScreen: () => {},
-      onPersonTypes: (bytes, deliver) => {
-        deliver(bytes);
-        return true;
-      },
       onRefusedInput: () => (notices += 1),
     });
     terminal.use(pty);

@@ -24,10 +24,6 @@ suite("queries of a program on a real terminal", () => {
       recordInput: false,
       onOutput: () => {},
       onScreen: () => {},
-      onPersonTypes: (bytes, deliver) => {
-        deliver(bytes);
-        return true;
-      },
       onRefusedInput: () => {},
     });
     // The person's terminal: it answers whatever it is asked, and what it says is typed.

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { compileRedactionSet } from "../../src/kit/redaction-set.ts";
 import { LiveTerminal } from "../../src/agentlet/live-terminal.ts";
 import { PtySession } from "../../src/agentlet/pty-session.ts";
 import { Approver } from "../../src/agentlet/states/approver.ts";
@@ -90,6 +91,7 @@ export async function openFakeAgentLab(options: LabOptions) {
 
   const terminal: LiveTerminal = new LiveTerminal({
     size: SIZE,
+    redaction: compileRedactionSet([]),
     recorder: { output: () => undefined, input: () => undefined, resize: () => undefined },
     recordInput: false,
     onOutput: () => undefined,
