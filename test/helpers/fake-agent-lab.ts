@@ -47,7 +47,6 @@ const HOOK_STATE: Record<string, "busy" | "idle" | "permission" | "question"> = 
 };
 const SIZE = { cols: 110, rows: 34 };
 
-
 /** A fake agent on a real terminal in a real zone, watched as a run's CLI is. */
 export async function openFakeAgentLab(options: LabOptions) {
   const zone = await openTestZone();
