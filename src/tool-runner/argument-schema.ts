@@ -39,14 +39,20 @@ const options: Options = {
   ownProperties: true,
 };
 
-/** Compiles a JSON Schema (2020-12, or draft-07 when it says so). Throws an `Error` that says what the schema gets wrong. */
-export function compileSchema(schema: Record<string, unknown>): SchemaCheck {
+/**
+ * Compiles a JSON Schema (2020-12, or draft-07 when it says so). `strict` false: keywords and
+ * formats that are not known are let pass, for a schema that somebody else wrote. Throws an `Error` that says what is wrong.
+ */
+export function compileSchema(
+  schema: Record<string, unknown>,
+  { strict = true }: { strict?: boolean } = {},
+): SchemaCheck {
   const dialect = schema["$schema"];
   // One instance a schema: a shared one would let one tool's $id resolve in another's $ref.
   const ajv =
     typeof dialect === "string" && /draft-0[67]/.test(dialect)
-      ? new Ajv(options)
-      : new Ajv2020(options);
+      ? new Ajv({ ...options, strict })
+      : new Ajv2020({ ...options, strict });
   let validate: ReturnType<Ajv["compile"]>;
   try {
     validate = ajv.compile(schema);

@@ -19,6 +19,8 @@ export interface AdmittedArguments {
   stdin: Buffer | null;
   /** The arguments as one text that does not depend on the order of keys, for the audit's digest. */
   canonical: string;
+  /** the very object that was checked */
+  value: Record<string, unknown>;
 }
 
 // The kernel takes no longer word (MAX_ARG_STRLEN).
@@ -73,6 +75,7 @@ export function admitArguments(plan: ArgumentPlan, value: unknown): AdmittedArgu
     argv,
     stdin: plan.stdin === "json" ? Buffer.from(JSON.stringify(value)) : null,
     canonical: argumentsText(value),
+    value: value as Record<string, unknown>,
   };
 }
 

@@ -26,6 +26,15 @@ export class CallStopped extends Error {
   }
 }
 
+/** Settles with the reason of a call's abort signal, once it is aborted. */
+export function stopOf(signal: AbortSignal): Promise<CallStopped> {
+  const { promise, resolve } = Promise.withResolvers<CallStopped>();
+  const settle = (): void => resolve(signal.reason as CallStopped);
+  if (signal.aborted) settle();
+  else signal.addEventListener("abort", settle, { once: true });
+  return promise;
+}
+
 /** An end without an exit code. */
 export function endOf(outcome: CallOutcome, cause: string, fix?: string, path?: string): CallEnd {
   const detail: EndDetail = { cause: cause.slice(0, 4096) };

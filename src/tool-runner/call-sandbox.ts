@@ -29,7 +29,7 @@ export interface CallPlanOptions {
   tool: LoadedTool;
   argv: string[];
   workspace: CallWorkspace | null;
-  secrets: CallSecrets;
+  secrets: Pick<CallSecrets, "valueOf">;
   boundary: BoundaryTraces;
 }
 
@@ -108,7 +108,7 @@ export function coversOf(workspace: string, binds: readonly Bind[]): Bind[] {
 /** Credentials that the tool itself is given (exposure: tool), and placeholders for those it is not. */
 function deliveries(
   tool: LoadedTool,
-  secrets: CallSecrets,
+  secrets: Pick<CallSecrets, "valueOf">,
 ): { env: Record<string, string>; files: SandboxPlan["files"] } {
   const env: Record<string, string> = {};
   const files: SandboxPlan["files"] = [];

@@ -1,9 +1,10 @@
+import type { ContentBlock } from "@modelcontextprotocol/sdk/types.js";
 import type { LoadedOperation } from "./operations.ts";
 import type { CallResult } from "./tool-runner.ts";
 
 /** A call's result as MCP wants it. */
 export interface CallText {
-  content: { type: "text"; text: string }[];
+  content: ContentBlock[];
   isError?: boolean;
   structuredContent?: Record<string, unknown>;
 }
@@ -14,7 +15,8 @@ export function textOfCall(
   operation: LoadedOperation | undefined,
   result: CallResult,
 ): CallText {
-  const { outcome, exitCode, stdout, stderr, detail } = result;
+  const { outcome, exitCode, stdout, stderr, detail, reply } = result;
+  if (reply !== null) return reply;
   if (outcome !== "completed" || exitCode !== 0) {
     return {
       content: [

@@ -22,7 +22,7 @@ export async function copyWorkspace(
 
 /** What of the workspace a call sees. */
 export function workspaceOf(
-  runner: ToolRunner,
+  runner: Pick<ToolRunner, "workspace">,
   tool: LoadedTool,
   copy: PrivateWorkspace | null,
 ): CallWorkspace | null {
@@ -34,7 +34,7 @@ export function workspaceOf(
 }
 
 function requireWorkspace(
-  runner: ToolRunner,
+  runner: Pick<ToolRunner, "workspace">,
   tool: LoadedTool,
 ): NonNullable<ToolRunner["workspace"]> {
   if (runner.workspace !== null) return runner.workspace;

@@ -9,10 +9,12 @@ import type { RunTool } from "../protocol/run-spec.ts";
 import { Boundary } from "./boundary/boundary.ts";
 import { CallRequests } from "./call-requests.ts";
 import { CallSecrets } from "./call-secrets.ts";
-import type { ToolProblem } from "./operations.ts";
+import { workspaceOf } from "./call-workspace.ts";
+import { McpServers } from "./mcp/mcp-servers.ts";
+import type { LoadedOperation, ToolProblem } from "./operations.ts";
 import { CallQueue } from "./queue.ts";
 import { runToolCall } from "./run-tool-call.ts";
-import type { CallResult } from "./tool-runner.ts";
+import type { CallResult, ToolRunner } from "./tool-runner.ts";
 import { loadTool, loadTools } from "./tools.ts";
 
 export interface LocalCall {
@@ -37,13 +39,50 @@ export function checkTool(tool: RunTool): ToolProblem[] {
  * is not good (`tool_invalid`, `secret_missing`); whatever comes of the call is its outcome.
  */
 export async function callToolLocally(options: LocalCall): Promise<ToolCallResult> {
-  const { tool, log = silentLog } = options;
-  const tools = loadTools([tool]);
-  const secrets = new CallSecrets(options.secrets, tools.values());
-  const directory = await mkdtemp(join(await realpath(tmpdir()), "agentkube-call-"));
-  try {
-    secrets.require(tools.values());
-    await mkdir(join(directory, "calls"), { mode: 0o700 });
+  await using runner = await LocalRunner.open(options);
+  runner.parts.secrets.require(runner.parts.tools.values());
+  const { tool, operation, args, signal } = options;
+  return resultOf(
+    await runToolCall(
+      runner.parts,
+      { tool: tool.name, operation, arguments: args, face: "cli" },
+      signal,
+    ),
+  );
+}
+
+/** The operations of a tool; an MCP server is started and asked, without credentials and network. Rejects with `mcp_unavailable`. */
+export async function describeTool(
+  options: Pick<LocalCall, "tool" | "signal" | "log">,
+): Promise<{ operations: LoadedOperation[]; problems: ToolProblem[] }> {
+  await using runner = await LocalRunner.open({ ...options, secrets: new Map(), workspace: null });
+  const [tool] = runner.parts.tools.values();
+  if (tool === undefined) return { operations: [], problems: [] };
+  const { servers } = runner.parts;
+  const operations = await servers.operationsOf(tool, options.signal, { alone: true });
+  const problems = await servers.problemsOf(tool, options.signal);
+  return { operations: [...operations.values()], problems };
+}
+
+/** What a run has around its tools, for one tool and no run. */
+class LocalRunner implements AsyncDisposable {
+  readonly parts: ToolRunner;
+  readonly #directory: string;
+  readonly #ended: AbortController;
+
+  private constructor(parts: ToolRunner, directory: string, ended: AbortController) {
+    this.parts = parts;
+    this.#directory = directory;
+    this.#ended = ended;
+  }
+
+  static async open(
+    options: Pick<LocalCall, "tool" | "secrets" | "workspace" | "log">,
+  ): Promise<LocalRunner> {
+    const { tool, log = silentLog } = options;
+    const tools = loadTools([tool]);
+    const secrets = new CallSecrets(options.secrets, tools.values());
+    const workspace = options.workspace === null ? null : { path: options.workspace, covers: [] };
     const requests = new CallRequests();
     const boundary = await Boundary.create({
       run: "local",
@@ -51,31 +90,41 @@ export async function callToolLocally(options: LocalCall): Promise<ToolCallResul
       onRequest: (record) => requests.take(record),
       hosts: (tool.spec.sandbox?.network ?? []).map(({ host }) => host),
     });
-    const result = await runToolCall(
-      {
-        run: "local",
-        tools,
+    const ended = new AbortController();
+    const directory = await mkdtemp(join(await realpath(tmpdir()), "agentkube-call-"));
+    await mkdir(join(directory, "calls"), { mode: 0o700 });
+    const parts: ToolRunner = {
+      run: "local",
+      tools,
+      secrets,
+      boundary,
+      requests,
+      servers: new McpServers({
         secrets,
         boundary,
-        requests,
-        queue: new CallQueue({ running: 1, waiting: 0 }),
-        merges: new CallQueue({ running: 1, waiting: 0 }),
-        workspace: options.workspace === null ? null : { path: options.workspace, covers: [] },
-        callsDir: join(directory, "calls"),
-        keepDir: join(directory, "unmerged"),
-        auditKey: randomBytes(32),
-        record: () => undefined,
-        mark: () => undefined,
-        ended: new AbortController().signal,
+        workspaceOf: (wanting) => workspaceOf({ workspace }, wanting, null),
         log,
-      },
-      { tool: tool.name, operation: options.operation, arguments: options.args, face: "cli" },
-      options.signal,
-    );
-    return resultOf(result);
-  } finally {
-    secrets.wipe();
-    await removeDirectory(directory);
+        ended: ended.signal,
+      }),
+      queue: new CallQueue({ running: 1, waiting: 0 }),
+      merges: new CallQueue({ running: 1, waiting: 0 }),
+      workspace,
+      callsDir: join(directory, "calls"),
+      keepDir: join(directory, "unmerged"),
+      auditKey: randomBytes(32),
+      record: () => undefined,
+      mark: () => undefined,
+      ended: ended.signal,
+      log,
+    };
+    return new LocalRunner(parts, directory, ended);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended.abort();
+    await this.parts.servers[Symbol.asyncDispose]();
+    this.parts.secrets.wipe();
+    await removeDirectory(this.#directory);
   }
 }
 

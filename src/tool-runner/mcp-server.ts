@@ -16,11 +16,14 @@ import { AjvJsonSchemaValidator } from "@modelcontextprotocol/sdk/validation/ajv
 import { PlatformError } from "../kit/platform-error.ts";
 import { textOfCall } from "./call-text.ts";
 import { readJsonBody, sendError } from "./json-body.ts";
+import type { CallProgress } from "./mcp/server-process.ts";
 import { runToolCall } from "./run-tool-call.ts";
 import { abortOnClose } from "./tool-face.ts";
 import type { CallRequest, ToolRunner } from "./tool-runner.ts";
 
 const PROGRESS_EVERY_MS = 5000;
+/** More often than this is not passed on, but for the last. */
+const PROGRESS_LEAST_MS = 50;
 const SESSION_HEADER = "mcp-session-id";
 const SESSION = /^[\x21-\x7e]{1,128}$/;
 // Made once: each instance compiles a schema validator of its own.
@@ -83,7 +86,9 @@ export class McpFace {
       { name: "agentkube", version: "0.1.0" },
       { capabilities: { tools: {} }, jsonSchemaValidator },
     );
-    server.setRequestHandler(ListToolsRequestSchema, () => this.#list());
+    server.setRequestHandler(ListToolsRequestSchema, (_request, extra) =>
+      this.#list(AbortSignal.any([gone, extra.signal])),
+    );
     server.setRequestHandler(CallToolRequestSchema, (request, extra) => {
       const { name, arguments: given } = request.params;
       return this.#call(
@@ -100,9 +105,10 @@ export class McpFace {
     return server;
   }
 
-  #list(): ListToolsResult {
-    const tools = [...this.#runner.tools.values()].flatMap((tool) =>
-      [...tool.operations.values()].map((operation) => ({
+  async #list(signal: AbortSignal): Promise<ListToolsResult> {
+    const all = await this.#runner.servers.allOperations(this.#runner.tools.values(), signal);
+    const tools = [...all].flatMap(([tool, operations]) =>
+      [...operations.values()].map((operation) => ({
         name: mcpName(tool.name, operation.name),
         description: [operation.description, tool.description]
           .filter((text) => text !== "")
@@ -125,10 +131,10 @@ export class McpFace {
     const cancelled = new AbortController();
     const key = `${session} ${extra.requestId}`;
     this.#calls.set(key, cancelled);
-    using _progress = reportProgress(extra);
+    using progress = reportProgress(extra);
     try {
       const caller = AbortSignal.any([gone, extra.signal, cancelled.signal]);
-      const result = await runToolCall(this.#runner, request, caller);
+      const result = await runToolCall(this.#runner, { ...request, ...progress.taken }, caller);
       const operation = this.#runner.tools.get(request.tool)?.operations.get(request.operation);
       return { ...textOfCall(request.tool, operation, result) };
     } finally {
@@ -137,17 +143,35 @@ export class McpFace {
   }
 }
 
-/** Says that a call is still running, to a client that asked to hear it. */
-function reportProgress(extra: RequestHandlerExtra<ServerRequest, ServerNotification>): Disposable {
+/** Says that a call is still running, to a client that asked to hear it; a server's own words take the clock's place. */
+function reportProgress(
+  extra: RequestHandlerExtra<ServerRequest, ServerNotification>,
+): Disposable & { taken: Pick<CallRequest, "onProgress"> } {
   const progressToken = extra._meta?.progressToken;
-  if (progressToken === undefined) return { [Symbol.dispose]: () => undefined };
+  if (progressToken === undefined) return { taken: {}, [Symbol.dispose]: () => undefined };
   const startedAt = performance.now();
+  const send = (said: CallProgress): void => {
+    const params = { progressToken, ...said };
+    void extra.sendNotification({ method: "notifications/progress", params }).catch(() => {});
+  };
   const timer = setInterval(() => {
     const progress = Math.round((performance.now() - startedAt) / 1000);
-    const params = { progressToken, progress, message: `running for ${progress} s` };
-    void extra.sendNotification({ method: "notifications/progress", params }).catch(() => {});
+    send({ progress, message: `running for ${progress} s` });
   }, PROGRESS_EVERY_MS);
-  return { [Symbol.dispose]: () => clearInterval(timer) };
+  let saidAt = -Infinity;
+  const onProgress = (said: CallProgress): void => {
+    clearInterval(timer);
+    const isLast = said.total !== undefined && said.progress >= said.total;
+    if (!isLast && performance.now() - saidAt < PROGRESS_LEAST_MS) return;
+    saidAt = performance.now();
+    const { progress, total, message } = said;
+    send({
+      progress,
+      ...(total === undefined ? {} : { total }),
+      ...(message === undefined ? {} : { message: message.slice(0, 1024) }),
+    });
+  };
+  return { taken: { onProgress }, [Symbol.dispose]: () => clearInterval(timer) };
 }
 
 function splitName(name: string): { tool: string; operation: string } {

@@ -1,21 +1,25 @@
-import { closeSync } from "node:fs";
 import { PlatformError, errnoOf } from "../kit/platform-error.ts";
-import { type Sandbox, openSandbox } from "../kit/sandbox.ts";
+import { openSandbox } from "../kit/sandbox.ts";
 import { createCallId, type CallId } from "../protocol/ids.ts";
 import { admitArguments } from "./arguments.ts";
-import { CallStopped, endOf, endOfExit, type CallEnd } from "./call-end.ts";
+import { CallStopped, endOf, endOfExit, stopOf, type CallEnd } from "./call-end.ts";
 import { watchClock, watchLimits } from "./call-limits.ts";
 import { CallOutput } from "./call-output.ts";
 import { recordEnd, recordStart } from "./call-records.ts";
-import { BOUNDARY_PORT, planCall } from "./call-sandbox.ts";
+import { planCall } from "./call-sandbox.ts";
+import { lendBoundary } from "./lend-boundary.ts";
+import { runOnServer } from "./mcp/run-on-server.ts";
 import { copyWorkspace, mergeWorkspace, workspaceOf } from "./call-workspace.ts";
 import type { PrivateWorkspace } from "./private-workspace.ts";
-import type { AdmittedCall, CallRequest, CallResult, ToolRunner } from "./tool-runner.ts";
+import type {
+  AdmittedCall,
+  CallRequest,
+  CallResult,
+  EndedCall,
+  ToolRunner,
+} from "./tool-runner.ts";
 
-type CallOutcomeOfTool = CallEnd &
-  Pick<CallResult, "stdout" | "stderr" | "truncated"> & { masked: number };
-
-const NO_OUTPUT = { stdout: "", stderr: "", truncated: false, masked: 0 };
+const NO_OUTPUT = { stdout: "", stderr: "", truncated: false, masked: 0, reply: null };
 
 /** Runs one tool call to its end. Never rejects: refusals, timeouts and crashes are outcomes. */
 export async function runToolCall(
@@ -26,11 +30,11 @@ export async function runToolCall(
   const id = createCallId();
   const startedAt = performance.now();
   using requests = runner.requests.collect(id);
-  let ended: CallOutcomeOfTool;
+  let ended: EndedCall;
   let started = false;
   try {
-    const call = admit(runner, id, request);
     const cancelled = AbortSignal.any([caller, runner.ended]);
+    const call = await admit(runner, id, request, cancelled);
     using _place = await runner.queue.enter(cancelled);
     recordStart(runner, call, request);
     started = true;
@@ -54,22 +58,34 @@ export async function runToolCall(
 }
 
 /** Finds tool and operation and checks the arguments. Throws `PlatformError`: the call is refused. */
-function admit(runner: ToolRunner, id: CallId, request: CallRequest): AdmittedCall {
+async function admit(
+  runner: ToolRunner,
+  id: CallId,
+  request: CallRequest,
+  signal: AbortSignal,
+): Promise<AdmittedCall> {
   if (runner.ended.aborted)
     throw new PlatformError("run_ended", "The run has ended; no tool can be called any more");
   const tool = runner.tools.get(request.tool);
   if (tool === undefined) throw unknownName("tool", request.tool, [...runner.tools.keys()]);
-  const operation = tool.operations.get(request.operation);
+  const operations = await runner.servers.operationsOf(tool, signal);
+  const operation = operations.get(request.operation);
   if (operation === undefined)
-    throw unknownName(`operation of ${tool.name}`, request.operation, [...tool.operations.keys()]);
-  return { id, tool, operation, arguments: admitArguments(operation, request.arguments) };
+    throw unknownName(`operation of ${tool.name}`, request.operation, [...operations.keys()]);
+  return {
+    id,
+    tool,
+    operation,
+    arguments: admitArguments(operation, request.arguments),
+    onProgress: request.onProgress ?? null,
+  };
 }
 
 async function runAdmitted(
   runner: ToolRunner,
   call: AdmittedCall,
   cancelled: AbortSignal,
-): Promise<CallOutcomeOfTool> {
+): Promise<EndedCall> {
   const stopped = new AbortController();
   const stop = (reason: CallStopped): void => stopped.abort(reason);
   const cancel = (): void => stop(new CallStopped("cancelled", "The call was cancelled"));
@@ -78,7 +94,8 @@ async function runAdmitted(
   try {
     using _clock = watchClock(call.tool.sandbox.timeoutMs, stop);
     await using copy = await copyWorkspace(runner, call, stopped.signal);
-    const ended = await runInSandbox(runner, call, copy, stop, stopped.signal);
+    const run = call.tool.mcp === null ? runInSandbox : runOnServer;
+    const ended = await run(runner, call, copy, stop, stopped.signal);
     const byItself = ended.outcome === "completed" || ended.outcome === "signalled";
     if (copy === null || call.tool.sandbox.workspace !== "rw" || !byItself) return ended;
     return { ...ended, ...(await mergeWorkspace(runner, call, copy, ended)) };
@@ -96,7 +113,7 @@ async function runInSandbox(
   copy: PrivateWorkspace | null,
   stop: (reason: CallStopped) => void,
   stopped: AbortSignal,
-): Promise<CallOutcomeOfTool> {
+): Promise<EndedCall> {
   const { tool } = call;
   const plan = planCall({
     tool,
@@ -126,7 +143,7 @@ async function runInSandbox(
   const stdout = new CallOutput(sandbox.stdout, outputOptions);
   const stderr = new CallOutput(sandbox.stderr, outputOptions);
   // Lent last and taken back before the result is given: no process, connection or listener outlives the call.
-  await using _grant = await lend(runner, call, sandbox);
+  await using _grant = await lendBoundary(runner, call, sandbox);
   using _limits = watchLimits(sandbox.pid, tool.sandbox, stop);
   // A tool that does not read its input is free to: its pipe then breaks.
   sandbox.stdin?.on("error", () => {}).end(stdin);
@@ -141,34 +158,8 @@ async function runInSandbox(
     stderr: stderr.text(),
     truncated: stdout.truncated || stderr.truncated,
     masked: stdout.masked + stderr.masked,
+    reply: null,
   };
-}
-
-/** Opens the boundary for this call on the listener inside its network namespace. */
-async function lend(
-  runner: ToolRunner,
-  { id, tool }: AdmittedCall,
-  sandbox: Sandbox,
-): Promise<AsyncDisposable | null> {
-  const listener = sandbox.listeners.get(BOUNDARY_PORT);
-  for (const [port, descriptor] of sandbox.listeners)
-    if (port !== BOUNDARY_PORT) closeSync(descriptor);
-  if (listener === undefined) return null;
-  const credentials = tool.credentials.flatMap(({ name, http, secretRef }) =>
-    http === undefined ? [] : [{ name, http, secret: () => runner.secrets.valueOf(secretRef) }],
-  );
-  return runner.boundary.openCall(
-    { call: id, tool: tool.name, network: [...tool.sandbox.network], credentials },
-    listener,
-  );
-}
-
-function stopOf(signal: AbortSignal): Promise<CallStopped> {
-  const { promise, resolve } = Promise.withResolvers<CallStopped>();
-  const settle = (): void => resolve(signal.reason as CallStopped);
-  if (signal.aborted) settle();
-  else signal.addEventListener("abort", settle, { once: true });
-  return promise;
 }
 
 function unknownName(kind: string, name: string, known: string[]): PlatformError {

@@ -19,7 +19,9 @@ import { CallRequests } from "./call-requests.ts";
 import { coversOf } from "./call-sandbox.ts";
 import { CallSecrets } from "./call-secrets.ts";
 import { Markers } from "./markers.ts";
+import { McpServers } from "./mcp/mcp-servers.ts";
 import { McpFace } from "./mcp-server.ts";
+import { workspaceOf } from "./call-workspace.ts";
 import { finishMerges } from "./private-workspace.ts";
 import { CallQueue } from "./queue.ts";
 import type { ToolRunner } from "./tool-runner.ts";
@@ -86,18 +88,28 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   };
   const ended = new AbortController();
   const active = new Set<Promise<unknown>>();
+  const workspace = {
+    path: spec.zone.workspace,
+    covers: coversOf(spec.zone.workspace, spec.zone.binds),
+  };
+  const boundary = await Boundary.create({ run: spec.run, log, onRequest, hosts: hostsOf(tools) });
+  await using servers = new McpServers({
+    secrets,
+    boundary,
+    workspaceOf: (tool) => workspaceOf({ workspace }, tool, null),
+    log,
+    ended: ended.signal,
+  });
   const runner: ToolRunner = {
     run: spec.run,
     tools,
     secrets,
-    boundary: await Boundary.create({ run: spec.run, log, onRequest, hosts: hostsOf(tools) }),
+    boundary,
+    servers,
     requests,
     queue: new CallQueue(QUEUE),
     merges: new CallQueue({ running: 1, waiting: QUEUE.running }),
-    workspace: {
-      path: spec.zone.workspace,
-      covers: coversOf(spec.zone.workspace, spec.zone.binds),
-    },
+    workspace,
     callsDir,
     keepDir: join(spec.runDir ?? spec.runtimeDir, "unmerged"),
     auditKey: argumentsKey,
@@ -139,6 +151,7 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     Promise.allSettled(active),
     timers.setTimeout(CALLS_END_MS, undefined, { ref: false }),
   ]);
+  await servers[Symbol.asyncDispose]();
   await http[Symbol.asyncDispose]();
   await Promise.allSettled(active);
   const pool = poolMetrics();

@@ -6,7 +6,7 @@ import { readJsonBody, sendError, sendJson } from "./json-body.ts";
 import { runToolCall } from "./run-tool-call.ts";
 import type { CallResult, ToolRunner } from "./tool-runner.ts";
 
-const CALL_PATH = /^\/v1\/tools\/([a-z0-9-]{1,63})\/([a-z0-9_-]{1,64})$/;
+const CALL_PATH = /^\/v1\/tools\/([a-z0-9-]{1,63})\/([A-Za-z0-9_.-]{1,128})$/;
 // Not a record: zod's record would drop a key "__proto__" before the arguments are looked at.
 const Envelope = z.strictObject({ arguments: z.unknown() });
 
@@ -19,7 +19,7 @@ export async function serveToolFace(
   const path = request.url ?? "";
   const call = CALL_PATH.exec(path);
   if (path === "/v1/tools" && request.method === "GET")
-    return sendJson(response, 200, listOf(runner));
+    return sendJson(response, 200, await listOf(runner, abortOnClose(response)));
   if (call?.[1] === undefined || call[2] === undefined)
     return sendError(
       response,
@@ -64,12 +64,13 @@ export function abortOnClose(response: ServerResponse): AbortSignal {
   return gone.signal;
 }
 
-function listOf(runner: ToolRunner): ToolList {
+async function listOf(runner: ToolRunner, signal: AbortSignal): Promise<ToolList> {
+  const all = await runner.servers.allOperations(runner.tools.values(), signal);
   return {
-    tools: [...runner.tools.values()].map((tool) => ({
+    tools: [...all].map(([tool, operations]) => ({
       name: tool.name,
       description: tool.description,
-      operations: [...tool.operations.values()].map(({ name, description, inputSchema }) => ({
+      operations: [...operations.values()].map(({ name, description, inputSchema }) => ({
         name,
         description,
         inputSchema,

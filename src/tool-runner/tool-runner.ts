@@ -10,6 +10,9 @@ import type { CallEnd } from "./call-end.ts";
 import type { CallRequests } from "./call-requests.ts";
 import type { CallSecrets } from "./call-secrets.ts";
 import type { LoadedOperation } from "./operations.ts";
+import type { McpServers } from "./mcp/mcp-servers.ts";
+import type { CallProgress } from "./mcp/server-process.ts";
+import type { ServerReply } from "./mcp/server-reply.ts";
 import type { CallQueue } from "./queue.ts";
 import type { LoadedTool } from "./tools.ts";
 
@@ -21,6 +24,8 @@ export interface ToolRunner {
   readonly boundary: Pick<Boundary, "openCall" | "sandboxEnv" | "sandboxFiles">;
   readonly requests: CallRequests;
   readonly queue: CallQueue;
+  /** the MCP servers among the tools */
+  readonly servers: McpServers;
   /** lets one merge into the workspace happen at a time */
   readonly merges: CallQueue;
   /** the agent's workspace on the host, and what is bound read-only over parts of it; null when there is none */
@@ -45,6 +50,8 @@ export interface CallRequest {
   operation: string;
   arguments: unknown;
   face: "mcp" | "shim" | "cli";
+  /** called when an MCP server says how far it has come */
+  onProgress?: (progress: CallProgress) => void;
 }
 
 /** A call whose tool, operation and arguments were found good. */
@@ -53,7 +60,12 @@ export interface AdmittedCall {
   tool: LoadedTool;
   operation: LoadedOperation;
   arguments: AdmittedArguments;
+  onProgress: ((progress: CallProgress) => void) | null;
 }
+
+/** What came of a call that was let run. */
+export type EndedCall = CallEnd &
+  Pick<CallResult, "stdout" | "stderr" | "truncated" | "reply"> & { masked: number };
 
 /** What a call came to, whatever it was. Its texts are redacted. */
 export interface CallResult extends CallEnd {
@@ -61,6 +73,8 @@ export interface CallResult extends CallEnd {
   stdout: string;
   stderr: string;
   truncated: boolean;
+  /** the answer of an MCP server as it is; `stdout` is its text */
+  reply: ServerReply | null;
   tier: Tier | null;
   durationMs: number;
   requests: readonly BoundaryRequest[];

@@ -4,7 +4,7 @@ import type { Credential, NetworkRule } from "../protocol/tool-manifest.ts";
 import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
 import type { RunTool } from "../protocol/run-spec.ts";
 import { refusedEnvironmentName } from "./environment-names.ts";
-import { loadOperation, type LoadedOperation, type ToolProblem } from "./operations.ts";
+import { loadOperation, programOf, type LoadedOperation, type ToolProblem } from "./operations.ts";
 import { PACKAGE_DIR, viewOf, type SandboxView } from "./sandbox-view.ts";
 
 /** What a call of the tool may use, defaults filled in. */
@@ -20,6 +20,15 @@ export interface ToolSandbox {
   readonly cpuMs: number;
 }
 
+/** A tool that is an MCP server: its own tools are the operations. */
+export interface LoadedMcp {
+  readonly argv: readonly string[];
+  /** which of the server's tools are offered; null: all */
+  readonly allow: ReadonlySet<string> | null;
+  /** a process for each call, so that whatever it asks for belongs to that call */
+  readonly perCall: boolean;
+}
+
 export interface LoadedTool {
   readonly name: string;
   readonly description: string;
@@ -28,6 +37,9 @@ export interface LoadedTool {
   readonly view: SandboxView;
   readonly sandbox: ToolSandbox;
   readonly credentials: readonly Credential[];
+  /** null: the operations are commands */
+  readonly mcp: LoadedMcp | null;
+  /** empty for an MCP server, which is asked for them */
   readonly operations: ReadonlyMap<string, LoadedOperation>;
 }
 
@@ -77,6 +89,7 @@ export function loadTool(tool: RunTool): { tool: LoadedTool; problems: ToolProbl
   const operations = (spec.operations ?? []).map((operation, index) =>
     loadOperation(operation, `spec.operations[${index}]`, tool, problems),
   );
+  const mcp = loadMcp(tool, problems);
   checkEnvironment(tool, problems);
   const credentials = spec.credentials ?? [];
   checkCredentialFiles(credentials, problems);
@@ -89,6 +102,7 @@ export function loadTool(tool: RunTool): { tool: LoadedTool; problems: ToolProbl
       view: viewOf(tool.packageDir),
       sandbox: sandboxOf(tool),
       credentials,
+      mcp,
       operations: new Map(operations.map((operation) => [operation.name, operation])),
     },
   };
@@ -116,12 +130,6 @@ function refuseUnsupported({ spec, packageDir }: RunTool, problems: ToolProblem[
   const refuse = (path: string, problem: string, fix: string): void => {
     problems.push({ path, problem, fix });
   };
-  if (spec.mcp !== undefined)
-    refuse(
-      "spec.mcp",
-      "MCP servers as tools are not yet supported",
-      "declare operations with commands",
-    );
   if (packageDir === null && spec.image !== undefined) {
     refuse(
       "spec.image",
@@ -149,6 +157,34 @@ function refuseUnsupported({ spec, packageDir }: RunTool, problems: ToolProblem[
         "choose another duration",
       );
   }
+}
+
+function loadMcp(tool: RunTool, problems: ToolProblem[]): LoadedMcp | null {
+  const { mcp, operations, credentials, sandbox } = tool.spec;
+  if (mcp === undefined) return null;
+  if (operations !== undefined && operations.length > 0)
+    problems.push({
+      path: "spec.mcp",
+      problem: "a tool is an MCP server or has operations with commands, not both",
+      fix: "make two tools of it",
+    });
+  const isLent = (credentials ?? []).length > 0 || (sandbox?.network ?? []).length > 0;
+  if (isLent && mcp.perCall === false)
+    problems.push({
+      path: "spec.mcp.perCall",
+      problem:
+        "a server with credentials or network runs one process a call: one that outlives a call would wait for the next call's grant",
+      fix: "set perCall: true, or leave it out",
+    });
+  const [word = "", ...rest] = mcp.command;
+  const nul = mcp.command.findIndex((part) => part.includes("\0"));
+  if (nul !== -1)
+    problems.push({ path: `spec.mcp.command[${nul}]`, problem: "a word cannot hold NUL" });
+  return {
+    argv: [programOf(word, "spec.mcp.command[0]", tool, problems), ...rest],
+    allow: mcp.tools === undefined ? null : new Set(mcp.tools),
+    perCall: mcp.perCall ?? isLent,
+  };
 }
 
 function checkEnvironment({ spec }: RunTool, problems: ToolProblem[]): void {

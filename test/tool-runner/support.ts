@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { EventEmitter, once } from "node:events";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,6 +11,8 @@ import type { RunTool } from "../../src/protocol/run-spec.ts";
 import { Boundary } from "../../src/tool-runner/boundary/boundary.ts";
 import { CallRequests } from "../../src/tool-runner/call-requests.ts";
 import { CallSecrets } from "../../src/tool-runner/call-secrets.ts";
+import { workspaceOf } from "../../src/tool-runner/call-workspace.ts";
+import { McpServers } from "../../src/tool-runner/mcp/mcp-servers.ts";
 import { removePackage } from "../../src/tool-runner/packages.ts";
 import { CallQueue } from "../../src/tool-runner/queue.ts";
 import type { ToolRunner } from "../../src/tool-runner/tool-runner.ts";
@@ -46,6 +49,8 @@ export interface TestRunner extends ToolRunner {
   records: AuditRecord[];
   marks: string[];
   end: AbortController;
+  /** settles when a record of this kind is there */
+  waitForRecord(fits: (record: AuditRecord) => boolean): Promise<void>;
 }
 
 /** A runner with a real boundary and real sandboxes; audit and markers go to arrays. */
@@ -64,26 +69,46 @@ export async function aRunner(
   const records: AuditRecord[] = [];
   const marks: string[] = [];
   const end = new AbortController();
+  const written = new EventEmitter();
   const values = Object.entries(options.secrets ?? {}).map(
     ([name, value]) => [name, Buffer.from(value)] as const,
   );
+  const secrets = new CallSecrets(new Map(values), loaded.values());
+  const boundary = await Boundary.create({
+    run: "test-run",
+    log: silentLog,
+    onRequest: (record) => requests.take(record),
+  });
+  const workspace =
+    options.workspace === undefined ? null : { path: options.workspace, covers: [] };
+  const servers = new McpServers({
+    secrets,
+    boundary,
+    workspaceOf: (tool) => workspaceOf({ workspace }, tool, null),
+    log: silentLog,
+    ended: end.signal,
+  });
+  context.after(() => servers[Symbol.asyncDispose]());
   return {
     run: "test-run",
     tools: loaded,
-    secrets: new CallSecrets(new Map(values), loaded.values()),
-    boundary: await Boundary.create({
-      run: "test-run",
-      log: silentLog,
-      onRequest: (record) => requests.take(record),
-    }),
+    secrets,
+    boundary,
+    servers,
     requests,
     merges: new CallQueue({ running: 1, waiting: 8 }),
     queue: new CallQueue(options.queue ?? { running: 4, waiting: 4 }),
-    workspace: options.workspace === undefined ? null : { path: options.workspace, covers: [] },
+    workspace,
     callsDir: join(directory, "calls"),
     keepDir: join(directory, "unmerged"),
     auditKey: randomBytes(32),
-    record: (record) => records.push(record),
+    record: (record) => {
+      records.push(record);
+      written.emit("record");
+    },
+    waitForRecord: async (fits) => {
+      while (!records.some(fits)) await once(written, "record");
+    },
     mark: (label) => marks.push(label),
     ended: end.signal,
     log: silentLog,

@@ -134,7 +134,11 @@ suite("loadTool", () => {
     ],
     ["a stronger tier than there is", { sandbox: { tier: "strict" } }, "spec.sandbox.tier"],
     ["an image without a package", { image: "example.test/x:1" }, "spec.image"],
-    ["an MCP server", { mcp: { command: ["x"] } }, "spec.mcp"],
+    [
+      "an MCP server that has operations with commands, too",
+      { mcp: { command: ["/bin/true"] } },
+      "spec.mcp",
+    ],
   ] as const) {
     test(`refuses ${name} by name`, () => {
       const problems = checkTool(aShellTool("true", spec as unknown as Partial<ToolSpec>));

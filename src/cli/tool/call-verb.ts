@@ -23,7 +23,9 @@ async function runCall(
   const files = await readToolFiles(word, cwd);
   const tool = chooseTool(files, word, values.tool);
   const known = (tool.value.spec.operations ?? []).map(({ name }) => name);
-  if (operation === undefined || !known.includes(operation))
+  // The tools of an MCP server are known once it runs; the runner refuses one that it has not.
+  const isServed = tool.value.spec.mcp !== undefined;
+  if (operation === undefined || (!isServed && !known.includes(operation)))
     throw unknownOperation(tool.value.metadata.name, operation, known);
   setSandboxSearchPath(env["PATH"] ?? "");
   const stop = new AbortController();

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { messageOf, PlatformError } from "../../kit/platform-error.ts";
 import type { Tool } from "../../protocol/tool-manifest.ts";
-import { checkTool } from "../../tool-runner/local-call.ts";
+import { checkTool, describeTool } from "../../tool-runner/local-call.ts";
 import { removePackage } from "../../tool-runner/packages.ts";
 import { ruleProblems } from "../credential-rules.ts";
 import type { Placed } from "../manifests/load.ts";
@@ -28,7 +28,14 @@ export async function faultsOf(tool: Placed<Tool>, signal: AbortSignal): Promise
       cause: `Tool "${stored.name}" ${path}: ${problem}`,
       ...(fix === undefined ? {} : { fix }),
     }));
-    return [...rules, ...own];
+    if (own.length > 0 || rules.length > 0 || tool.value.spec.mcp === undefined)
+      return [...rules, ...own];
+    const { problems } = await describeTool({ tool: stored, signal });
+    return problems.map(({ path, problem, fix }) => ({
+      path,
+      cause: `Tool "${stored.name}" ${path}: ${problem}`,
+      ...(fix === undefined ? {} : { fix }),
+    }));
   } catch (error) {
     if (!(error instanceof PlatformError) || signal.aborted) throw error;
     const { path, fix } = error;

@@ -1,0 +1,70 @@
+import type { Tool } from "@modelcontextprotocol/sdk/types.js";
+import { messageOf } from "../../kit/platform-error.ts";
+import { compileSchema, type SchemaCheck } from "../argument-schema.ts";
+import type { LoadedOperation, ToolProblem } from "../operations.ts";
+
+/** A name that every client and the shim can write. */
+const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
+const MAX_DESCRIPTION = 16 * 1024;
+
+/**
+ * The operations that an MCP server's tools become. `allow` null: all of them. What is left out, and why, is in `problems`: a
+ * tool of the allow list that the server has not, a name nobody can write, a schema that does not compile.
+ */
+export function servedOperations(
+  tools: readonly Tool[],
+  allow: ReadonlySet<string> | null,
+): { operations: Map<string, LoadedOperation>; problems: ToolProblem[] } {
+  const operations = new Map<string, LoadedOperation>();
+  const problems: ToolProblem[] = [];
+  for (const tool of tools) {
+    if (allow !== null && !allow.has(tool.name)) continue;
+    const shown = JSON.stringify(tool.name.slice(0, 128));
+    if (!NAME.test(tool.name) || operations.has(tool.name)) {
+      problems.push({
+        path: "spec.mcp",
+        problem: `the server's tool ${shown} has a name that cannot be used, or that it has twice`,
+      });
+      continue;
+    }
+    try {
+      operations.set(tool.name, operationOf(tool));
+    } catch (error) {
+      problems.push({
+        path: "spec.mcp",
+        problem: `the server's tool ${shown} has a schema that does not compile: ${messageOf(error)}`,
+      });
+    }
+  }
+  for (const name of allow ?? []) {
+    if (!tools.some((tool) => tool.name === name))
+      problems.push({
+        path: "spec.mcp.tools",
+        problem: `the server has no tool ${JSON.stringify(name)}; it has ${tools.map((tool) => tool.name).join(", ") || "none"}`,
+        fix: "name the server's tools as it does, or leave the list out",
+      });
+  }
+  return { operations, problems };
+}
+
+function operationOf(tool: Tool): LoadedOperation {
+  const inputSchema = tool.inputSchema as Record<string, unknown>;
+  const outputSchema = (tool.outputSchema ?? null) as Record<string, unknown> | null;
+  return {
+    name: tool.name,
+    description: (tool.description ?? tool.title ?? "").slice(0, MAX_DESCRIPTION),
+    inputSchema,
+    outputSchema,
+    check: lenient(inputSchema),
+    checkOutput: outputSchema === null ? null : lenient(outputSchema),
+    known: Object.keys(tool.inputSchema.properties ?? {}),
+    words: [],
+    allowDash: new Set(),
+    stdin: "none",
+  };
+}
+
+/** A server writes its schemas for many clients, so unknown keywords and formats are let pass; references to elsewhere are not. */
+function lenient(schema: Record<string, unknown>): SchemaCheck {
+  return compileSchema(schema, { strict: false });
+}

@@ -1,0 +1,129 @@
+import type { Readable, Writable } from "node:stream";
+import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
+import { JSONRPCMessageSchema, type JSONRPCMessage } from "@modelcontextprotocol/sdk/types.js";
+import type { RedactionTable } from "../../kit/redactor.ts";
+import { cleanMessage } from "./clean-message.ts";
+
+export interface StdioTransportOptions {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  readonly secrets: RedactionTable | null;
+  /** how much may come without an answer among it, and how long one message may be */
+  readonly limitBytes: number;
+  /** the server writes without end, or does not read */
+  readonly onRunaway: () => void;
+}
+
+const NEWLINE = 0x0a;
+const MAX_UNREAD_BYTES = 16 * 1024 * 1024;
+
+/**
+ * The pipes of a server in a sandbox as a transport of the MCP SDK: one JSON document a line. What the server says is masked
+ * before anybody looks at it. Lines that are no message are dropped; a server that only babbles is reported as a runaway.
+ */
+export class StdioTransport implements Transport {
+  onmessage?: (message: JSONRPCMessage) => void;
+  onclose?: () => void;
+  onerror?: (error: Error) => void;
+  readonly #options: StdioTransportOptions;
+  #pieces: Buffer[] = [];
+  #pieceBytes = 0;
+  #unanswered = 0;
+  #masked = 0;
+  #ended = false;
+  #delivered: Promise<void> = Promise.resolve();
+
+  constructor(options: StdioTransportOptions) {
+    this.#options = options;
+  }
+
+  /** How many secrets were masked in what the server said. */
+  get masked(): number {
+    return this.#masked;
+  }
+
+  start(): Promise<void> {
+    const { stdin, stdout } = this.#options;
+    stdin.on("error", () => undefined);
+    stdout.on("data", (chunk: Buffer) => this.#take(chunk));
+    stdout.once("close", () => this.#end());
+    stdout.once("error", () => this.#end());
+    // It comes paused; a listener alone does not start a stream that was paused on purpose.
+    stdout.resume();
+    return Promise.resolve();
+  }
+
+  send(message: JSONRPCMessage): Promise<void> {
+    const { stdin, onRunaway } = this.#options;
+    if (this.#ended || !stdin.writable) return Promise.reject(new Error("the server is gone"));
+    stdin.write(`${JSON.stringify(message)}\n`);
+    if (stdin.writableLength > MAX_UNREAD_BYTES) onRunaway();
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    this.#options.stdin.end();
+    this.#end();
+    return Promise.resolve();
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.#ended) return;
+    this.#unanswered += chunk.length;
+    let from = 0;
+    for (let at = chunk.indexOf(NEWLINE); at !== -1; at = chunk.indexOf(NEWLINE, from)) {
+      this.#pieces.push(chunk.subarray(from, at));
+      this.#takeLine(Buffer.concat(this.#pieces).toString("utf8"));
+      this.#pieces = [];
+      this.#pieceBytes = 0;
+      from = at + 1;
+    }
+    const rest = chunk.subarray(from);
+    this.#pieces.push(rest);
+    this.#pieceBytes += rest.length;
+    if (Math.max(this.#unanswered, this.#pieceBytes) <= this.#options.limitBytes) return;
+    this.#end();
+    this.#options.onRunaway();
+  }
+
+  #takeLine(line: string): void {
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch {
+      // Some servers log on standard output.
+      return;
+    }
+    const message = this.#accept(value) ?? refusalOf(value);
+    if (message === null) return;
+    if ("result" in message || "error" in message) this.#unanswered = 0;
+    // One after the other: the SDK takes a notification a tick later than an answer, and would drop the last progress of a call.
+    this.#delivered = this.#delivered.then(() => this.onmessage?.(message));
+  }
+
+  #accept(value: unknown): JSONRPCMessage | null {
+    try {
+      const cleaned = cleanMessage(this.#options.secrets, value);
+      this.#masked += cleaned.masked;
+      return JSONRPCMessageSchema.parse(cleaned.value);
+    } catch {
+      return null;
+    }
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#pieces = [];
+    this.onclose?.();
+  }
+}
+
+/** An answer that cannot be taken still answers: whoever waits for it learns that, and not from a clock. */
+function refusalOf(value: unknown): JSONRPCMessage | null {
+  const id = typeof value === "object" && value !== null && "id" in value ? value.id : undefined;
+  if ((typeof id !== "number" && typeof id !== "string") || "method" in (value as object))
+    return null;
+  const error = { code: -32_603, message: "The MCP server's answer is no valid MCP message" };
+  return { jsonrpc: "2.0", id, error };
+}
