@@ -10,6 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { suite, test, type TestContext } from "node:test";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
@@ -75,8 +76,16 @@ function call(runner: TestRunner, operation: string, signal = never, args: unkno
   return runToolCall(runner, { tool: "box", operation, arguments: args, face: "cli" }, signal);
 }
 
-async function sandboxes(): Promise<number> {
-  return (await childrenOf(process.pid)).length;
+/** How many servers run below this process. */
+async function servers(): Promise<number> {
+  const pending = [process.pid];
+  let found = 0;
+  for (let pid = pending.pop(); pid !== undefined; pid = pending.pop()) {
+    pending.push(...(await childrenOf(pid)));
+    const words = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+    if (/^[^\0]*node\0\/opt\/tool\//.test(words)) found += 1;
+  }
+  return found;
 }
 
 suite("an MCP server as a tool", () => {
@@ -115,7 +124,7 @@ suite("an MCP server as a tool", () => {
     assert.match(JSON.stringify(wrong), /"isError":true/);
     assert.match(JSON.stringify(wrong), /Arguments do not fit/);
     assert.match(JSON.stringify(hidden), /No operation of every/);
-    assert.equal(await sandboxes(), 1);
+    assert.equal(await servers(), 1);
   });
 
   test("progress and cancellation go through, and what it asks of its client is refused", async (context) => {
@@ -197,7 +206,7 @@ suite("an MCP server as a tool", () => {
       counts.map(({ stdout }) => stdout),
       ["1\n", "1\n"],
     );
-    assert.equal(await sandboxes(), 0);
+    assert.equal(await servers(), 0);
     assert.equal(JSON.stringify(told).includes(SECRET.slice(4)), false);
     assert.match(told.stdout, /^\*+\n$/);
     assert.match(told.stderr, /^key \*+\n$/);
@@ -274,19 +283,19 @@ suite("an MCP server as a tool", () => {
 
     assert.equal(outcome, "cancelled");
     assert.ok(performance.now() - started < 2000);
-    assert.equal(await sandboxes(), 0);
+    assert.equal(await servers(), 0);
     assert.equal((await call(runner, "count")).stdout, "1\n");
   });
 
   test("nothing of it is left when the run ends", async (context) => {
     const runner = await aRunner(context, [served("box", [RUDE])]);
     await call(runner, "count");
-    assert.equal(await sandboxes(), 1);
+    assert.equal(await servers(), 1);
 
     runner.end.abort();
     await runner.servers[Symbol.asyncDispose]();
 
-    assert.equal(await sandboxes(), 0);
+    assert.equal(await servers(), 0);
     assert.equal((await call(runner, "count")).outcome, "refused");
   });
 
@@ -309,7 +318,7 @@ suite("an MCP server as a tool", () => {
     assert.equal(ended.outcome, "start_failed");
     assert.match(ended.detail?.cause ?? "", /exit code 4 before it answered.*no config/s);
     assert.deepEqual((await client.listTools()).tools, []);
-    assert.equal(await sandboxes(), 0);
+    assert.equal(await servers(), 0);
     assert.ok(existsSync(join(dir, "bin/quiet")));
   });
 });

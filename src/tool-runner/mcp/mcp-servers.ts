@@ -313,6 +313,11 @@ class RunningServer implements AsyncDisposable {
       return running;
     } catch (error) {
       limits[Symbol.dispose]();
+      if (error instanceof PlatformError)
+        await Promise.race([
+          sandbox.toolExit,
+          timers.setTimeout(EXIT_KNOWN_MS, null, { ref: false }),
+        ]);
       await sandbox.kill();
       throw await withLastWords(error, sandbox, tail, options);
     }
