@@ -42,8 +42,9 @@ function main([name, ...args]) {
   }
   if (name === "check") return check(args);
   if (name === "bench") return run(node, [path.join(root, "bench/main.ts"), ...args]);
+  if (name === "fuzz") return run(node, [path.join(root, "test/fuzz/main.ts"), ...args]);
   if (name !== undefined && Object.hasOwn(LONG_SUITES, name)) return longSuite(name, args);
-  const names = ["check", ...Object.keys(LONG_SUITES), "bench"].join(", ");
+  const names = ["check", ...Object.keys(LONG_SUITES), "fuzz", "bench"].join(", ");
   process.stderr.write(
     `run: Expected one of ${names}, got ${name === undefined ? "nothing" : `"${name}"`}\n`,
   );

@@ -53,6 +53,8 @@ export async function interceptTls(
   // Stays: a late TLS error must find a listener.
   secure.on("error", () => reject(handshakeFailed("the client broke it off")));
   secure.once("close", () => reject(handshakeFailed("the client closed")));
+  // The connection may be half open; half a handshake is none.
+  secure.once("end", () => reject(handshakeFailed("the client ended it")));
   try {
     await promise;
     const name = (secure as { servername?: string | false | null }).servername;
