@@ -13,6 +13,7 @@ import { missingRow } from "./row.ts";
 import type { Row } from "./row.ts";
 import { sandboxRows } from "./sandbox-rows.ts";
 import { startRows } from "./start-rows.ts";
+import { statesRows } from "./states-rows.ts";
 import { terminalRows } from "./terminal-rows.ts";
 import { throughputRows } from "./throughput-rows.ts";
 
@@ -25,6 +26,7 @@ const ROOMS: Record<string, () => Promise<Row[]>> = {
   start: startRows,
   memory: memoryRows,
   terminal: terminalRows,
+  states: statesRows,
   recording: recordingRows,
 };
 

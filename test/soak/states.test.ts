@@ -1,0 +1,25 @@
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import type { TuiRuntime } from "../fixtures/tui-screens.ts";
+import { quantileOf, watchTurns } from "../helpers/turns.ts";
+
+const TURNS = 200;
+const RUNTIMES: TuiRuntime[] = ["ClaudeCode", "Codex", "OpenCode", "Cline", "Goose"];
+
+suite("1,000 turns", { concurrency: false }, () => {
+  for (const [seed, runtime] of RUNTIMES.entries())
+    test(`${runtime}: ${TURNS} of them, by the screen alone: idle is never told falsely, every prompt arrives once`, async () => {
+      const seen = await watchTurns(runtime, TURNS, { seed: seed + 1, words: ["--torn"] });
+
+      assert.deepEqual(seen.falseIdle, []);
+      assert.equal(seen.falselyDelivered, 0);
+      assert.ok(
+        quantileOf(seen.turnEnd, 0.99) <= 700,
+        `turn ends, p99: ${quantileOf(seen.turnEnd, 0.99)}`,
+      );
+      assert.ok(
+        quantileOf(seen.permission, 0.99) <= 500,
+        `asks, p99: ${quantileOf(seen.permission, 0.99)}`,
+      );
+    });
+});
