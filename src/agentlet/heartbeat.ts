@@ -1,5 +1,7 @@
 import { processTree } from "../kit/process-tree.ts";
 import type { AgentletEvent } from "../protocol/agentlet-link.ts";
+import type { Evidence } from "./states/evidence.ts";
+import { StallWatch } from "./states/stall-watch.ts";
 
 export const HEARTBEAT_LIMITS = { checkMs: 1000, checksPerHeartbeat: 5 };
 
@@ -8,6 +10,12 @@ export interface HeartbeatOptions {
   pid: number;
   memoryBytes: number;
   outputOffset: () => number;
+  /** what the CLI has said of itself */
+  evidence: () => Evidence;
+  isBusy: () => boolean;
+  /** It says that it is busy and shows no sign of life for very long. Called once. */
+  onStalled: (silentMs: number) => void;
+  stalledAfterMs?: number;
   onHeartbeat: (event: Extract<AgentletEvent, { type: "heartbeat" }>) => void;
   /** Zone A uses more memory than it may. Called once. */
   onMemoryExceeded: (usedBytes: number) => void;
@@ -19,6 +27,9 @@ export function startHeartbeat(options: HeartbeatOptions): Disposable {
   let cpuMs = 0;
   let exceeded = false;
   let stopped = false;
+  let stalled = false;
+  let told = { cpuMs: 0, atMs: performance.now() };
+  const stall = new StallWatch(options.stalledAfterMs);
   let lastOffset = options.outputOffset();
   let lastOutputAt: number | null = null;
   let timer: NodeJS.Timeout;
@@ -35,6 +46,14 @@ export function startHeartbeat(options: HeartbeatOptions): Disposable {
       exceeded = true;
       options.onMemoryExceeded(usage.memoryBytes);
     }
+    const nowMs = performance.now();
+    const evidence = options.evidence();
+    const signs = { ...evidence, nowMs, outputOffset: offset, cpuMs, isBusy: options.isBusy() };
+    const life = stall.look(signs);
+    if (life.stalled && !stalled) {
+      stalled = true;
+      options.onStalled(life.silentMs);
+    }
     checks += 1;
     if (checks % HEARTBEAT_LIMITS.checksPerHeartbeat === 0) {
       options.onHeartbeat({
@@ -46,7 +65,10 @@ export function startHeartbeat(options: HeartbeatOptions): Disposable {
         cpuMs: Math.round(cpuMs),
         memoryBytes: Math.round(usage.memoryBytes),
         processes: usage.pids.length,
+        cpuPercent: Math.round(((cpuMs - told.cpuMs) / (nowMs - told.atMs)) * 1000) / 10,
+        ...evidence,
       });
+      told = { cpuMs, atMs: nowMs };
     }
     timer = setTimeout(() => void check(), HEARTBEAT_LIMITS.checkMs);
   };

@@ -12,6 +12,7 @@ import { driverOf } from "./drivers/registry.ts";
 import { RecorderLink } from "./recorder-link.ts";
 import { Approver } from "./states/approver.ts";
 import { machineClock } from "./states/clock.ts";
+import { EvidenceLog } from "./states/evidence.ts";
 import { Interaction } from "./states/interaction.ts";
 import { RunStates } from "./states/run-states.ts";
 import { Shells } from "./shells.ts";
@@ -41,6 +42,7 @@ export interface RunContext extends RunParts {
   terminal: LiveTerminal;
   shells: Shells;
   states: RunStates;
+  evidence: EvidenceLog;
   emit: (event: AgentletEvent) => void;
   notice: (message: string) => void;
   /** where output goes besides the terminal: the driver's judge listens here */
@@ -124,6 +126,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     emit,
   });
   const rules = spec.agent.mode === "supervised" ? driverOf(spec.agent.runtime).rules : null;
+  const evidence = new EvidenceLog(machineClock);
   using states = new RunStates({
     run: spec.run,
     rules,
@@ -159,7 +162,18 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
   });
   void recorder.lost.then((error) => stop.wish("recorder_lost", messageOf(error)));
 
-  const context = { ...parts, recorder, terminal, shells, states, emit, notice, outputTaps, valve };
+  const context = {
+    ...parts,
+    recorder,
+    terminal,
+    shells,
+    states,
+    evidence,
+    emit,
+    notice,
+    outputTaps,
+    valve,
+  };
   const program = await runProgram(context);
   const end = redaction.mask(await sealRecording(recorder, program));
   clearTimeout(fullTimer);

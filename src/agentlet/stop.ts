@@ -8,6 +8,7 @@ export type StopReason =
   | "agentlet_fault"
   | "recorder_lost"
   | "out_of_memory"
+  | "stalled"
   | "hung_after_result";
 
 export interface Stop {
@@ -40,8 +41,10 @@ export class StopWish {
 }
 
 export const STOP_LIMITS = {
-  /** after the interrupt key: time to write down what it was doing */
-  interruptMs: 2000,
+  /** after the interrupt key: time to end the turn and to write down what it was doing */
+  interruptMs: 3000,
+  /** after the keys that make it leave */
+  quitMs: 2000,
   terminateMs: 2000,
 };
 
@@ -51,21 +54,40 @@ export interface Stoppable {
   type(bytes: Buffer): void;
   signalAll(signal: number): void;
   kill(): Promise<void>;
+  /** how a CLI that is known is asked to go; null for any other program, which gets Ctrl-C */
+  keys: { interrupt: string; quit: string } | null;
+  /** settles once no turn runs; at once when none does */
+  idle(): Promise<void>;
 }
 
-/** Ends a program step by step: its interrupt key, SIGTERM to all of zone A, then the whole namespace. */
+/**
+ * Ends a program step by step: its interrupt key and, once it is idle and its transcript with it written, the keys that make it
+ * leave; then SIGTERM to all of zone A; then the whole namespace, which leaves nothing alive, whatever its session or parent.
+ */
 export async function stopProgram(
   program: Stoppable,
   reason: StopReason,
   limits = STOP_LIMITS,
 ): Promise<void> {
   if (reason !== "out_of_memory") {
-    program.type(Buffer.from("\x03"));
-    if (await endsWithin(program.exited, limits.interruptMs)) return;
+    if (await leavesByKeys(program, limits)) return;
     program.signalAll(constants.signals.SIGTERM);
     if (await endsWithin(program.exited, limits.terminateMs)) return;
   }
   await program.kill();
+}
+
+async function leavesByKeys(program: Stoppable, limits: typeof STOP_LIMITS): Promise<boolean> {
+  const { keys, exited } = program;
+  if (keys === null) {
+    program.type(Buffer.from("\x03"));
+    return await endsWithin(exited, limits.quitMs);
+  }
+  const idle = program.idle();
+  if (!(await endsWithin(idle, 0))) program.type(Buffer.from(keys.interrupt));
+  if (!(await endsWithin(Promise.race([idle, exited]), limits.interruptMs))) return false;
+  program.type(Buffer.from(keys.quit));
+  return await endsWithin(exited, limits.quitMs);
 }
 
 async function endsWithin(ended: Promise<unknown>, ms: number): Promise<boolean> {

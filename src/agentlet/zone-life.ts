@@ -11,6 +11,7 @@ import type { GatewayRelay } from "./gateway-relay.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import { PtySession } from "./pty-session.ts";
 import { openReportSocket } from "./report-socket.ts";
+import type { RunSpec } from "../protocol/run-spec.ts";
 import type { ProgramEnd, RunContext } from "./run-life.ts";
 import { stopProgram } from "./stop.ts";
 import { GATEWAY_PORT, zoneEnv, zonePlan } from "./zone.ts";
@@ -40,6 +41,7 @@ export async function runInZone(context: RunContext): Promise<ProgramEnd> {
   await using report = await openReportSocket(
     join(spec.runtimeDir, "report.sock"),
     (said) => {
+      context.evidence.report(said);
       const signal = driver.signalOf?.(said) ?? null;
       if (signal !== null) context.states.signal(signal);
     },
@@ -146,6 +148,13 @@ async function followProgram(
     pid: sandbox.pid,
     memoryBytes: spec.zone.memoryBytes,
     outputOffset: () => terminal.outputOffset,
+    evidence: () => context.evidence.now,
+    isBusy: () => context.states.standing.state === "busy",
+    onStalled: (silentMs) =>
+      stop.wish(
+        "stalled",
+        `The CLI says that it is busy, and for ${Math.round(silentMs / 60_000)} min it has written nothing, said nothing, used no tool and next to no CPU`,
+      ),
     onHeartbeat: context.emit,
     onMemoryExceeded: (used) =>
       stop.wish(
@@ -167,6 +176,8 @@ async function followProgram(
         type: (bytes) => pty.write(bytes),
         signalAll: (signal) => sandbox.signalAll(signal),
         kill: () => sandbox.kill(),
+        keys: leavingKeysOf(spec),
+        idle: async () => await context.states.becomes("idle"),
       },
       wish.reason,
     );
@@ -179,6 +190,13 @@ async function followProgram(
   terminal.use(null);
   valve.onChange = null;
   return { exit, stopped: wish?.reason ?? null };
+}
+
+/** How the CLI of a run is asked to go; null for any program, and for one without a screen of its own. */
+function leavingKeysOf({ agent }: RunSpec): { interrupt: string; quit: string } | null {
+  const { rules } = driverOf(agent.runtime);
+  if (agent.mode !== "supervised" || rules?.quitKeys === undefined) return null;
+  return { interrupt: rules.interruptKeys ?? "\x1b", quit: rules.quitKeys };
 }
 
 function mebibytes(bytes: number): string {

@@ -27,7 +27,7 @@ export function eventLine(line: string, output: Output): string | null {
           : `quiet ${humanSpan(event.lastOutputMsAgo)}`;
       return output.paint(
         "dim",
-        `${clock(event.time)}  heartbeat  ${humanBytes(event.outputOffset)} of output, ${quiet}, ${event.processes} processes, ${humanBytes(event.memoryBytes)}, ${humanSpan(event.cpuMs)} CPU`,
+        `${clock(event.time)}  heartbeat  ${humanBytes(event.outputOffset)} of output, ${quiet}, ${event.processes} processes, ${humanBytes(event.memoryBytes)}, ${humanSpan(event.cpuMs)} CPU${usingOf(event.tool)}`,
       );
     }
     case "notice":
@@ -50,6 +50,10 @@ export function eventLine(line: string, output: Output): string | null {
       );
     }
   }
+}
+
+function usingOf(tool: { name: string; ageMs: number } | null | undefined): string {
+  return tool == null ? "" : `, using ${oneLine(tool.name)} for ${humanSpan(tool.ageMs)}`;
 }
 
 function askedBy(ask: Ask | undefined): string {

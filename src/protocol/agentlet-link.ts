@@ -80,6 +80,24 @@ export const AgentletEvent = z.discriminatedUnion("type", [
     cpuMs: z.int().nonnegative().describe("CPU time of zone A's processes so far"),
     memoryBytes: z.int().nonnegative(),
     processes: z.int().nonnegative(),
+    cpuPercent: z.number().nonnegative().optional().describe("of one core, since the last one"),
+    lastSignalMsAgo: z
+      .int()
+      .nonnegative()
+      .nullable()
+      .optional()
+      .describe("since a hook, an event or a transcript said something; null: never"),
+    lastTranscriptMsAgo: z
+      .int()
+      .nonnegative()
+      .nullable()
+      .optional()
+      .describe("since the CLI's transcript was reported to grow; null: never"),
+    tool: z
+      .strictObject({ name: z.string().max(256), ageMs: z.int().nonnegative() })
+      .nullable()
+      .optional()
+      .describe("the tool that the CLI says it is using"),
   }),
   z.strictObject({
     type: z.literal("notice"),

@@ -103,6 +103,17 @@ export class RunStates implements Disposable {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Settles once this is the state; at once when it is. */
+  async becomes(state: Standing["state"]): Promise<void> {
+    if (this.standing.state === state) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const stop = this.onChange((standing) => {
+      if (standing.state === state) resolve();
+    });
+    await promise;
+    stop();
+  }
+
   [Symbol.dispose](): void {
     this.#judge[Symbol.dispose]();
     this.#watch?.[Symbol.dispose]();

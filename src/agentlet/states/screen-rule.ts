@@ -58,5 +58,7 @@ export interface RuleSet {
   enterAfterMs?: number;
   /** keys that break off a turn; Esc unless given */
   interruptKeys?: string;
+  /** keys that make an idle CLI leave; without them it gets Ctrl-C whatever it does */
+  quitKeys?: string;
   rules: readonly ScreenRule[];
 }

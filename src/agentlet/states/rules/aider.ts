@@ -9,6 +9,7 @@ export const aiderRules: RuleSet = {
   runtime: "Aider",
   version: /^Aider v(\d+\.\d+\.\d+)/,
   restingUnknownIsBlocked: true,
+  quitKeys: "/exit\r",
   interruptKeys: "\x03",
   rules: [
     {

@@ -23,6 +23,7 @@ export const claudeCodeRules: RuleSet = {
   runtime: "ClaudeCode",
   version: /Claude Code v(\d+\.\d+\.\d+)/,
   restingUnknownIsBlocked: true,
+  quitKeys: "\x03\x03",
   rules: [
     {
       name: "permission-dialog",

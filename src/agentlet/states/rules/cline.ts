@@ -11,6 +11,7 @@ export const clineRules: RuleSet = {
   runtime: "Cline",
   version: /^ *Cline v(\d+\.\d+\.\d+)/,
   restingUnknownIsBlocked: true,
+  quitKeys: "\x03",
   enterAfterMs: 250,
   rules: [
     {

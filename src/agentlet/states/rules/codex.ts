@@ -21,6 +21,7 @@ export const codexRules: RuleSet = {
   runtime: "Codex",
   version: /OpenAI Codex \(v(\d+\.\d+\.\d+)/,
   restingUnknownIsBlocked: true,
+  quitKeys: "\x03",
   rules: [
     {
       name: "approval-dialog",

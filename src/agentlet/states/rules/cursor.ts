@@ -10,6 +10,7 @@ export const cursorRules: RuleSet = {
   runtime: "Cursor",
   version: /^ *v(\d{4}\.\d{2}\.\d{2})/,
   restingUnknownIsBlocked: true,
+  quitKeys: "\x03\x03",
   interruptKeys: "\x03",
   rules: [
     {

@@ -10,6 +10,7 @@ export const gooseRules: RuleSet = {
   runtime: "Goose",
   version: /^ *goose v?(\d+\.\d+\.\d+)/,
   restingUnknownIsBlocked: true,
+  quitKeys: "/exit\r",
   enterAfterMs: 200,
   interruptKeys: "\x03",
   rules: [

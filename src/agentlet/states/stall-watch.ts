@@ -1,0 +1,42 @@
+import type { Evidence } from "./evidence.ts";
+
+/** A busy CLI that shows no sign of life at all for this long is ended as stalled. */
+export const STALLED_AFTER_MS = 30 * 60_000;
+/** Less CPU time than this in a second of looking is no sign of life: timers of an idle runtime take some. */
+const ALIVE_CPU_MS_PER_SECOND = 20;
+
+export interface LifeSigns extends Pick<Evidence, "lastSignalMsAgo" | "tool"> {
+  nowMs: number;
+  outputOffset: number;
+  cpuMs: number;
+  /** the CLI says, or shows, that a turn runs */
+  isBusy: boolean;
+}
+
+/** Tells slow from stalled: output, CPU, hooks and a tool in flight are each a sign of life, and only a busy CLI can stall. */
+export class StallWatch {
+  readonly #afterMs: number;
+  #last: LifeSigns | null = null;
+  #aliveAtMs = 0;
+
+  constructor(afterMs = STALLED_AFTER_MS) {
+    this.#afterMs = afterMs;
+  }
+
+  /** How long there was no sign of life; true `stalled` once that is too long. Called about once a second. */
+  look(signs: LifeSigns): { silentMs: number; stalled: boolean } {
+    const last = this.#last;
+    this.#last = signs;
+    const seconds = last === null ? 1 : Math.max(0.001, (signs.nowMs - last.nowMs) / 1000);
+    const isAlive =
+      last === null ||
+      !signs.isBusy ||
+      signs.tool !== null ||
+      signs.outputOffset !== last.outputOffset ||
+      (signs.lastSignalMsAgo ?? Infinity) < signs.nowMs - last.nowMs ||
+      (signs.cpuMs - last.cpuMs) / seconds > ALIVE_CPU_MS_PER_SECOND;
+    if (isAlive) this.#aliveAtMs = signs.nowMs;
+    const silentMs = signs.nowMs - this.#aliveAtMs;
+    return { silentMs, stalled: silentMs >= this.#afterMs };
+  }
+}
