@@ -27,11 +27,12 @@ export async function probeTiers(): Promise<TierResult[]> {
     error: `${what} ${UNBUILT}`,
     fix: "use tier standard",
   });
-  const standard = await outcomeOf(probeTool);
+  const standard = await outcomeOf(() => probeTool("standard"));
+  const strict = await outcomeOf(() => probeTool("strict"));
   return [
     unbuilt("landlock", "the tier without namespaces"),
     { tier: "standard", available: standard.error === null, ...standard },
-    unbuilt("strict", "the tier with limits enforced by cgroups"),
+    { tier: "strict", available: strict.error === null, ...strict },
     unbuilt("pod", "the tier of a pod for each call"),
   ];
 }
@@ -81,11 +82,11 @@ function checkOf(name: string, good: string, { error, fix }: Outcome): Check {
 }
 
 /** The very plan of a tool call, without a boundary. */
-async function probeTool(): Promise<void> {
+async function probeTool(tier: "standard" | "strict"): Promise<void> {
   const command = ["/bin/true"];
   const { tool } = loadTool({
     name: "doctor",
-    spec: { operations: [{ name: "true", command }] },
+    spec: { operations: [{ name: "true", command }], sandbox: { tier } },
     packageDir: null,
     digest: `sha256:${"0".repeat(64)}`,
   });

@@ -49,6 +49,8 @@ export interface SandboxPlan {
   processes: number;
   /** tool-init only */
   limits?: { fileBytes?: number; cpuSeconds?: number; openFiles?: number; dataBytes?: number };
+  /** tool-init only: what the kernel holds all its processes together to, by a control group; refused where there is none */
+  enforced?: { memoryBytes: number; processes: number };
   seccomp: "zone" | "tool";
 }
 

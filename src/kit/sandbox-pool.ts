@@ -68,9 +68,10 @@ export async function openToolSandbox(
 ): Promise<Sandbox> {
   const profile = profileOf(plan);
   const binds = spawnBinds(plan);
-  const waiting = take(profile.key);
+  // A control group is of one call alone.
+  const waiting = plan.enforced === undefined ? take(profile.key) : null;
   counted[waiting === null ? "cold" : "warm"] += 1;
-  const sandbox = waiting ?? new ToolSandbox(profile, binds, []);
+  const sandbox = waiting ?? new ToolSandbox(profile, binds);
   try {
     await sandbox.run(plan, stdio, waiting === null ? null : binds, signal);
   } catch (error) {
@@ -79,7 +80,7 @@ export async function openToolSandbox(
     throw error;
   }
   // Not before the call is over: what is prepared for the next one should not slow this one down.
-  void sandbox.closed.then(() => refill(profile));
+  if (plan.enforced === undefined) void sandbox.closed.then(() => refill(profile));
   return sandbox;
 }
 
@@ -114,7 +115,7 @@ function refill(profile: SandboxProfile): void {
 function prepare(profile: SandboxProfile, shelf: Waiting[]): boolean {
   let sandbox: ToolSandbox;
   try {
-    sandbox = new ToolSandbox(profile, null, []);
+    sandbox = new ToolSandbox(profile, null);
   } catch (error) {
     // The next call meets the same and says so; a pool has nobody to tell.
     counted.discarded += 1;

@@ -51,6 +51,8 @@ export interface Sandbox extends AsyncDisposable {
   }): Promise<StartedProgram>;
   /** tool-init: how the tool ended; never rejects */
   readonly toolExit: Promise<ProgramExit>;
+  /** tool-init with `enforced`: the limit at which the kernel ended it, known once it is closed */
+  readonly limitReached?: "memory" | null;
   /** zone-init: signals every process inside but init */
   signalAll(signal: number): void;
   /** SIGKILL to the whole namespace; resolves when no process of it is left. Safe to call twice. */

@@ -1,6 +1,7 @@
 import { closeSync, existsSync } from "node:fs";
 import { Socket } from "node:net";
 import timers from "node:timers/promises";
+import { type ControlGroup, openControlGroup } from "./control-groups.ts";
 import { InitChannel, type ProgramExit, type SetUpFailure } from "./init-channel.ts";
 import { movableBinds } from "./mounted-binds.ts";
 import { native } from "./native.ts";
@@ -76,14 +77,13 @@ export class ToolSandbox implements Sandbox {
   readonly #tool = Promise.withResolvers<ProgramExit>();
   readonly #started = Promise.withResolvers<void>();
   readonly #closing = Promise.withResolvers<void>();
+  readonly #group: ControlGroup | null;
   #isGone = false;
+  #isHandedOver = false;
+  #limitReached: "memory" | null = null;
 
   /** `binds` null: they come with the call. */
-  constructor(
-    profile: SandboxProfile,
-    binds: readonly SpawnBind[] | null,
-    groups: readonly number[],
-  ) {
+  constructor(profile: SandboxProfile, binds: readonly SpawnBind[] | null) {
     const { plan, identity, ports } = profile;
     this.#spawner = toolSpawner();
     this.toolExit = this.#tool.promise;
@@ -92,6 +92,7 @@ export class ToolSandbox implements Sandbox {
     const template = this.#spawner.template(templateKey(plan, identity), () =>
       templateText(plan, identity),
     );
+    this.#group = plan.enforced === undefined ? null : openControlGroup(plan.enforced);
     const [ours, theirs] = native().socketPair();
     try {
       this.#id = this.#spawner.start(
@@ -104,16 +105,17 @@ export class ToolSandbox implements Sandbox {
           tmpfs: tmpfsOf(plan),
           binds,
           control: theirs,
-          groups,
+          groups: this.#group?.descriptors ?? [],
         },
         {
           onFailed: (failure) => this.#onRefused(failure),
-          onGone: () => this.#onGone(),
+          onGone: () => this.#finish(),
           onLost: () => void this.#onLost(),
         },
       );
     } catch (error) {
       closeSync(ours);
+      void this.#group?.close();
       throw error;
     } finally {
       closeSync(theirs);
@@ -133,6 +135,10 @@ export class ToolSandbox implements Sandbox {
     // What it says before its call is heard with the call; until then it keeps nobody alive.
     this.#channel.watch(false);
     this.#spawner.idle(this.#id, true);
+  }
+
+  get limitReached(): "memory" | null {
+    return this.#limitReached;
   }
 
   get isGone(): boolean {
@@ -169,6 +175,7 @@ export class ToolSandbox implements Sandbox {
     late.catch(() => {});
     try {
       await Promise.race([this.#started.promise, late]);
+      this.#isHandedOver = true;
     } finally {
       stop.abort();
     }
@@ -193,6 +200,8 @@ export class ToolSandbox implements Sandbox {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
     for (const stream of [this.stdin, this.stdout, this.stderr]) stream?.destroy();
+    if (!this.#isHandedOver) for (const fd of this.listeners.values()) closeSync(fd);
+    this.#isHandedOver = true;
   }
 
   #onRefused(failure: SetUpFailure): void {
@@ -216,16 +225,14 @@ export class ToolSandbox implements Sandbox {
     if (this.pid === -1) this.#finish();
   }
 
-  #onGone(): void {
-    this.#finish();
-  }
-
   #finish(): void {
     if (this.#isGone) return;
     this.#isGone = true;
     this.#channel.finish();
     this.#started.reject(notStarted("it ended without a word"));
-    this.#closing.resolve();
+    if (this.#group === null) return this.#closing.resolve();
+    if (this.#group.wasOutOfMemory()) this.#limitReached = "memory";
+    void this.#group.close().finally(this.#closing.resolve);
   }
 
   /** Nobody is left to say that it is gone, so we look. */

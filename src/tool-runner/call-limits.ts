@@ -2,7 +2,7 @@ import { processTree } from "../kit/process-tree.ts";
 import { CallStopped } from "./call-end.ts";
 import type { ToolSandbox } from "./tools.ts";
 
-const LOOK_EVERY_MS = 50;
+const LOOK_EVERY_MS = 20;
 
 /** Stops a call when its memory or CPU time is used up. Dispose it with the call. */
 export function watchLimits(
@@ -16,8 +16,7 @@ export function watchLimits(
     looking = true;
     try {
       const usage = await processTree(pid);
-      if (usage.memoryBytes > limits.memoryBytes)
-        stop(overLimit("memory", `${limits.memoryBytes} bytes of memory`));
+      if (usage.memoryBytes > limits.memoryBytes) stop(memoryEnd(limits.memoryBytes));
       else if (usage.cpuMs > limits.cpuMs) stop(overLimit("cpu", `${limits.cpuMs} ms of CPU time`));
     } finally {
       looking = false;
@@ -39,6 +38,11 @@ export function watchClock(timeoutMs: number, stop: (reason: CallStopped) => voi
     );
   }, timeoutMs);
   return { [Symbol.dispose]: () => clearTimeout(timer) };
+}
+
+/** The end of a call that used up its memory, whoever noticed. */
+export function memoryEnd(memoryBytes: number): CallStopped {
+  return overLimit("memory", `${memoryBytes} bytes of memory`);
 }
 
 function overLimit(field: string, what: string): CallStopped {

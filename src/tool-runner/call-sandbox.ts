@@ -10,6 +10,8 @@ import { WORKSPACE_DIR, type LoadedTool } from "./tools.ts";
 /** The port of the boundary's proxy inside the sandbox. */
 export const BOUNDARY_PORT = 3128;
 const OPEN_FILES = 1024;
+const DATA_FACTOR = 2;
+const DATA_SPARE_BYTES = 512 * 1024 * 1024;
 
 /** What the boundary wants a tool to find in its sandbox. */
 export interface BoundaryTraces {
@@ -70,9 +72,19 @@ export function planCall({
     },
     processes: tool.sandbox.processes,
     // The watchdog looks at the whole call; the kernel's limit for each process only backs it up.
-    limits: { cpuSeconds: Math.ceil(tool.sandbox.cpuMs / 1000) + 2, openFiles: OPEN_FILES },
+    limits: {
+      cpuSeconds: Math.ceil(tool.sandbox.cpuMs / 1000) + 2,
+      openFiles: OPEN_FILES,
+      // Address space that is only reserved counts here, so it is more than the memory that may be used.
+      dataBytes: tool.sandbox.memoryBytes * DATA_FACTOR + DATA_SPARE_BYTES,
+    },
+    ...(tool.sandbox.tier === "strict" ? { enforced: enforcedOf(tool) } : {}),
     seccomp: "tool",
   };
+}
+
+function enforcedOf({ sandbox }: LoadedTool): NonNullable<SandboxPlan["enforced"]> {
+  return { memoryBytes: sandbox.memoryBytes, processes: sandbox.processes };
 }
 
 /** What is no secret and the same in every call of the run may wait in sandboxes prepared ahead. */

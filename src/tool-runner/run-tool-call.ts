@@ -1,9 +1,9 @@
 import { PlatformError, errnoOf } from "../kit/platform-error.ts";
-import { openSandbox } from "../kit/sandbox.ts";
+import { type ProgramExit, type Sandbox, openSandbox } from "../kit/sandbox.ts";
 import { createCallId, type CallId } from "../protocol/ids.ts";
 import { admitArguments } from "./arguments.ts";
 import { CallStopped, endOf, endOfExit, stopOf, type CallEnd } from "./call-end.ts";
-import { watchClock, watchLimits } from "./call-limits.ts";
+import { memoryEnd, watchClock, watchLimits } from "./call-limits.ts";
 import { CallOutput } from "./call-output.ts";
 import { recordEnd, recordStart } from "./call-records.ts";
 import { planCall } from "./call-sandbox.ts";
@@ -45,7 +45,9 @@ export async function runToolCall(
   const durationMs = Math.round(performance.now() - startedAt);
   const { masked, ...end } = ended;
   const tier =
-    started && end.outcome !== "start_failed" && end.outcome !== "refused" ? "standard" : null;
+    started && end.outcome !== "start_failed" && end.outcome !== "refused"
+      ? (runner.tools.get(request.tool)?.sandbox.tier ?? null)
+      : null;
   recordEnd(runner, request, {
     ...end,
     id,
@@ -150,8 +152,7 @@ async function runInSandbox(
   const exit = await Promise.race([sandbox.toolExit, stopOf(stopped)]);
   await sandbox.kill();
   await Promise.all([stdout.ended, stderr.ended]);
-  const end =
-    exit instanceof CallStopped ? exit.end() : endOfExit(exit, call.arguments.argv[0] ?? "");
+  const end = endOfRun(exit, call, sandbox);
   return {
     ...end,
     stdout: stdout.text(),
@@ -160,6 +161,18 @@ async function runInSandbox(
     masked: stdout.masked + stderr.masked,
     reply: null,
   };
+}
+
+/** The kernel's own word about a limit comes before what became of the tool by it. */
+function endOfRun(
+  exit: ProgramExit | CallStopped,
+  { tool, arguments: { argv } }: AdmittedCall,
+  { limitReached }: Sandbox,
+): CallEnd {
+  if (exit instanceof CallStopped) return exit.end();
+  const byItself = exit.kind === "exited" && exit.code === 0;
+  if (limitReached === "memory" && !byItself) return memoryEnd(tool.sandbox.memoryBytes).end();
+  return endOfExit(exit, argv[0] ?? "");
 }
 
 function unknownName(kind: string, name: string, known: string[]): PlatformError {
@@ -181,6 +194,7 @@ const REFUSALS = new Set([
   "credential_undeliverable",
   "secret_missing",
   "audit_unavailable",
+  "tier_unavailable",
 ]);
 
 /** What an error of ours means for the call. A text we did not write is logged, not given to the agent. */

@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import timers from "node:timers/promises";
 import type { Log } from "../kit/log.ts";
+import { removeOldGroups } from "../kit/control-groups.ts";
 import { configurePool, emptyPool, poolMetrics, type PoolOptions } from "../kit/sandbox-pool.ts";
 import type { AuditRecord } from "../protocol/audit.ts";
 import type { RunnerBoot, RunSpec } from "../protocol/run-spec.ts";
@@ -59,6 +60,9 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   const unmerged = await finishMerges(callsDir);
   if (unmerged.length > 0)
     log.warn({ files: unmerged.length }, "changes of an interrupted call could not be merged");
+
+  const oldGroups = await removeOldGroups();
+  if (oldGroups > 0) log.warn({ groups: oldGroups }, "control groups of a crashed runner removed");
 
   const argumentsKey = Buffer.from(boot.auditKey, "base64");
   using audit = Audit.open({

@@ -18,6 +18,8 @@ export interface ToolSandbox {
   readonly scratchBytes: number;
   readonly outputBytes: number;
   readonly cpuMs: number;
+  /** what its calls run in: what it asks for, or the standard tier when it accepts less */
+  readonly tier: "standard" | "strict";
 }
 
 /** A tool that is an MCP server: its own tools are the operations. */
@@ -123,6 +125,7 @@ function sandboxOf({ spec }: RunTool): ToolSandbox {
     outputBytes: bytesOf(limits.output ?? TOOL_DEFAULTS.output),
     // Without a limit of its own, a call may use one core for as long as it may run.
     cpuMs: limits.cpu === undefined ? timeoutMs : millisecondsOf(limits.cpu),
+    tier: sandbox.tier === "strict" ? "strict" : "standard",
   };
 }
 
@@ -138,11 +141,11 @@ function refuseUnsupported({ spec, packageDir }: RunTool, problems: ToolProblem[
     );
   }
   const tier = spec.sandbox?.tier;
-  if (tier === "strict" || tier === "pod") {
+  if (tier === "pod") {
     refuse(
       "spec.sandbox.tier",
-      `tier "${tier}" is not available here, only "standard" is`,
-      "ask for tier: standard, or run the tool where its tier exists",
+      'tier "pod" is not built yet; a call never runs with less than its tool accepts',
+      "ask for tier: standard or strict",
     );
   }
   for (const [name, limit] of Object.entries({

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { loadTool } from "../../src/tool-runner/tools.ts";
 import { createHmac } from "node:crypto";
 import {
   chmodSync,
@@ -96,6 +97,20 @@ suite("runToolCall", () => {
     const { outcome } = await go(await aRunner(context, [tool]), { text: "x".repeat(300_000) });
 
     assert.equal(outcome, "completed");
+  });
+
+  test("runs a tool in the tier it asks for, and says which it was; the kernel holds the whole of it to its limits", async (context) => {
+    const script = "exec perl -e 'for (1..4) { fork or last } $x = \"a\" x 40000000; sleep 20'";
+    const sandbox = { tier: "strict", limits: { memory: "64Mi" } } as const;
+    const hog = aShellTool(script, { sandbox });
+    const result = await go(await aRunner(context, [hog]));
+    if (result.outcome === "refused") return context.skip(result.detail?.cause);
+    assert.deepEqual([result.outcome, result.tier], ["killed_by_limit", "strict"]);
+    assert.match(result.detail?.cause ?? "", /memory/);
+    const landlock = aShellTool("true", { sandbox: { tier: "landlock" } });
+    assert.equal((await go(await aRunner(context, [landlock]))).tier, "standard");
+    const pod = aShellTool("true", { sandbox: { tier: "pod" } });
+    assert.match(loadTool(pod).problems[0]?.problem ?? "", /not built yet/);
   });
 
   for (const [name, script, sandbox, outcome, cause] of [

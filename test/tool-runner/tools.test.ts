@@ -28,6 +28,7 @@ suite("loadTool", () => {
       scratchBytes: 256 * 1024 ** 2,
       outputBytes: 1024 ** 2,
       cpuMs: 60_000,
+      tier: "standard",
     });
   });
 
@@ -132,7 +133,7 @@ suite("loadTool", () => {
       { credentials: [{ name: "a", secretRef: { name: "s", key: "k" }, file: "/run/../usr/x" }] },
       "spec.credentials[0].file",
     ],
-    ["a stronger tier than there is", { sandbox: { tier: "strict" } }, "spec.sandbox.tier"],
+    ["a stronger tier than there is", { sandbox: { tier: "pod" } }, "spec.sandbox.tier"],
     ["an image without a package", { image: "example.test/x:1" }, "spec.image"],
     [
       "an MCP server that has operations with commands, too",
