@@ -7,6 +7,7 @@ import type { Agent, Mode } from "../protocol/agent-manifest.ts";
 import type { Tool } from "../protocol/tool-manifest.ts";
 import { bytesOf, millisecondsOf, type Duration } from "../protocol/quantities.ts";
 import type { Bind, RunSpec, RunTool, Zone } from "../protocol/run-spec.ts";
+import type { SecretSource } from "../protocol/secret-source.ts";
 import { resolveAgentProgram, SYSTEM_PATH, type AgentProgram } from "./agent-program.ts";
 import { checkTool } from "../tool-runner/local-call.ts";
 import { ruleProblems, valueProblems } from "./credential-rules.ts";
@@ -51,6 +52,8 @@ export interface PreparedRun {
   readonly toolSecrets: ReadonlyMap<string, Buffer>;
   /** the gateway puts it in */
   readonly modelKey: Buffer | null;
+  /** where secrets are read again at every use: by NAME/KEY, and the model's as `model-key` */
+  readonly secretSources: Readonly<Record<string, SecretSource>>;
   /** the same key with `agentToken.delivery: env`, which enters zone A; then the gateway has none */
   readonly zoneModelKey: Buffer | null;
   readonly notes: readonly string[];
@@ -129,6 +132,7 @@ export async function prepareRun(
     zone: zoneOf(agent, workspace, [...program.binds, ...mounts, ...covers]),
     shellPath: [...program.path, SYSTEM_PATH].join(":"),
     toolSecrets: toolSecretsOf(tools, secrets.values),
+    secretSources: sourcesOf(tools, modelRef[0]?.id, secrets.sources),
     ...modelKeyOf(agent, secrets.values.get(modelRef[0]?.id ?? "") ?? null),
     notes: [...loaded.warnings, ...secrets.warnings, ...time.notes, ...zoneKeyNotes(agent)],
   };
@@ -306,6 +310,19 @@ function toolSecretsOf(
 ): Map<string, Buffer> {
   const ids = new Set(needsOf(tools).map((need) => need.id));
   return new Map([...values].filter(([id]) => ids.has(id)));
+}
+
+function sourcesOf(
+  tools: readonly Placed<Tool>[],
+  modelId: string | undefined,
+  sources: ReadonlyMap<string, SecretSource>,
+): Record<string, SecretSource> {
+  const ids = new Set(needsOf(tools).map((need) => need.id));
+  const model = modelId === undefined ? undefined : sources.get(modelId);
+  return {
+    ...Object.fromEntries([...sources].filter(([id]) => ids.has(id))),
+    ...(model === undefined ? {} : { "model-key": model }),
+  };
 }
 
 function invalidWhen(problems: readonly string[]): void {

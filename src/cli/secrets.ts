@@ -1,12 +1,10 @@
-import { spawn } from "node:child_process";
-import { readFileSync, realpathSync } from "node:fs";
+import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
-import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
+import { messageOf, PlatformError } from "../kit/platform-error.ts";
+import { readSecretFile, runSecretCommand, SecretSourceError } from "../kit/secret-sources.ts";
+import type { SecretSource } from "../protocol/secret-source.ts";
 import type { Secret } from "../protocol/manifest.ts";
 import type { Placed } from "./manifests/load.ts";
-
-const EXEC_LIMIT_MS = 30_000;
-const MAX_SECRET_BYTES = 1024 * 1024;
 
 /** `--secret NAME/KEY=@FILE`, `=env:VAR` or `=exec:COMMAND`. */
 export interface SecretWord {
@@ -25,6 +23,8 @@ export interface SecretNeed {
 
 export interface ResolvedSecrets {
   readonly values: ReadonlyMap<string, Buffer>;
+  /** where a value is read again at every use; the others stay what they are */
+  readonly sources: ReadonlyMap<string, SecretSource>;
   readonly warnings: readonly string[];
 }
 
@@ -118,7 +118,31 @@ export async function resolveSecrets(
   const warnings = words
     .filter((word) => !needed.has(word.id))
     .map((word) => `--secret ${word.id} is not used by the Agent or its tools`);
-  return { values, warnings };
+  const sources = new Map(
+    words
+      .filter((word) => needed.has(word.id))
+      .flatMap((word) => {
+        const source = sourceOf(word, outside);
+        return source === null ? [] : [[word.id, source] as const];
+      }),
+  );
+  return { values, sources, warnings };
+}
+
+/** A file is kept by the path that was named: a link may be swapped to give a new value. */
+function sourceOf(
+  word: SecretWord,
+  { env, cwd }: { env: Readonly<Record<string, string | undefined>>; cwd: string },
+): SecretSource | null {
+  if (word.from === "file") return { from: "file", path: resolve(cwd, word.source) };
+  if (word.from === "env") return null;
+  return { from: "exec", command: word.source, cwd, env: definedOf(env) };
+}
+
+function definedOf(env: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
 }
 
 function fromDocuments(id: string, documents: readonly Placed<Secret>[]): Buffer | null {
@@ -152,8 +176,18 @@ async function fromWord(
   signal: AbortSignal,
 ): Promise<Buffer> {
   switch (word.from) {
-    case "file":
-      return withoutNewline(readSecretFile(word, outside.cwd));
+    case "file": {
+      const path = resolve(outside.cwd, word.source);
+      try {
+        return readSecretFile(path);
+      } catch (error) {
+        throw new PlatformError(
+          "secret_missing",
+          `Cannot read secret "${word.id}" from "${path}": ${messageOf(error)}`,
+          { path, fix: "give the path of a file that you can read", cause: error },
+        );
+      }
+    }
     case "env": {
       const value = outside.env[word.source];
       if (value === undefined)
@@ -165,89 +199,16 @@ async function fromWord(
       return Buffer.from(value);
     }
     case "exec":
-      return withoutNewline(await fromCommand(word, outside, signal));
+      try {
+        const env = definedOf(outside.env);
+        return await runSecretCommand({ command: word.source, cwd: outside.cwd, env }, signal);
+      } catch (error) {
+        if (!(error instanceof SecretSourceError)) throw error;
+        throw new PlatformError(
+          "secret_missing",
+          `Cannot get secret "${word.id}" from its command: ${messageOf(error)}`,
+          { fix: "run the command by itself; it must print the secret and end with 0" },
+        );
+      }
   }
-}
-
-function readSecretFile(word: SecretWord, cwd: string): Buffer {
-  const path = resolve(cwd, word.source);
-  try {
-    const value = readFileSync(path);
-    if (value.length > MAX_SECRET_BYTES) throw new Error(`larger than ${MAX_SECRET_BYTES} bytes`);
-    return value;
-  } catch (error) {
-    throw new PlatformError(
-      "secret_missing",
-      `Cannot read secret "${word.id}" from "${path}": ${errnoOf(error) ?? messageOf(error)}`,
-      { path, fix: "give the path of a file that you can read", cause: error },
-    );
-  }
-}
-
-/** Runs the command with a shell, at most 30 s. What it says on stderr may hold secrets and is not kept. */
-async function fromCommand(
-  word: SecretWord,
-  outside: { env: Readonly<Record<string, string | undefined>>; cwd: string },
-  signal: AbortSignal,
-): Promise<Buffer> {
-  const child = spawn("/bin/sh", ["-c", word.source], {
-    cwd: outside.cwd,
-    env: { ...outside.env },
-    stdio: ["ignore", "pipe", "ignore"],
-    detached: true,
-  });
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-  const fail = (cause: string): void =>
-    reject(
-      new PlatformError(
-        "secret_missing",
-        `Cannot get secret "${word.id}" from its command: ${cause}`,
-        {
-          fix: "run the command by itself; it must print the secret and end with 0",
-        },
-      ),
-    );
-  const killGroup = (): void => {
-    try {
-      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
-    } catch {
-      // The group is already gone.
-    }
-  };
-  const timer = setTimeout(() => {
-    fail(`it took longer than ${EXEC_LIMIT_MS / 1000} s`);
-    killGroup();
-  }, EXEC_LIMIT_MS);
-  const onAbort = (): void => {
-    reject(signal.reason);
-    killGroup();
-  };
-  signal.addEventListener("abort", onAbort, { once: true });
-  const chunks: Buffer[] = [];
-  let size = 0;
-  child.stdout.on("data", (chunk: Buffer) => {
-    size += chunk.length;
-    chunks.push(chunk);
-    if (size <= MAX_SECRET_BYTES) return;
-    fail(`it printed more than ${MAX_SECRET_BYTES} bytes`);
-    killGroup();
-  });
-  child.once("error", (error) => fail(messageOf(error)));
-  child.once("close", (code, killedBy) => {
-    if (code === 0) resolve(Buffer.concat(chunks));
-    else fail(code === null ? `it ended by ${killedBy ?? "a signal"}` : `it ended with ${code}`);
-  });
-  try {
-    signal.throwIfAborted();
-    return await promise;
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", onAbort);
-  }
-}
-
-/** Editors and `echo` end a file with a line break that is not part of a token. */
-function withoutNewline(value: Buffer): Buffer {
-  if (value.at(-1) !== 0x0a) return value;
-  return value.subarray(0, value.at(-2) === 0x0d ? -2 : -1);
 }

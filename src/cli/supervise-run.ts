@@ -206,6 +206,7 @@ class Programs {
         [...prepared.toolSecrets].map(([id, value]) => [id, value.toString("base64")]),
       ),
       modelKey: prepared.modelKey?.toString("base64") ?? null,
+      sources: prepared.secretSources,
       auditKey: tokens.auditKey.toString("base64"),
       signingSeed: tokens.signing.seed(),
     };

@@ -6,6 +6,8 @@ const MASK = 0x2a;
 /** Every form of a set of secrets, compiled once and shared by any number of redactors. */
 export interface RedactionTable {
   readonly automaton: ByteAutomaton;
+  /** what was learned later: open redactors of this table look for it too, from then on */
+  readonly later?: RedactionTable[];
 }
 
 export interface RedactionOptions {
@@ -23,7 +25,12 @@ export function compileRedaction(
     ...(options.extraForms ?? []).flatMap((form) => formsOfSecret(form, { windows: false })),
   ];
   const distinct = new Map(forms.map((form) => [form.toString("latin1"), form]));
-  return { automaton: buildByteAutomaton([...distinct.values()]) };
+  return { automaton: buildByteAutomaton([...distinct.values()]), later: [] };
+}
+
+/** Lets every redactor of `table`, those that are in the middle of a stream too, mask what `learned` masks from here on. */
+export function extendRedaction(table: RedactionTable, learned: RedactionTable): void {
+  table.later?.push(learned);
 }
 
 /**
@@ -32,6 +39,9 @@ export function compileRedaction(
  */
 export class Redactor {
   readonly #automaton: ByteAutomaton;
+  readonly #later: readonly RedactionTable[];
+  /** one redactor for each table that was learned later, in their order */
+  readonly #stages: Redactor[] = [];
   /** bytes read and not yet given out; masked ones are masked already */
   #held: Buffer = Buffer.alloc(0);
   #state = 0;
@@ -45,15 +55,22 @@ export class Redactor {
   constructor(secrets: readonly Buffer[] | RedactionTable, options: RedactionOptions = {}) {
     const table = "automaton" in secrets ? secrets : compileRedaction(secrets, options);
     this.#automaton = table.automaton;
+    this.#later = table.later ?? [];
   }
 
   /** How many secrets (or parts of one) were masked so far. */
   get masked(): number {
-    return this.#masked;
+    return this.#stages.reduce((sum, stage) => sum + stage.masked, this.#masked);
   }
 
   /** Takes the next bytes, gives those that are decided. The chunk is not changed. */
   push(chunk: Buffer): Buffer {
+    const out = this.#search(chunk);
+    // What was learned cannot be in what went out before: nobody had been given it.
+    return this.#later.length === 0 ? out : this.#pass(out);
+  }
+
+  #search(chunk: Buffer): Buffer {
     const { dense, denseCount, chainByte, chainNext, fail, matchLength, depth } = this.#automaton;
     const start = this.#held.length;
     const bytes = start === 0 ? Buffer.from(chunk) : Buffer.concat([this.#held, chunk]);
@@ -82,7 +99,24 @@ export class Redactor {
     this.#held = Buffer.alloc(0);
     this.#state = 0;
     this.#offset += rest.length;
-    return rest;
+    if (this.#later.length === 0) return rest;
+    let out = this.#pass(rest);
+    for (const [index, stage] of this.#stages.entries()) {
+      const held = stage.end();
+      // What one stage held back is still to be seen by those behind it.
+      out = Buffer.concat([out, this.#pass(held, index + 1)]);
+    }
+    return out;
+  }
+
+  /** Sends bytes through what was learned later, from one stage on. */
+  #pass(bytes: Buffer, from = 0): Buffer {
+    let out = bytes;
+    for (let index = from; index < this.#later.length; index += 1) {
+      const stage = (this.#stages[index] ??= new Redactor(this.#later[index] as RedactionTable));
+      out = stage.push(out);
+    }
+    return out;
   }
 
   #mask(bytes: Buffer, end: number, length: number): void {

@@ -10,6 +10,7 @@ import {
   ZoneNetwork,
 } from "./agent-manifest.ts";
 import { ToolSpec } from "./tool-manifest.ts";
+import { SecretSource } from "./secret-source.ts";
 import { ProtocolVersion } from "./version.ts";
 
 /** A path of the host that zone A or a tool sees. */
@@ -140,6 +141,10 @@ export const RunnerBoot = z.strictObject({
     .record(z.string(), z.string())
     .describe("NAME/KEY to base64 of the value, tools' credentials only"),
   modelKey: z.string().nullable().describe("base64 of the model key"),
+  sources: z
+    .record(z.string(), SecretSource)
+    .optional()
+    .describe("NAME/KEY, or model-key, to where the value is read again at every use"),
   auditKey: z.string().describe("base64 of the per-run HMAC key of argument digests"),
   signingSeed: z
     .string()

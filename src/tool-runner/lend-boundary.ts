@@ -14,10 +14,25 @@ export async function lendBoundary(
     if (port !== BOUNDARY_PORT) closeSync(descriptor);
   if (listener === undefined) return null;
   const credentials = tool.credentials.flatMap(({ name, http, secretRef }) =>
-    http === undefined ? [] : [{ name, http, secret: () => runner.secrets.valueOf(secretRef) }],
+    http === undefined
+      ? []
+      : [
+          {
+            name,
+            http,
+            secret: () => runner.secrets.valueOf(secretRef),
+            lend: async () => await runner.secrets.lend(secretRef),
+          },
+        ],
   );
   return runner.boundary.openCall(
-    { call: id, tool: tool.name, network: [...tool.sandbox.network], credentials },
+    {
+      call: id,
+      tool: tool.name,
+      network: [...tool.sandbox.network],
+      credentials,
+      redaction: () => runner.secrets.redaction,
+    },
     listener,
   );
 }

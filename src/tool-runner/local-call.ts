@@ -6,6 +6,7 @@ import { type Log, silentLog } from "../kit/log.ts";
 import { errnoOf } from "../kit/platform-error.ts";
 import type { ToolCallResult } from "../protocol/results.ts";
 import type { RunTool } from "../protocol/run-spec.ts";
+import type { SecretSource } from "../protocol/secret-source.ts";
 import { Boundary } from "./boundary/boundary.ts";
 import { CallRequests } from "./call-requests.ts";
 import { CallSecrets } from "./call-secrets.ts";
@@ -23,6 +24,8 @@ export interface LocalCall {
   args: unknown;
   /** NAME/KEY to value; the buffers are overwritten when the call is over */
   secrets: ReadonlyMap<string, Buffer>;
+  /** where they are read again at every use, by NAME/KEY */
+  sources?: ReadonlyMap<string, SecretSource>;
   /** real path of the directory that the tool sees as its workspace; null when there is none */
   workspace: string | null;
   signal: AbortSignal;
@@ -77,11 +80,13 @@ class LocalRunner implements AsyncDisposable {
   }
 
   static async open(
-    options: Pick<LocalCall, "tool" | "secrets" | "workspace" | "log">,
+    options: Pick<LocalCall, "tool" | "secrets" | "sources" | "workspace" | "log">,
   ): Promise<LocalRunner> {
     const { tool, log = silentLog } = options;
     const tools = loadTools([tool]);
-    const secrets = new CallSecrets(options.secrets, tools.values());
+    const secrets = new CallSecrets(options.secrets, tools.values(), {
+      sources: Object.fromEntries(options.sources ?? []),
+    });
     const workspace = options.workspace === null ? null : { path: options.workspace, covers: [] };
     const requests = new CallRequests();
     const boundary = await Boundary.create({

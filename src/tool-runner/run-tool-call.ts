@@ -95,6 +95,7 @@ async function runAdmitted(
   if (cancelled.aborted) cancel();
   try {
     using _clock = watchClock(call.tool.sandbox.timeoutMs, stop);
+    await runner.secrets.refresh(call.tool);
     await using copy = await copyWorkspace(runner, call, stopped.signal);
     const run = call.tool.mcp === null ? runInSandbox : runOnServer;
     const ended = await run(runner, call, copy, stop, stopped.signal);
@@ -193,6 +194,7 @@ const REFUSALS = new Set([
   "workspace_too_large",
   "credential_undeliverable",
   "secret_missing",
+  "secret_unavailable",
   "audit_unavailable",
   "tier_unavailable",
 ]);

@@ -13,7 +13,7 @@ import { Audit } from "./audit.ts";
 import { AuditLink } from "./audit-link.ts";
 import { Boundary } from "./boundary/boundary.ts";
 import { ModelBudget } from "./boundary/model-budget.ts";
-import { createModelGateway } from "./boundary/model-gateway.ts";
+import { createModelGateway, type ModelKey } from "./boundary/model-gateway.ts";
 import { createPublicProxy } from "./boundary/public-proxy.ts";
 import type { BoundaryRequest } from "./boundary/request-record.ts";
 import { CallRequests } from "./call-requests.ts";
@@ -31,6 +31,8 @@ import { type LoadedTool, loadTools } from "./tools.ts";
 
 /** Calls of a run that run at once, and that wait. More is refused. */
 const QUEUE = { running: 8, waiting: 64 };
+/** The name of the model key among the secrets; a Secret's name has a slash. */
+const MODEL_KEY = "model-key";
 const CALLS_END_MS = 3000;
 const FLUSH_MS = 3000;
 
@@ -48,13 +50,6 @@ export interface ServeRunOptions {
 export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Promise<void> {
   const { spec, boot, log, onReady } = options;
   const tools = loadTools(spec.tools);
-  const modelKey = boot.modelKey === null ? null : Buffer.from(boot.modelKey, "base64");
-  const secrets = new CallSecrets(
-    valuesOf(boot),
-    tools.values(),
-    modelKey === null ? [] : [modelKey],
-  );
-  secrets.require(tools.values());
   const callsDir = join(spec.runtimeDir, "calls");
   mkdirSync(callsDir, { recursive: true, mode: 0o700 });
   const unmerged = await finishMerges(callsDir);
@@ -71,6 +66,16 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     key: readSigningKey(boot.signingSeed),
     argumentsKey,
   });
+  const secrets = new CallSecrets(valuesOf(boot), tools.values(), {
+    epoch: audit.journal.epoch,
+    sources: boot.sources ?? {},
+    onChange: (change) => {
+      log.warn(change, "a secret changed");
+      const time = new Date().toISOString();
+      record(audit, log, { type: "credential", time, run: spec.run, ...change });
+    },
+  });
+  secrets.require(tools.values());
   await using link = new AuditLink({
     managerUrl: spec.manager.url,
     run: spec.run,
@@ -136,7 +141,7 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   const routes: AgentRoutes = {
     mcp: (request, response) => track(active, mcp.serve(request, response)),
     tools: (request, response) => track(active, serveToolFace(runner, request, response)),
-    model: createModelGateway({ spec, key: modelKey, log, onRequest, budget }),
+    model: createModelGateway({ spec, key: modelKeyOf(boot, secrets), log, onRequest, budget }),
     proxy: spec.zone.network === "public" ? createPublicProxy({ log, onRequest }) : null,
   };
   await using http = await AgentHttp.listen({
@@ -161,16 +166,24 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   const pool = poolMetrics();
   await emptyPool();
   secrets.wipe();
-  modelKey?.fill(0);
   audit.sumUp();
   const isSent = await link.flush(FLUSH_MS);
   log.info({ records: audit.journal.lastSeq, isSent, pool }, "tool-runner ended");
 }
 
-function valuesOf(boot: RunnerBoot): Map<string, Buffer> {
-  return new Map(
-    Object.entries(boot.secrets).map(([name, value]) => [name, Buffer.from(value, "base64")]),
-  );
+/** The model key is one of them under a name that no Secret has, so that it is masked with the rest. */
+function valuesOf({ secrets, modelKey }: RunnerBoot): Map<string, Buffer> {
+  const named = Object.entries(secrets);
+  if (modelKey !== null) named.push([MODEL_KEY, modelKey]);
+  return new Map(named.map(([name, value]) => [name, Buffer.from(value, "base64")]));
+}
+
+function modelKeyOf({ modelKey }: RunnerBoot, secrets: CallSecrets): ModelKey | null {
+  if (modelKey === null) return null;
+  return {
+    lend: async () => await secrets.lendNamed(MODEL_KEY),
+    redaction: () => secrets.redaction,
+  };
 }
 
 /** Every host that a tool of this run may reach; the run's certificates can be for no other. */

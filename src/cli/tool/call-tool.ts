@@ -48,7 +48,7 @@ export async function callTool(
   const secretWords = parseSecretWords(words.secrets);
   openDataDir(place.dataDir);
   const workspace = workspaceOf(tool, words, files, place);
-  const { values, warnings } = await resolveSecrets(
+  const { values, sources, warnings } = await resolveSecrets(
     (tool.value.spec.credentials ?? []).map(({ name, secretRef }) => ({
       id: `${secretRef.name}/${secretRef.key}`,
       neededBy: `credential "${name}" of Tool "${tool.value.metadata.name}"`,
@@ -71,6 +71,7 @@ export async function callTool(
     operation,
     args,
     secrets: values,
+    sources,
     workspace,
     signal,
   });

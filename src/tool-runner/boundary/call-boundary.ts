@@ -7,6 +7,7 @@ import { AllowList, type Destination, isPlainAllowed } from "./allow-list.ts";
 import { type Authority, parseAbsoluteTarget, parseAuthority } from "./authority.ts";
 import type { CallGrant } from "./call-grant.ts";
 import { CallUpstreams, type TlsSessions } from "./call-upstreams.ts";
+import { type LentSecret, revokedRefusal } from "./credential-rule.ts";
 import { exchange, malformed } from "./exchange.ts";
 import {
   MalformedMessage,
@@ -181,6 +182,7 @@ export class CallBoundary implements AsyncDisposable {
     const path = tunnel === null ? (absolute?.path ?? "") : head.url;
     const meter = this.#meter(head.method, meant, path);
     this.#requests += 1;
+    let lent: LentSecret | null = null;
     try {
       this.#admit();
       const framing = requestFraming(head);
@@ -189,12 +191,18 @@ export class CallBoundary implements AsyncDisposable {
       const defaultPort = tunnel?.isTls === true ? 443 : 80;
       requireStrict(head, path, absolute?.authority ?? to.authority, defaultPort);
       const { limits, tableFor } = this.#services;
-      const plan = planRequest(head, path, to, this.#grant.credentials, tableFor);
+      const { credentials, redaction } = this.#grant;
+      const plan = await planRequest(head, path, to, credentials, tableFor, redaction);
+      lent = plan.lent;
+      using _lent = cutOff(lent, wire.socket);
+      if (this.#isRevoked) throw ended();
       const credential = this.#credentials.get(plan.credential ?? "");
       const spendings = credential === undefined ? [this.#spent] : [this.#spent, credential];
       using _call = this.#spent.begin();
       using _credential = credential?.begin();
       meter.credential = plan.credential;
+      meter.credentialVersion = lent?.version;
+      meter.template = plan.template;
       const { isReusable } = await exchange({
         client: wire,
         request: head,
@@ -210,7 +218,8 @@ export class CallBoundary implements AsyncDisposable {
       if (!isReusable) wire.close();
       return isReusable;
     } catch (error) {
-      this.#refuse(error instanceof MalformedMessage ? malformed(400) : error, meter, wire);
+      const cause = lent?.revoked.aborted === true ? revokedRefusal(meter.credential ?? "") : error;
+      this.#refuse(cause instanceof MalformedMessage ? malformed(400) : cause, meter, wire);
       return false;
     }
   }
@@ -289,6 +298,19 @@ export class CallBoundary implements AsyncDisposable {
     if (hasBegun) wire.socket.destroy();
     else wire.close(Buffer.from(answerText(refusal)).toString("latin1"));
   }
+}
+
+/** Gives a value back when its request is over, and closes the connection of the request when the value is taken back before. */
+function cutOff(lent: LentSecret | null, socket: Socket | Wire["socket"]): Disposable {
+  const cut = (): void => void socket.destroy();
+  if (lent?.revoked.aborted === true) cut();
+  lent?.revoked.addEventListener("abort", cut, { once: true });
+  return {
+    [Symbol.dispose]() {
+      lent?.revoked.removeEventListener("abort", cut);
+      lent?.[Symbol.dispose]();
+    },
+  };
 }
 
 function fault(): Refusal {

@@ -1,3 +1,4 @@
+import type { RedactionTable } from "../../kit/redactor.ts";
 import type { CallId } from "../../protocol/ids.ts";
 import type { NetworkRule } from "../../protocol/tool-manifest.ts";
 import type { GrantedCredential } from "./credential-rule.ts";
@@ -8,4 +9,6 @@ export interface CallGrant {
   tool: string;
   network: NetworkRule[];
   credentials: GrantedCredential[];
+  /** masks every secret of the run in what the call gets; without it, those of the call */
+  redaction?: () => RedactionTable | null;
 }

@@ -5,10 +5,22 @@ import { Refusal } from "./refusal.ts";
 /** Fewer bytes cannot be told from ordinary text in a response, so such a secret could not be masked. */
 const MIN_SECRET_BYTES = 16;
 
+/** A value for one request. Disposing it says that the request is over. */
+export interface LentSecret extends Disposable {
+  value: Buffer;
+  /** as the audit names it */
+  version: string;
+  /** aborted when there is no value any more: the request is cut off */
+  revoked: AbortSignal;
+}
+
 export interface GrantedCredential {
   name: string;
   http: HttpCredential;
+  /** the value that is known already */
   secret: () => Buffer;
+  /** reads the value anew, for one request; without it `secret` is what there is */
+  lend?: () => Promise<LentSecret>;
 }
 
 /** What a credential adds to a request, and the texts that must not come back. */
@@ -69,6 +81,27 @@ export function chooseCredential(
   return matching[0] ?? null;
 }
 
+/** The value for one request, read now. Throws a `Refusal` when there is none; null for a credential that is not read anew. */
+export async function lendSecret(credential: GrantedCredential): Promise<LentSecret | null> {
+  if (credential.lend === undefined) return null;
+  try {
+    return await credential.lend();
+  } catch {
+    // The cause is on record; its text is the provider's.
+    throw unusable(credential.name, "has no value now");
+  }
+}
+
+/** The refusal of a request whose credential was taken back while it was open. */
+export function revokedRefusal(name: string): Refusal {
+  return unusable(name, "was taken back while the request was open");
+}
+
+/** The path of the rule that holds this request, as the manifest has it. */
+export function templateOf(rule: HttpCredential, path: string): string | undefined {
+  return rule.paths.find((pattern) => isPathMatch(pattern, path));
+}
+
 /** The secret's bytes. A newline at its end, as files have it, is no part of it. Throws a `Refusal` when there is none. */
 export function secretOf(credential: GrantedCredential): Buffer {
   let value: Buffer;
@@ -113,7 +146,7 @@ export function renderCredential(credential: GrantedCredential, secret: Buffer):
 function unusable(name: string, why: string): Refusal {
   return new Refusal(
     502,
-    "refused_rule",
+    "refused_credential",
     "credential_unusable",
     `Credential "${name}" ${why}; the request was not sent`,
     "check the secret that the tool's credential names",

@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Log } from "../../kit/log.ts";
-import { compileRedaction } from "../../kit/redactor.ts";
+import { compileRedaction, type RedactionTable } from "../../kit/redactor.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
+import { type LentSecret, revokedRefusal } from "./credential-rule.ts";
 import { forward } from "./forward.ts";
 import { requestHeaders } from "./header-rules.ts";
 import {
@@ -36,9 +37,16 @@ const CLIENT_PROOF = new Set([
   "proxy-authorization",
 ]);
 
+/** The key of the model API, read for each request, and what masks it. */
+export interface ModelKey {
+  lend(): Promise<LentSecret>;
+  redaction(): RedactionTable | null;
+}
+
 export interface ModelGatewayOptions {
   spec: RunSpec;
-  key: Buffer | null;
+  /** the run's key: read anew for every request, or a value that stays; null: the run has none */
+  key: ModelKey | Buffer | null;
   log: Log;
   onRequest: OnRequest;
   /** counts what the run's model requests take, and refuses them at its limits */
@@ -53,8 +61,7 @@ export function createModelGateway(
   options: ModelGatewayOptions,
 ): (req: IncomingMessage, res: ServerResponse) => void {
   const { spec, log, budget } = options;
-  const key = options.key === null ? null : options.key.toString("latin1").replace(/[\r\n]+$/, "");
-  const table = key === null ? null : compileRedaction([Buffer.from(key, "latin1")]);
+  const source = Buffer.isBuffer(options.key) ? fixedKey(options.key) : options.key;
   const upstreams = new Map<ProviderName, Upstream>();
   let open = 0;
 
@@ -82,6 +89,7 @@ export function createModelGateway(
     );
     open += 1;
     let usage: UsageReader | null = null;
+    let lent: LentSecret | null = null;
     const count = (isWhole: boolean): void => {
       if (usage === null) return;
       meter.usage = usage.end(isWhole);
@@ -98,7 +106,10 @@ export function createModelGateway(
         return;
       }
       const { provider, route } = found;
-      if (key === null || table === null) throw noKey();
+      if (source === null) throw noKey();
+      lent = await lendKey(source);
+      using _lent = cutOff(lent, res);
+      const key = textOf(lent.value);
       requireProviderOfRun(spec, key, provider);
       const upstream = upstreamOf(provider);
       const target = upstreamPath(upstream.base, inner) + forwardedQuery(query);
@@ -108,13 +119,14 @@ export function createModelGateway(
         usage = openUsageReader(provider.name);
       }
       meter.credential = KEY_NAME;
+      meter.credentialVersion = lent.version;
       await forward({
         req,
         res,
         pool: upstream.pool,
         target,
         headers,
-        table,
+        table: source.redaction(),
         dropCookies: true,
         meter,
         limits: LIMITS,
@@ -123,8 +135,9 @@ export function createModelGateway(
       count(true);
       meter.finish("allowed");
     } catch (error) {
-      const refusal = error instanceof Refusal ? error : fault();
-      if (refusal !== error) log.error({ err: error }, "model request failed");
+      const cause = lent?.revoked.aborted === true ? revokedRefusal(KEY_NAME) : error;
+      const refusal = cause instanceof Refusal ? cause : fault();
+      if (refusal !== cause) log.error({ err: error }, "model request failed");
       meter.status ??= refusal.status;
       count(false);
       meter.finish(refusal.verdict);
@@ -247,6 +260,47 @@ const GOOGLE_STATUS: Readonly<Record<number, string>> = {
   503: "UNAVAILABLE",
   504: "DEADLINE_EXCEEDED",
 };
+
+/** A key that stays as it is. */
+function fixedKey(value: Buffer): ModelKey {
+  const table = compileRedaction([Buffer.from(textOf(value), "latin1")]);
+  const revoked = new AbortController().signal;
+  return {
+    lend: () => Promise.resolve({ value, version: "1.1", revoked, [Symbol.dispose]: () => {} }),
+    redaction: () => table,
+  };
+}
+
+/** A header's value; a newline at the end, as files have it, is no part of the key. */
+function textOf(value: Buffer): string {
+  return value.toString("latin1").replace(/[\r\n]+$/, "");
+}
+
+async function lendKey(source: ModelKey): Promise<LentSecret> {
+  try {
+    return await source.lend();
+  } catch {
+    throw new Refusal(
+      502,
+      "refused_credential",
+      "credential_unusable",
+      "The model key has no value now; the request was not sent",
+      "see that its file or command gives the whole key, then try again",
+    );
+  }
+}
+
+/** Gives the key back when the request is over, and cuts the answer off when the key is taken back before. */
+function cutOff(lent: LentSecret, res: ServerResponse): Disposable {
+  const cut = (): void => void res.destroy();
+  lent.revoked.addEventListener("abort", cut, { once: true });
+  return {
+    [Symbol.dispose]() {
+      lent.revoked.removeEventListener("abort", cut);
+      lent[Symbol.dispose]();
+    },
+  };
+}
 
 function answerHello(res: ServerResponse): void {
   res.writeHead(200, { "content-type": "application/json", "content-length": 2 }).end("{}");

@@ -4,9 +4,12 @@ import {
   chooseCredential,
   type GrantedCredential,
   isForHost,
+  lendSecret,
+  type LentSecret,
   type Rendered,
   renderCredential,
   secretOf,
+  templateOf,
 } from "./credential-rule.ts";
 import { type RequestLike, requestHeaders } from "./header-rules.ts";
 import { Refusal } from "./refusal.ts";
@@ -20,16 +23,24 @@ export interface RequestPlan {
   dropCookies: boolean;
   /** name of the credential that is put in */
   credential: string | null;
+  /** the path of its rule */
+  template: string | undefined;
+  /** its value, lent for this request; to be disposed with it */
+  lent: LentSecret | null;
 }
 
-/** Chooses and renders the credential of a request, and says what of the request goes upstream. Throws a `Refusal`. */
-export function planRequest(
+/**
+ * Chooses and renders the credential of a request, and says what of the request goes upstream. Throws a `Refusal`. `redaction`:
+ * masks every secret of the run, whatever was lent last; without it the table is made of the call's own.
+ */
+export async function planRequest(
   req: RequestLike,
   target: string,
   to: Destination,
   credentials: readonly GrantedCredential[],
   tableFor: (secrets: Buffer[], extraForms: Buffer[]) => RedactionTable,
-): RequestPlan {
+  redaction?: () => RedactionTable | null,
+): Promise<RequestPlan> {
   const { authority, rule, isTls } = to;
   const [path, queryText] = splitOnce(target, "?");
   const query = new URLSearchParams(queryText);
@@ -45,18 +56,28 @@ export function planRequest(
       "use port 443",
     );
   }
+  using held = new DisposableStack();
+  const lent = chosen === null ? null : await lendSecret(chosen);
+  held.use(lent);
+  const secretFor = (credential: GrantedCredential): Buffer =>
+    secretOf(
+      credential === chosen && lent !== null
+        ? { ...credential, secret: () => lent.value }
+        : credential,
+    );
   // Every secret of the call is looked for in every answer: what one request gave away, another could bring back.
   const rendered = new Map<GrantedCredential, Rendered>();
-  const secrets = credentials.map((credential) => {
-    const secret = secretOf(credential);
+  const toRender = redaction === undefined ? credentials : chosen === null ? [] : [chosen];
+  const secrets = toRender.map((credential) => {
+    const secret = secretFor(credential);
     rendered.set(credential, renderCredential(credential, secret));
     return secret;
   });
   const forms = [...rendered.values()].flatMap(({ extraForms }) => extraForms);
-  const table = secrets.length === 0 ? null : tableFor(secrets, forms);
+  const table = redaction?.() ?? (secrets.length === 0 ? null : tableFor(secrets, forms));
   const inject = chosen === null ? null : (rendered.get(chosen) ?? null);
   const isDefaultPort = authority.port === (isTls ? 443 : 80);
-  return {
+  const plan = {
     target: inject?.query == null ? target : withQuery(chosen, query, target, inject.query),
     headers: requestHeaders(req, {
       authority: isDefaultPort ? authority.host : `${authority.host}:${authority.port}`,
@@ -68,7 +89,11 @@ export function planRequest(
     table,
     dropCookies: hasCredential,
     credential: chosen?.name ?? null,
+    template: chosen === null ? undefined : templateOf(chosen.http, path),
+    lent,
   };
+  held.move();
+  return plan;
 }
 
 function withQuery(

@@ -18,6 +18,10 @@ export class RequestMeter {
   masked = 0;
   /** the status its sender saw */
   status: number | null = null;
+  /** of the credential's value */
+  credentialVersion: string | undefined;
+  /** the path of the rule that let it pass */
+  template: string | undefined;
   /** what a model's answer took */
   usage: ModelUsage | undefined;
   readonly #about: Pick<BoundaryRequest, "call" | "source" | "method" | "host" | "path">;
@@ -43,6 +47,10 @@ export class RequestMeter {
       host: host.slice(0, 300),
       path: (path.split("?", 1)[0] ?? "").slice(0, 4096),
       credential: this.credential,
+      ...(this.credentialVersion === undefined
+        ? {}
+        : { credentialVersion: this.credentialVersion }),
+      ...(this.template === undefined ? {} : { template: this.template.slice(0, 2048) }),
       status: this.status,
       bytesUp: this.bytesUp,
       bytesDown: this.bytesDown,

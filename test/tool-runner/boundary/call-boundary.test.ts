@@ -64,6 +64,7 @@ suite("a request of a tool", () => {
         method: "GET",
         host: `${HOST}:${world.port}`,
         path: "/bound/issues",
+        template: "/bound/",
         status: 200,
         bytesUp: 0,
         bytesDown: 4,

@@ -159,7 +159,7 @@ suite("a path rule", () => {
 });
 
 suite("plain HTTP upstream", () => {
-  test("is for port 80 and for a host of one's own, and carries no credential to the public", () => {
+  test("is for port 80 and for a host of one's own, and carries no credential to the public", async () => {
     assert.equal(isPlainAllowed({ host: "a.b" }), false);
     assert.equal(isPlainAllowed({ host: "a.b", port: 80 }), true);
     assert.equal(isPlainAllowed({ host: "a.b", port: 8080 }), false);
@@ -177,8 +177,8 @@ suite("plain HTTP upstream", () => {
       isTls: false,
     };
 
-    assert.throws(
-      () => planRequest(req, "/x", to, [credential], () => ({}) as never),
+    await assert.rejects(
+      planRequest(req, "/x", to, [credential], () => ({}) as never),
       (error: { code: string }) => error.code === "credential_needs_tls",
     );
   });
