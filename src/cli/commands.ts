@@ -80,7 +80,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: "tool",
-    summary: "check and call tools locally",
+    summary: "make, check, call and pack tools",
     group: "Tools and machine",
     load: async () => (await import("./commands/tool.ts")).command,
   },

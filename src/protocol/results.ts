@@ -47,6 +47,46 @@ export const ToolCallResult = z.strictObject({
 });
 export type ToolCallResult = z.infer<typeof ToolCallResult>;
 
+/** `agentkube tool call --explain --json`: what a call would see and may use. */
+export const ToolExplanation = z.strictObject({
+  tool: z.string(),
+  operation: z.string(),
+  digest: z.string(),
+  tier: Tier.describe("the least that the tool accepts"),
+  argv: z.array(z.string()).describe("with {{name}} as it is written when no arguments were given"),
+  stdin: z.enum(["none", "json", "mcp"]),
+  cwd: z.string(),
+  mounts: z.array(
+    z.strictObject({ target: z.string(), source: z.string(), mode: z.enum(["ro", "rw"]) }),
+  ),
+  env: z.array(z.string()).describe("names, sorted"),
+  network: z.array(z.string()).describe("host:port"),
+  credentials: z.array(
+    z.strictObject({
+      name: z.string(),
+      secret: z.string().describe("NAME/KEY"),
+      delivery: z.string(),
+      exposure: z.enum(["none", "tool"]).describe("tool: the tool has the value"),
+      rule: z
+        .strictObject({
+          hosts: z.array(z.string()),
+          methods: z.array(z.string()),
+          paths: z.array(z.string()),
+        })
+        .nullable(),
+    }),
+  ),
+  limits: z.strictObject({
+    timeoutMs: z.int(),
+    cpuMs: z.int(),
+    memoryBytes: z.int(),
+    processes: z.int(),
+    scratchBytes: z.int(),
+    outputBytes: z.int(),
+  }),
+});
+export type ToolExplanation = z.infer<typeof ToolExplanation>;
+
 /** `agentkube recording verify --json`. */
 export const VerifyResult = z.strictObject({
   ok: z.boolean(),

@@ -24,6 +24,7 @@ import {
   ReceiptVerifyResult,
   RunResult,
   ToolCallResult,
+  ToolExplanation,
   VerifyResult,
 } from "./results.ts";
 import { AgentletBoot, ChildCommand, RecorderBoot, RunnerBoot, RunSpec } from "./run-spec.ts";
@@ -113,6 +114,8 @@ export const contracts: readonly Contract[] = [
   contract("ToolCallReply", "tools", "the answer to a tool call", ToolCallReply),
   contract("ApiError", "tools", "the body of every refused HTTP request", ApiError),
   contract("RunResult", "result", "last line of run --json", RunResult),
+  contract("ToolExplanation", "result", "agentkube tool call --explain --json", ToolExplanation),
+  contract("ToolExplanation", "result", "tool call --explain --json", ToolExplanation),
   contract("ToolCallResult", "result", "last line of tool call --json", ToolCallResult),
   contract("VerifyResult", "result", "last line of recording verify --json", VerifyResult),
   contract(

@@ -91,15 +91,15 @@ suite("agentkube tool", () => {
     assert.equal(existsSync(join(data.data, "store")), false);
   });
 
-  test("ls gives operations the names that agents see; what is not built is refused by name", async () => {
+  test("ls gives operations the names that agents see; an unknown verb is a usage error", async () => {
     using data = new PreparedData();
 
     const list = await data.run("tool", "ls", greet(data), "--json");
-    const receipt = await data.run("tool", "receipt", ".");
+    const unknown = await data.run("tool", "chek", ".");
 
     assert.match(list.stdout, /"mcpName":"greet_hello"/);
-    assert.match(receipt.stderr, /tool receipt is not yet supported/);
-    assert.equal(receipt.code, 3);
+    assert.match(unknown.stderr, /did you mean tool check/);
+    assert.equal(unknown.code, 2);
   });
 });
 

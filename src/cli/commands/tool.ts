@@ -1,25 +1,31 @@
-import { PlatformError } from "../../kit/platform-error.ts";
 import { defineCommand } from "../command.ts";
 import { UsageError } from "../output.ts";
 import { nearest } from "../suggest.ts";
 import { toolOptions, type ToolAction } from "../tool/action.ts";
 import { call } from "../tool/call-verb.ts";
 import { check } from "../tool/check-verb.ts";
+import { create } from "../tool/new-verb.ts";
 import { list } from "../tool/list-verb.ts";
 import { pack } from "../tool/pack-verb.ts";
 import { receipt } from "../tool/receipt-verb.ts";
 
-/** Verbs that are named in the design and not built. */
-const unsupported = ["new"];
-const actions: Readonly<Record<string, ToolAction>> = { check, call, pack, ls: list, receipt };
+const actions: Readonly<Record<string, ToolAction>> = {
+  new: create,
+  check,
+  call,
+  pack,
+  ls: list,
+  receipt,
+};
 
 /** `agentkube tool`: tools without an agent. */
 export const command = defineCommand({
   name: "tool",
-  summary: "check and call tools locally",
+  summary: "make, check, call and pack tools",
   usage: [
+    "tool new NAME --lang sh|node|python|mcp [--json]",
     "tool check DIR|FILE [--tool NAME] [--json]",
-    "tool call DIR|FILE OPERATION [--args JSON] [--secret NAME/KEY=FROM] [--workspace DIR] [--json]",
+    "tool call DIR|FILE OPERATION [--args JSON] [--secret NAME/KEY=FROM] [--workspace DIR] [--explain] [--json]",
     "tool pack DIR|FILE [--output FILE] [--tool NAME] [--json]",
     "tool ls [DIR|FILE] [--json]",
     "tool receipt ls|verify [RUN|FILE] [--json]",
@@ -30,6 +36,10 @@ export const command = defineCommand({
     "Receipts are what the tool-runner signed of each call of a run; verify finds every gap and edit and exits with 1.\n" +
     "Exit codes of call: 0 the tool completed with 0, 1 it failed, 2 invalid manifest or words, 3 refused.",
   examples: [
+    {
+      command: "agentkube tool new ./github-issues --lang node",
+      does: "makes a tool that works, with a test",
+    },
     {
       command: "agentkube tool check ./github-issues",
       does: "says everything that keeps the tool from running",
@@ -55,10 +65,6 @@ export const command = defineCommand({
   positionals: { min: 1, max: 4 },
   run: async (context) => {
     const [name = "", ...words] = context.positionals;
-    if (unsupported.includes(name))
-      throw new PlatformError("unsupported", `agentkube tool ${name} is not yet supported`, {
-        fix: "use agentkube tool check and agentkube tool call with a directory or a manifest",
-      });
     const action = Object.hasOwn(actions, name) ? actions[name] : undefined;
     if (action === undefined) throw unknownAction(name);
     const { min, max, expected } = action.words;

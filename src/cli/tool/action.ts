@@ -35,6 +35,11 @@ export const toolOptions = {
     value: "KEY",
     help: "receipt: the manager's public key, from elsewhere",
   },
+  lang: { type: "string", value: "LANG", help: "new: sh, node, python or mcp" },
+  explain: {
+    type: "boolean",
+    help: "call: run nothing; print mounts, environment, limits, network and credentials",
+  },
   data: dataOption,
 } as const;
 

@@ -1,7 +1,8 @@
 import { realpathSync } from "node:fs";
 import { join } from "node:path";
 import type { Tool } from "../../protocol/tool-manifest.ts";
-import type { ToolCallResult } from "../../protocol/results.ts";
+import { explainCall } from "../../tool-runner/explain-call.ts";
+import type { ToolCallResult, ToolExplanation } from "../../protocol/results.ts";
 import { callToolLocally, checkTool } from "../../tool-runner/local-call.ts";
 import { pinStore } from "../../tool-runner/store-pin.ts";
 import { ruleProblems, valueProblems } from "../credential-rules.ts";
@@ -21,8 +22,8 @@ import {
 /** A call of one operation as a person writes it. */
 export interface CallWords {
   readonly operation: string;
-  /** one JSON object */
-  readonly args: string;
+  /** one JSON object; null: none given */
+  readonly args: string | null;
   /** `--secret` words */
   readonly secrets: readonly string[];
   /** null: the current directory, for a tool that asks for a workspace */
@@ -43,7 +44,7 @@ export async function callTool(
   warn: (text: string) => void,
   signal: AbortSignal,
 ): Promise<ToolCallResult> {
-  const args = parseArguments(words.args);
+  const args = parseArguments(words.args ?? "{}");
   refuseProblems(ruleProblems(tool.value));
   const secretWords = parseSecretWords(words.secrets);
   openDataDir(place.dataDir);
@@ -75,6 +76,26 @@ export async function callTool(
     workspace,
     signal,
   });
+}
+
+/** What such a call would see and may use; nothing runs, and no secret is read. */
+export async function explainTool(
+  tool: Placed<Tool>,
+  files: ToolFiles,
+  words: CallWords,
+  place: CallPlace,
+): Promise<ToolExplanation> {
+  refuseProblems(ruleProblems(tool.value));
+  openDataDir(place.dataDir);
+  const workspace = workspaceOf(tool, words, files, place);
+  const { signal } = new AbortController();
+  using _store = await pinStore(join(place.dataDir, "store"), signal);
+  const stored = await storeTool(tool, place.dataDir, signal);
+  refuseProblems(
+    checkTool(stored).map(({ path, problem }) => `Tool "${stored.name}" ${path}: ${problem}`),
+  );
+  const args = words.args === null ? null : parseArguments(words.args);
+  return explainCall({ tool: stored, operation: words.operation, args, workspace });
 }
 
 function parseArguments(text: string): Record<string, unknown> {

@@ -6,7 +6,8 @@ import { humanSpan, oneLine } from "../human.ts";
 import { UsageError } from "../output.ts";
 import { nearest } from "../suggest.ts";
 import type { ToolAction, ToolContext } from "./action.ts";
-import { callTool } from "./call-tool.ts";
+import { callTool, explainTool } from "./call-tool.ts";
+import { showExplanation } from "./explain.ts";
 import { chooseTool, readToolFiles } from "./tool-files.ts";
 
 /** `agentkube tool call`: one operation, in the same sandbox and behind the same boundary as in a run. */
@@ -27,24 +28,25 @@ async function runCall(
   const isServed = tool.value.spec.mcp !== undefined;
   if (operation === undefined || (!isServed && !known.includes(operation)))
     throw unknownOperation(tool.value.metadata.name, operation, known);
+  const words = {
+    operation,
+    args: values.args ?? null,
+    secrets: values.secret ?? [],
+    workspace: values.workspace ?? null,
+  };
+  const place = { dataDir: resolveDataDir(values.data, env, cwd), cwd, env };
+  if (values.explain === true) {
+    const explained = await explainTool(tool, files, words, place);
+    if (output.json) output.document(explained);
+    else showExplanation(explained, output);
+    return ExitCode.done;
+  }
   setSandboxSearchPath(env["PATH"] ?? "");
   const stop = new AbortController();
   const stopSignals = context.onSignal(() => stop.abort());
   let result: ToolCallResult;
   try {
-    result = await callTool(
-      tool,
-      files,
-      {
-        operation,
-        args: values.args ?? "{}",
-        secrets: values.secret ?? [],
-        workspace: values.workspace ?? null,
-      },
-      { dataDir: resolveDataDir(values.data, env, cwd), cwd, env },
-      (text) => output.note(text),
-      stop.signal,
-    );
+    result = await callTool(tool, files, words, place, (text) => output.note(text), stop.signal);
   } finally {
     stopSignals();
   }

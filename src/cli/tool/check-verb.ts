@@ -1,3 +1,4 @@
+import { setSandboxSearchPath } from "../../kit/sandbox.ts";
 import { PlatformError } from "../../kit/platform-error.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import type { Tool } from "../../protocol/tool-manifest.ts";
@@ -5,7 +6,7 @@ import { oneLine } from "../human.ts";
 import type { Placed } from "../manifests/load.ts";
 import { parseSecretWords } from "../secrets.ts";
 import type { ToolAction, ToolContext } from "./action.ts";
-import { faultsOf, sentenceOf, type ToolFault } from "./problems.ts";
+import { examineTool, sentenceOf, type ToolFault } from "./problems.ts";
 import { chooseTool, readToolFiles, type ToolFiles } from "./tool-files.ts";
 
 /** `agentkube tool check`: everything that keeps a Tool from running here, and the secrets it will ask for. */
@@ -26,7 +27,8 @@ interface CheckedTool {
 }
 
 async function runCheck(context: ToolContext, [word = "."]: readonly string[]): Promise<number> {
-  const { values, output, cwd } = context;
+  const { values, output, cwd, env } = context;
+  setSandboxSearchPath(env["PATH"] ?? "");
   const files = await readToolFiles(word, cwd);
   if (values.tool !== undefined || (files.tools.length === 0 && files.problems.length === 0))
     chooseTool({ ...files, problems: [] }, word, values.tool);
@@ -41,11 +43,11 @@ async function runCheck(context: ToolContext, [word = "."]: readonly string[]): 
   const checked: CheckedTool[] = [];
   try {
     for (const tool of chosen) {
-      const faults = await faultsOf(tool, stop.signal);
+      const { faults, operations } = await examineTool(tool, stop.signal);
       checked.push({
         name: tool.value.metadata.name,
         file: tool.place.file,
-        operations: (tool.value.spec.operations ?? []).map(({ name }) => name),
+        operations,
         problems: faults.map(sentenceOf),
         faults,
         missingSecrets: missingSecretsOf(tool, files, given),
