@@ -112,7 +112,13 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
       else shells.handle(command);
     },
   });
-  const emit = (event: AgentletEvent) => manager.event(redaction.mask(event));
+  const emit = (event: AgentletEvent) => {
+    const masked = redaction.mask(event);
+    manager.event(masked);
+    // Where it happened in the recording; the exit has an event of its own there.
+    if (masked.type === "state" && masked.state !== "exited")
+      recorder.marker(`state ${masked.state}: ${masked.evidence}`);
+  };
   const notice = (message: string) => {
     log.info({ notice: redaction.mask(message) }, "notice given");
     emit({ type: "notice", time: new Date().toISOString(), message: message.slice(0, 4096) });

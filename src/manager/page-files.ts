@@ -16,6 +16,27 @@ const FILES: Record<string, { path: string; type: string }> = {
   "/api.js": { path: join(pageDir, "api.js"), type: "text/javascript; charset=utf-8" },
   "/run-view.js": { path: join(pageDir, "run-view.js"), type: "text/javascript; charset=utf-8" },
   "/dom.js": { path: join(pageDir, "dom.js"), type: "text/javascript; charset=utf-8" },
+  "/player-view.js": {
+    path: join(pageDir, "player-view.js"),
+    type: "text/javascript; charset=utf-8",
+  },
+  "/terminal-view.js": {
+    path: join(pageDir, "terminal-view.js"),
+    type: "text/javascript; charset=utf-8",
+  },
+  "/adopt-styles.js": {
+    path: join(pageDir, "adopt-styles.js"),
+    type: "text/javascript; charset=utf-8",
+  },
+  "/xterm.js": {
+    path: resolve("@xterm/xterm/lib/xterm.mjs"),
+    type: "text/javascript; charset=utf-8",
+  },
+  "/xterm.css": { path: resolve("@xterm/xterm/css/xterm.css"), type: "text/css; charset=utf-8" },
+  "/addon-fit.js": {
+    path: resolve("@xterm/addon-fit/lib/addon-fit.mjs"),
+    type: "text/javascript; charset=utf-8",
+  },
   "/page.css": { path: join(pageDir, "page.css"), type: "text/css; charset=utf-8" },
   "/favicon.svg": { path: join(pageDir, "favicon.svg"), type: "image/svg+xml" },
   "/player.js": {

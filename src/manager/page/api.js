@@ -23,9 +23,15 @@ export async function getJson(path, signal) {
   return await (await call(path, { signal })).json();
 }
 
-/** Sends a POST without a body. */
-export async function post(path) {
-  return await (await call(path, { method: "POST" })).json();
+/** Sends a POST, with a JSON document when one is given. */
+export async function post(path, value) {
+  const body = value === undefined ? undefined : JSON.stringify(value);
+  return await (await call(path, { method: "POST", body })).json();
+}
+
+/** Sends a DELETE, also while the page is being left. */
+export async function remove(path) {
+  return await (await call(path, { method: "DELETE", keepalive: true })).json();
 }
 
 /** The URL of a WebSocket of this manager. */

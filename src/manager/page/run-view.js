@@ -1,5 +1,6 @@
 // One run: its terminal live or replayed, its tool calls with the requests they made, and its events.
-import { getJson, post, socketUrl } from "./api.js";
+import { getJson, post, remove, socketUrl } from "./api.js";
+import { playLive, playReplay } from "./player-view.js";
 import {
   formatBytes,
   formatDuration,
@@ -20,6 +21,7 @@ export async function openRunView(root, run, signal) {
   const view = drawFrame(root, run);
   showInfo(view, info);
   showTerminal(view, info, signal);
+  void showShells(view).catch(() => {});
   const events = [];
   const requests = new Map();
   follow(run, signal, {
@@ -30,6 +32,7 @@ export async function openRunView(root, run, signal) {
     },
     event: (seq, event) => {
       if (event.type === "heartbeat") return;
+      if (event.type === "shell") void showShells(view).catch(() => {});
       events.unshift({ seq, event });
       events.length = Math.min(events.length, MAX_ROWS);
       view.events.replaceChildren(...events.map(eventRow));
@@ -55,19 +58,33 @@ function drawFrame(root, run) {
   const view = {
     run,
     info: null,
-    player: null,
+    signal: null,
+    leave: null,
     heading: h("div", { class: "heading" }),
     note: h("div", { class: "note", role: "status" }),
     actions: h("p", { class: "actions" }),
+    tabs: h("div", { class: "tabs", role: "tablist", "aria-label": "Ways to see the session" }),
+    bar: h("div", { class: "bar" }),
     terminal: h("div", { class: "terminal" }),
+    moments: h("section", { class: "timeline", "aria-label": "Moments" }),
+    shellRows: h("ol", { class: "rows" }),
     calls: h("div", { class: "rows" }, h("p", { class: "quiet" }, "No tool calls yet.")),
     events: h("ol", { class: "rows" }),
   };
+  view.shells = h(
+    "section",
+    { "aria-label": "Shells", hidden: true },
+    h("h2", {}, "Shells"),
+    view.shellRows,
+  );
   root.replaceChildren(
     h("p", { class: "back" }, h("a", { href: "#/" }, "← All runs")),
     view.heading,
     view.note,
+    view.tabs,
+    view.bar,
     view.terminal,
+    view.moments,
     view.actions,
     h(
       "div",
@@ -78,7 +95,12 @@ function drawFrame(root, run) {
         h("h2", {}, "Tool calls and requests"),
         view.calls,
       ),
-      h("section", { "aria-label": "Events" }, h("h2", {}, "Events"), view.events),
+      h(
+        "div",
+        {},
+        view.shells,
+        h("section", { "aria-label": "Events" }, h("h2", {}, "Events"), view.events),
+      ),
     ),
   );
   return view;
@@ -149,59 +171,136 @@ function showActions(view, info) {
   );
 }
 
-function playerOptions() {
-  return {
-    fit: "width",
-    preload: true,
-    controls: true,
-    terminalFontFamily:
-      "'JetBrains Mono', 'Cascadia Code', Menlo, Consolas, 'DejaVu Sans Mono', monospace",
-    terminalFontSize: "14px",
-    theme: "asciinema",
-  };
-}
-
+/** The ways to see the session, as tabs; the first that makes sense is open. */
 function showTerminal(view, info, signal) {
-  signal.addEventListener("abort", () => view.player?.dispose(), { once: true });
-  if (info.end === null) return playLive(view);
-  if (info.committedBytes > 0) return playRecording(view, { autoPlay: false });
+  view.signal = signal;
+  const tabs = [
+    ["live", "Live", () => info.end === null],
+    ["replay", "Replay", () => true],
+    ["attach", "Terminal", () => info.end === null],
+    ["shell", "Shell", () => info.end === null],
+  ];
+  view.tabs.replaceChildren(
+    ...tabs
+      .filter(([, , isThere]) => isThere())
+      .map(([mode, name]) =>
+        h(
+          "button",
+          { type: "button", role: "tab", "data-mode": mode, onclick: () => void open(view, mode) },
+          name,
+        ),
+      ),
+  );
+  if (info.end === null) return open(view, "live");
+  if (info.committedBytes > 0) return open(view, "replay");
+  view.tabs.replaceChildren();
   view.terminal.replaceChildren(h("p", { class: "quiet" }, "This run has no recording."));
 }
 
-/** The manager is on this machine: events are shown as they come, without a buffer. */
-function playLive(view) {
-  const source = {
-    driver: "websocket",
-    url: socketUrl(`/v1/runs/${view.run}/live`),
-    bufferTime: 0,
-  };
-  replacePlayer(view, source, { ...playerOptions(), autoPlay: true });
-}
-
-function playRecording(view, { autoPlay }) {
-  const source = { url: `/v1/runs/${view.run}/recording.cast` };
-  replacePlayer(view, source, {
-    ...playerOptions(),
-    autoPlay,
-    idleTimeLimit: 2,
-    poster: "npt:0:03",
-  });
-}
-
-function replacePlayer(view, source, options) {
-  view.player?.dispose();
-  const place = h("div");
+/** Shows one of the ways in place of the one before, which ends. */
+async function open(view, mode, options = {}) {
+  view.leave?.abort();
+  const life = new AbortController();
+  view.leave = life;
+  view.signal.addEventListener("abort", () => life.abort(), { once: true });
+  for (const tab of view.tabs.children)
+    tab.setAttribute("aria-selected", String(tab.dataset.mode === mode));
+  const place = h("div", { class: mode === "attach" || mode === "shell" ? "window" : "" });
   view.terminal.replaceChildren(place);
-  view.player = window.AsciinemaPlayer.create(source, place, options);
+  view.bar.replaceChildren();
+  view.moments.replaceChildren();
+  const base = options.base ?? `/v1/runs/${view.run}`;
+  try {
+    if (mode === "live") keep(life, playLive(place, base));
+    if (mode === "replay") {
+      const parts = { place, moments: view.moments, note: view.bar };
+      const player = await playReplay(parts, base, life.signal, { autoPlay: options.autoPlay });
+      if (player !== null) keep(life, player);
+    }
+    if (mode === "attach") await attach(view, place, life.signal);
+    if (mode === "shell") await openShell(view, place, life.signal);
+  } catch (error) {
+    if (!life.signal.aborted) place.replaceChildren(h("p", { class: "quiet" }, error.message));
+  }
+}
+
+function keep(life, player) {
+  if (life.signal.aborted) player.dispose();
+  else life.signal.addEventListener("abort", () => player.dispose(), { once: true });
+}
+
+/** The agent's own terminal, read-only until the person wants to type. */
+async function attach(view, place, signal, write = false) {
+  const { openTerminal } = await import("./terminal-view.js");
+  if (signal.aborted) return;
+  const state = h("span", { class: "quiet", role: "status" });
+  const type = h("button", { type: "button" }, write ? "Stop typing" : "Type into it");
+  const inner = new AbortController();
+  signal.addEventListener("abort", () => inner.abort(), { once: true });
+  type.addEventListener("click", () => {
+    inner.abort();
+    place.replaceChildren();
+    void attach(view, place, signal, !write);
+  });
+  view.bar.replaceChildren(view.info.interactive ? type : "", state);
+  const on = {
+    state: (text, isOver) => {
+      state.textContent = text;
+      if (isOver) type.remove();
+    },
+  };
+  openTerminal(place, { path: `/v1/runs/${view.run}/attach`, write, on }, inner.signal);
+}
+
+/** A shell of its own beside the agent; it closes when it is left. */
+async function openShell(view, place, signal) {
+  const { openTerminal } = await import("./terminal-view.js");
+  const shell = await post(`/v1/runs/${view.run}/shells`, { cols: 100, rows: 30 });
+  const base = `/v1/runs/${view.run}/shells/${shell.grant_id}`;
+  signal.addEventListener("abort", () => void remove(base).catch(() => {}), { once: true });
+  if (signal.aborted) return;
+  const state = h("span", { class: "quiet", role: "status" });
+  view.bar.replaceChildren(h("span", {}, "A shell beside the agent, recorded as well. "), state);
+  const on = { state: (text) => (state.textContent = text) };
+  openTerminal(place, { path: `${base}/attach`, write: true, on }, signal);
+  void showShells(view);
+}
+
+/** The shells that the run has had, each with its recording. */
+async function showShells(view) {
+  const { shells } = await getJson(`/v1/runs/${view.run}/shells`, view.signal);
+  view.shells.hidden = shells.length === 0;
+  view.shellRows.replaceChildren(
+    ...shells.map((shell) => {
+      const base = `/v1/runs/${view.run}/shells/${shell.grant_id}`;
+      const mode = shell.endedAt === null ? "live" : "replay";
+      return h(
+        "li",
+        { class: "event" },
+        timeElement(shell.openedAt),
+        pill(shell.endedAt === null ? "open" : "closed", shell.endedAt === null ? "live" : "plain"),
+        h("span", {}, shell.argv === null ? "interactive" : shell.argv.join(" ")),
+        h("span", { class: "quiet" }, `by ${shell.by}${shell.reason ? `, ${shell.reason}` : ""}`),
+        shell.committedBytes > 0 &&
+          h(
+            "button",
+            { type: "button", onclick: () => void open(view, mode, { base, autoPlay: true }) },
+            mode === "live" ? "Watch" : "Replay",
+          ),
+      );
+    }),
+  );
 }
 
 /** The last screen stays until the person wants the replay. */
 function offerReplay(view, info, signal) {
-  if (signal.aborted || info.committedBytes === 0) return;
+  if (signal.aborted) return;
+  for (const tab of [...view.tabs.children]) if (tab.dataset.mode !== "replay") tab.remove();
+  if (info.committedBytes === 0) return;
   const button = h("button", { type: "button" }, "Replay from the start");
   button.addEventListener("click", () => {
     button.remove();
-    playRecording(view, { autoPlay: true });
+    void open(view, "replay", { autoPlay: true });
   });
   view.actions.prepend(button);
 }
@@ -338,6 +437,10 @@ function eventRow({ event }) {
     notice: () => [h("span", {}, event.message)],
     screen: () => [
       h("details", {}, h("summary", {}, "The screen that blocked it"), h("pre", {}, event.text)),
+    ],
+    shell: () => [
+      pill(`shell ${event.change}`, event.change === "refused" ? "bad" : "plain"),
+      h("span", { class: "quiet" }, event.detail),
     ],
     ended: () => [
       pill(event.end.outcome, "plain"),

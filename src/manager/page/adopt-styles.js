@@ -1,0 +1,23 @@
+// The page allows no style element with text in it (its Content-Security-Policy), and xterm.js makes some. Their text goes to
+// constructed style sheets instead, which only a script of this page can make.
+const create = document.createElement.bind(document);
+
+document.createElement = (name, options) => {
+  const element = create(name, options);
+  if (String(name).toLowerCase() !== "style") return element;
+  const sheet = new CSSStyleSheet();
+  document.adoptedStyleSheets.push(sheet);
+  let text = "";
+  Object.defineProperty(element, "textContent", {
+    get: () => text,
+    set: (value) => {
+      text = String(value);
+      sheet.replaceSync(text);
+    },
+  });
+  element.remove = () => {
+    document.adoptedStyleSheets = document.adoptedStyleSheets.filter((other) => other !== sheet);
+    Element.prototype.remove.call(element);
+  };
+  return element;
+};

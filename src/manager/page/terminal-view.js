@@ -1,0 +1,138 @@
+// A run's terminal, or a shell, in xterm.js: the screen as it is, what follows, and what is typed when typing was asked for.
+import "./adopt-styles.js";
+import { FitAddon } from "./addon-fit.js";
+import { Terminal } from "./xterm.js";
+import { socketUrl } from "./api.js";
+
+const HISTORY_ROWS = 5000;
+/** Output that waits to be drawn; beyond it this window falls behind, and the manager sends it a new screen instead. */
+const MAX_WAITING = 8 * 1024 * 1024;
+
+/**
+ * Attaches to `path` (`/v1/runs/RUN/attach` or that of a shell) and keeps attached across lost connections, until `signal` is aborted or
+ * the terminal is over. `on.state(text, isOver)` hears how it stands.
+ */
+export function openTerminal(place, { path, write, on }, signal) {
+  const terminal = new Terminal({
+    fontFamily: "'JetBrains Mono', 'Cascadia Code', Menlo, Consolas, 'DejaVu Sans Mono', monospace",
+    fontSize: 14,
+    scrollback: HISTORY_ROWS,
+    cursorBlink: write,
+    disableStdin: !write,
+    theme: { background: "#121314", foreground: "#d0d0d0" },
+  });
+  const fit = new FitAddon();
+  terminal.loadAddon(fit);
+  terminal.open(place);
+  // The program's terminal belongs to the program: no link of it is followed, and no title is taken.
+  const view = { terminal, fit, socket: null, offset: null, waiting: 0, size: null };
+  const resize = () => {
+    if (write) fit.fit();
+    else showWhole(view, place);
+    sendSize(view, write);
+  };
+  const observer = new ResizeObserver(resize);
+  observer.observe(place);
+  if (write) {
+    const send = (text) => view.socket?.readyState === WebSocket.OPEN && view.socket.send(text);
+    const encoder = new TextEncoder();
+    terminal.onData((text) => send(encoder.encode(text)));
+    terminal.onBinary((text) => send(Uint8Array.from(text, (c) => c.charCodeAt(0))));
+    terminal.focus();
+  }
+  signal.addEventListener("abort", () => {
+    observer.disconnect();
+    view.socket?.close();
+    terminal.dispose();
+  });
+  connect(view, { path, write, on, place }, signal, 250);
+  return terminal;
+}
+
+function connect(view, options, signal, waitMs) {
+  if (signal.aborted) return;
+  const { path, write, on } = options;
+  const from = view.offset === null ? `&history=${HISTORY_ROWS}` : `&from=${view.offset}`;
+  const socket = new WebSocket(socketUrl(`${path}?write=${write ? 1 : 0}${from}`));
+  socket.binaryType = "arraybuffer";
+  view.socket = socket;
+  let isOver = false;
+  let next = waitMs;
+  socket.addEventListener("open", () => {
+    next = 250;
+    on.state(write ? "You are typing into this terminal" : "Read-only", false);
+    sendSize(view, write, true);
+  });
+  socket.addEventListener("message", ({ data }) => {
+    if (typeof data !== "string") return showOutput(view, data, socket);
+    const message = JSON.parse(data);
+    if (message.kind === "snapshot") showSnapshot(view, message, options);
+    if (message.kind === "waiting") on.state(message.message, false);
+    if (message.kind === "ended") {
+      isOver = true;
+      on.state(message.reason, true);
+    }
+  });
+  socket.addEventListener("close", ({ code, reason }) => {
+    if (isOver || signal.aborted) return;
+    if (code === 1000 || code === 4401 || code === 4404) return on.state(reason || "Closed", true);
+    on.state("The manager is away; connecting again…", false);
+    setTimeout(
+      () => connect(view, options, signal, Math.min(next * 2, 5000)),
+      next * Math.random(),
+    );
+  });
+}
+
+/** A new screen. An empty one says only that the stream goes on where this window was. */
+function showSnapshot(view, { offset, cols, rows, data }, { write, place }) {
+  view.offset = offset;
+  view.size = { cols, rows };
+  if (data !== "") {
+    view.terminal.reset();
+    if (!write) view.terminal.resize(cols, rows);
+    view.terminal.write(data);
+  }
+  if (!write) showWhole(view, place);
+}
+
+function showOutput(view, data, socket) {
+  const offset = Number(new DataView(data).getBigUint64(0, true));
+  // After a reconnect the stream may begin a little before what is shown already.
+  const known = Math.max(0, (view.offset ?? offset) - offset);
+  const bytes = new Uint8Array(data, 8).subarray(known);
+  if (bytes.length === 0) return;
+  view.offset = offset + data.byteLength - 8;
+  view.waiting += bytes.length;
+  view.terminal.write(bytes, () => {
+    view.waiting -= bytes.length;
+  });
+  if (view.waiting <= MAX_WAITING) return;
+  // Drawing does not keep up: what waits is dropped with the connection, and the next one begins with a screen.
+  view.offset = null;
+  socket.close(4000, "this window draws too slowly");
+}
+
+/** A window that only looks shows the terminal in the size that it has, as large as fits. */
+function showWhole(view, place) {
+  const size = view.size;
+  if (size === null) return;
+  if (view.terminal.cols !== size.cols || view.terminal.rows !== size.rows)
+    view.terminal.resize(size.cols, size.rows);
+  const screen = place.querySelector(".xterm-screen");
+  const width = screen?.getBoundingClientRect().width ?? 0;
+  if (width === 0) return;
+  const fits = (view.terminal.options.fontSize * (place.clientWidth - 24)) / width;
+  const fontSize = Math.max(6, Math.min(15, Math.floor(fits * 2) / 2));
+  if (fontSize !== view.terminal.options.fontSize) view.terminal.options.fontSize = fontSize;
+}
+
+function sendSize(view, write, isFirst = false) {
+  const { cols, rows } = view.terminal;
+  const sent = view.sent;
+  if (!write || view.socket?.readyState !== WebSocket.OPEN) return;
+  if (!isFirst && sent?.cols === cols && sent.rows === rows) return;
+  view.sent = { cols, rows };
+  const clamp = (cells) => Math.min(1000, Math.max(1, cells));
+  view.socket.send(JSON.stringify({ kind: "resize", cols: clamp(cols), rows: clamp(rows) }));
+}

@@ -1,0 +1,80 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { suite, test } from "node:test";
+import { chromium, type Page } from "playwright-core";
+import { openLab } from "../helpers/lab.ts";
+import { anAgent } from "../helpers/manifests.ts";
+
+const CHROMIUM = "/usr/bin/chromium";
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"];
+const skip = existsSync(CHROMIUM) ? false : `${CHROMIUM} is not installed`;
+const screenshots = process.env["AGENTKUBE_TEST_SCREENSHOTS"];
+
+/** xterm.js draws rows as elements; what a person reads there. */
+async function windowShows(page: Page, text: string): Promise<void> {
+  await page.locator(".xterm-rows", { hasText: text }).waitFor({ timeout: 15_000 });
+}
+
+async function shoot(page: Page, name: string): Promise<void> {
+  if (screenshots !== undefined)
+    await page.screenshot({ path: `${screenshots}/${name}.png`, fullPage: true });
+}
+
+suite("the page of a real run", { skip }, () => {
+  test("shows its terminal in xterm.js, lets a person type when they ask for it, and opens a shell beside it", async (t) => {
+    await using lab = openLab();
+    const program = `printf '\\033[32mready\\033[0m \\344\\270\\255 ─┐\\n'; read -r line; echo "got:$line"; sleep 1; read -r more; exit 0`;
+    const agent = lab.write("agent.yaml", anAgent(program));
+    const started = lab.agentkube(["run", "--detach", `--data=${lab.data}`, agent], {
+      cwd: lab.workspace,
+    });
+    await started.ended;
+    const { run } = await lab.waitForRun(({ phase }) => phase === "running");
+    const { port, token } = lab.manager();
+    const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+    t.after(async () => await browser.close());
+    const page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
+    const faults: string[] = [];
+    page.on("console", (message) => {
+      if (message.type() === "error") faults.push(message.text());
+    });
+    page.on("pageerror", (error) => faults.push(error.message));
+    await page.goto(`http://127.0.0.1:${port}/#token=${token}&run=${run}`);
+    await page.locator(".ap-term", { hasText: "ready" }).waitFor();
+
+    await page.getByRole("tab", { name: "Terminal" }).click();
+    await windowShows(page, "ready 中 ─┐");
+    await page.getByText("Read-only").waitFor();
+    await page.locator(".xterm").click();
+    await page.keyboard.type("never\n");
+    await shoot(page, "terminal-read-only");
+    const typing = page.getByRole("button", { name: "Type into it" });
+    if ((await typing.count()) > 0) {
+      await typing.click();
+      await windowShows(page, "ready 中 ─┐");
+      await page.keyboard.type("hello from the page\n");
+      await windowShows(page, "got:hello from the page");
+      await shoot(page, "terminal-typing");
+    }
+    await page.getByRole("tab", { name: "Shell" }).click();
+    await windowShows(page, "$");
+    await page.keyboard.type("echo $((40 + 2)); cat /proc/1/comm\n");
+    await windowShows(page, "42");
+    await windowShows(page, "zone-init");
+    await shoot(page, "shell");
+    const colour = await page.evaluate(
+      "getComputedStyle(document.querySelector('.xterm-rows')).fontFamily",
+    );
+    await page.getByRole("tab", { name: "Replay" }).click();
+    await page.locator(".moments button").last().click();
+    await page.locator(".ap-term", { hasText: "ready" }).waitFor();
+    await shoot(page, "replay");
+    await page.getByRole("region", { name: "Shells" }).getByText("interactive").waitFor();
+    await lab.agentkube(["stop", run, `--data=${lab.data}`]).ended;
+    await page.getByText("cancelled").first().waitFor();
+    await shoot(page, "ended");
+
+    assert.match(String(colour), /mono/i);
+    assert.deepEqual(faults, []);
+  });
+});
