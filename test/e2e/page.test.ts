@@ -67,6 +67,7 @@ suite("the page of a real run", { skip }, () => {
     );
     await page.getByRole("tab", { name: "Replay" }).click();
     await page.locator(".moments button").last().click();
+    await page.waitForTimeout(3000); await shoot(page, "debug2");
     await page.locator(".ap-term", { hasText: "ready" }).waitFor();
     await shoot(page, "replay");
     await page.getByRole("region", { name: "Shells" }).getByText("interactive").waitFor();

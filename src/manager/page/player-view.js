@@ -79,7 +79,7 @@ function showMoments(root, { duration, markers }, player) {
   }));
   const seek = async (time) => {
     await player.seek(time);
-    root.dispatchEvent(new CustomEvent("sought", { detail: time }));
+    await player.play();
   };
   const track = h(
     "div",
@@ -119,12 +119,12 @@ function showMoments(root, { duration, markers }, player) {
     return h("label", {}, box, h("span", { class: `dot ${kind}` }), `${name} ${count}`);
   });
   const more = markers.length - rows.length;
+  const rest = more > 0 ? `; ${more} more moments are in the recording` : "";
   root.replaceChildren(
     track,
     h("div", { class: "filters" }, filters),
     list,
-    more > 0 && h("p", { class: "quiet" }, `${more} more are in the recording.`),
-    h("p", { class: "quiet" }, `${formatDuration(duration * 1000)} in all`),
+    h("p", { class: "quiet" }, `${formatDuration(duration * 1000)} in all${rest}`),
   );
 }
 

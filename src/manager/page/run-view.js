@@ -32,7 +32,9 @@ export async function openRunView(root, run, signal) {
     },
     event: (seq, event) => {
       if (event.type === "heartbeat") return;
-      if (event.type === "shell") void showShells(view).catch(() => {});
+      // Its recording is complete a moment after it is closed.
+      if (event.type === "shell")
+        for (const ms of [0, 3000]) setTimeout(() => void showShells(view).catch(() => {}), ms);
       events.unshift({ seq, event });
       events.length = Math.min(events.length, MAX_ROWS);
       view.events.replaceChildren(...events.map(eventRow));
@@ -191,8 +193,8 @@ function showTerminal(view, info, signal) {
         ),
       ),
   );
-  if (info.end === null) return open(view, "live");
-  if (info.committedBytes > 0) return open(view, "replay");
+  if (info.end === null) return void open(view, "live");
+  if (info.committedBytes > 0) return void open(view, "replay");
   view.tabs.replaceChildren();
   view.terminal.replaceChildren(h("p", { class: "quiet" }, "This run has no recording."));
 }
@@ -295,7 +297,9 @@ async function showShells(view) {
 /** The last screen stays until the person wants the replay. */
 function offerReplay(view, info, signal) {
   if (signal.aborted) return;
-  for (const tab of [...view.tabs.children]) if (tab.dataset.mode !== "replay") tab.remove();
+  view.tabs.replaceChildren(
+    ...Array.from(view.tabs.children).filter((tab) => tab.dataset.mode === "replay"),
+  );
   if (info.committedBytes === 0) return;
   const button = h("button", { type: "button" }, "Replay from the start");
   button.addEventListener("click", () => {
