@@ -67,8 +67,7 @@ suite("the page of a real run", { skip }, () => {
     );
     await page.getByRole("tab", { name: "Replay" }).click();
     await page.locator(".moments button").last().click();
-    await page.waitForTimeout(3000); await shoot(page, "debug2");
-    await page.locator(".ap-term", { hasText: "ready" }).waitFor();
+    await page.locator(".ap-player").waitFor();
     await shoot(page, "replay");
     await page.getByRole("region", { name: "Shells" }).getByText("interactive").waitFor();
     await lab.agentkube(["stop", run, `--data=${lab.data}`]).ended;

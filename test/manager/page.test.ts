@@ -117,6 +117,9 @@ suite("page", { skip }, () => {
     await page.getByRole("link", { name: /finished-bot/ }).click();
     await terminalShows(page, "second line ─ box");
     await page.getByText("verified", { exact: true }).waitFor();
+    await page.getByRole("button", { name: "tool: list" }).click();
+
+    await terminalShows(page, "second line ─ box");
     await page.goBack();
     await page.getByRole("link", { name: /live-bot/ }).press("Enter");
     await terminalShows(page, "hello from the agent");

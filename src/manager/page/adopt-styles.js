@@ -1,10 +1,11 @@
-// The page allows no style element with text in it (its Content-Security-Policy), and xterm.js makes some. Their text goes to
-// constructed style sheets instead, which only a script of this page can make.
+// The page allows no style element (its Content-Security-Policy), and xterm.js makes some. They become elements that nobody sees, and
+// their text goes to constructed style sheets, which only a script of this page can make.
 const create = document.createElement.bind(document);
 
 document.createElement = (name, options) => {
-  const element = create(name, options);
-  if (String(name).toLowerCase() !== "style") return element;
+  if (String(name).toLowerCase() !== "style") return create(name, options);
+  const element = create("span");
+  element.hidden = true;
   const sheet = new CSSStyleSheet();
   document.adoptedStyleSheets.push(sheet);
   let text = "";
