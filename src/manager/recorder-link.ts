@@ -82,7 +82,10 @@ export function recorderLink(
     async binary(bytes) {
       const append = decodeAppend(bytes);
       if (append === null || recording === null)
-        throw new LinkRefusal(CloseCode.badMessage, "Expected an append: u64 offset and bytes");
+        throw new LinkRefusal(
+          CloseCode.badMessage,
+          "Expected an append: u64 offset, CRC-32 and bytes",
+        );
       if (append.bytes.length > MAX_APPEND_BYTES)
         throw new LinkRefusal(
           CloseCode.tooLarge,

@@ -87,6 +87,8 @@ export function serveLink<Message extends { kind: string }>(
   }
 
   async function greet(hello: Hello): Promise<void> {
+    // Taken for a newer connection, it would fence itself.
+    if (greeted) throw new LinkRefusal(CloseCode.badMessage, "Expected one hello, got another");
     requireProtocol(`the ${role}`, hello.protocol);
     const known = run.epochOf(role);
     if (hello.epoch < known)

@@ -1,3 +1,4 @@
+import { crc32 } from "node:zlib";
 import * as z from "zod";
 import { SignedCheckpoint } from "./recording-proof.ts";
 import { ProtocolVersion } from "./version.ts";
@@ -5,8 +6,8 @@ import { ProtocolVersion } from "./version.ts";
 /**
  * Recorder to manager, WebSocket `/v1/recordings/{session}`, `Authorization: Bearer <recorder token>`.
  *
- * Text messages are these JSON documents. Binary messages are appends: u64 little endian offset, then the bytes; taken only
- * when the offset equals what the manager has committed. The manager answers with `committed` after fdatasync, and says
+ * Text messages are these JSON documents. Binary messages are appends: u64 offset, u32 CRC-32 of the bytes (both little
+ * endian), then the bytes; taken only when the CRC is right and the offset equals what the manager has committed. The manager answers with `committed` after fdatasync, and says
  * it again every 5 s when idle. A message that was sent is not delivered; only `committed` counts.
  */
 export const RecorderMessage = z.discriminatedUnion("kind", [
@@ -53,22 +54,28 @@ export const MAX_APPEND_BYTES = 256 * 1024;
 export const APPEND_WINDOW_BYTES = 1024 * 1024;
 
 /** Bytes of an append before its content. */
-export const APPEND_HEAD_BYTES = 8;
+export const APPEND_HEAD_BYTES = 12;
 
-/** Writes the head of an append into the first bytes of `message`, whose content is in place already. */
+/**
+ * Writes the head of an append into the first bytes of `message`, whose content is in place already. The CRC finds what a broken path
+ * made of it (a piece that came twice, or not at all): committed bytes are never taken back.
+ */
 export function writeAppendHead(message: Buffer, offset: number): void {
   message.writeBigUInt64LE(BigInt(offset), 0);
+  message.writeUInt32LE(crc32(message.subarray(APPEND_HEAD_BYTES)), 8);
 }
 
 export function encodeAppend(offset: number, bytes: Buffer): Buffer {
-  const message = Buffer.allocUnsafe(8 + bytes.length);
-  message.writeBigUInt64LE(BigInt(offset), 0);
-  bytes.copy(message, 8);
+  const message = Buffer.allocUnsafe(APPEND_HEAD_BYTES + bytes.length);
+  bytes.copy(message, APPEND_HEAD_BYTES);
+  writeAppendHead(message, offset);
   return message;
 }
 
-/** Null when the message is too short to be an append. */
+/** Null when the message is no append, or not the one that was sent. */
 export function decodeAppend(message: Buffer): { offset: number; bytes: Buffer } | null {
-  if (message.length < 8) return null;
-  return { offset: Number(message.readBigUInt64LE(0)), bytes: message.subarray(8) };
+  if (message.length < APPEND_HEAD_BYTES) return null;
+  const bytes = message.subarray(APPEND_HEAD_BYTES);
+  if (message.readUInt32LE(8) !== crc32(bytes)) return null;
+  return { offset: Number(message.readBigUInt64LE(0)), bytes };
 }

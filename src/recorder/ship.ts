@@ -12,8 +12,8 @@ import { FinalRefusalError, ManagerConnection } from "./manager-connection.ts";
 import type { Checkpoints } from "./checkpoints.ts";
 import type { Spool } from "./spool.ts";
 
-/** Bytes in flight that the manager does not commit this long: the connection is made anew. */
-const STALL_MS = 30_000;
+/** Bytes in flight that the manager does not commit this long, or no verdict: the connection is made anew. */
+const STALL_MS = 15_000;
 
 export interface ShipOptions {
   /** `ws://…/v1/recordings/RUN` */
@@ -24,8 +24,12 @@ export interface ShipOptions {
   checkpoints: Checkpoints;
   /** Settles when the spool is whole: nothing will be added. */
   sealed: { readonly done: boolean };
+  /** waits between connections; shorter in tests */
+  backoff?: { minMs: number; maxMs: number };
   log: Log;
 }
+
+const BACKOFF = { minMs: 100, maxMs: 5000 };
 
 /**
  * Ships the spool to the manager until it has verified the whole, across any number of lost connections: always from the
@@ -34,7 +38,7 @@ export interface ShipOptions {
  */
 export async function shipSpool(options: ShipOptions, signal: AbortSignal): Promise<void> {
   const { spool, log } = options;
-  const backoff = new Backoff({ minMs: 100, maxMs: 5000 });
+  const backoff = new Backoff(options.backoff ?? BACKOFF);
   const wake = spool.grown;
   const onAbort = (): void => wake.ring();
   signal.addEventListener("abort", onAbort);
@@ -140,8 +144,8 @@ async function shipOver(
       if (sent === committed) progressAt = performance.now();
       const memory = pieces.pop() ?? Buffer.allocUnsafeSlow(APPEND_HEAD_BYTES + MAX_APPEND_BYTES);
       const message = memory.subarray(0, APPEND_HEAD_BYTES + length);
-      writeAppendHead(message, sent);
       await spool.read(message, APPEND_HEAD_BYTES, sent);
+      writeAppendHead(message, sent);
       connection.append(message, () => pieces.push(memory));
       sent += length;
       continue;
@@ -149,12 +153,15 @@ async function shipOver(
     if (sealed.done && !endSent && sent === spool.durableBytes) {
       connection.say({ kind: "end", bytes: sent, sha256: spool.sha256() });
       endSent = true;
+      progressAt = performance.now();
       log.debug({ bytes: sent }, "recording sent, waiting for the verdict");
     }
     if (sent > committed && performance.now() - progressAt > STALL_MS)
       throw new Error(
         `Manager committed nothing of ${sent - committed} bytes for ${STALL_MS / 1000} s`,
       );
+    if (endSent && performance.now() - progressAt > STALL_MS)
+      throw new Error(`Manager gave no verdict for ${STALL_MS / 1000} s`);
     await next;
   }
 }
