@@ -96,11 +96,11 @@ export class Interaction implements Disposable {
     await this.#act("answer", asker, id, async () => await this.#answer(id, choice));
   }
 
-  /** The dialog that the screen shows now and how it is answered; null when it shows none. */
+  /** The dialog that the screen shows now and how it is answered; null when it shows none, or only its title yet. */
   dialogOnScreen(): ScreenMatch | null {
     const { rules, view } = this.#options;
     const match = rules === null ? null : matchScreen(rules, view(), null);
-    return match?.state === "permission" || match?.state === "question" ? match : null;
+    return match?.rule.keys === undefined ? null : match;
   }
 
   [Symbol.dispose](): void {

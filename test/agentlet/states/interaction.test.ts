@@ -134,6 +134,25 @@ suite("what is done to a CLI from afar", { concurrency: false }, () => {
     );
   });
 
+  test("an answer waits for a dialog of which only the title is there yet", async () => {
+    await using lab = await openFakeAgentLab({ runtime: "Codex" });
+    await lab.isState("idle");
+    lab.states.signal({ channel: "title", state: "permission", evidence: "title-action" });
+    const early = lab.answer("allow");
+    await lab.until("the answer is taken", () =>
+      lab.events.some(({ event }) => event.type === "act"),
+    );
+    lab.terminal.type(Buffer.from("\x1b[200~ask busy 300\x1b[201~"));
+    await timers.setTimeout(100);
+    lab.terminal.type(Buffer.from("\r"));
+
+    assert.equal((await early).phase, "done");
+    assert.deepEqual(
+      lab.truths.flatMap(({ key }) => key ?? []),
+      ["y"],
+    );
+  });
+
   test("a question is answered by the key of one of its options", async () => {
     await using lab = await openFakeAgentLab({ runtime: "ClaudeCode" });
     await lab.isState("idle");
