@@ -1,62 +1,177 @@
+import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { fileURLToPath } from "node:url";
 import type { BoundaryAnswer, BoundaryQuestion } from "./boundary-host.ts";
 import { ask, forked } from "./forked.ts";
-import type { ClientAnswer, ClientQuestion } from "./https-client.ts";
+import type { ClientAnswer, ClientQuestion, Way } from "./https-client.ts";
 import type { UpstreamAnswer, UpstreamQuestion } from "./https-upstream.ts";
-import { median } from "./measure.ts";
-import { ratioRow } from "./row.ts";
+import { median, quantile } from "./measure.ts";
+import type { PeerAnswer, PeerQuestion } from "./peer-proxy.ts";
+import { missingRow, peerRow, ratioRow } from "./row.ts";
 import type { Row } from "./row.ts";
 
-const HOST = "api.bench.internal";
-/** Together with those that do not count, below the boundary's limit of 1,000 requests for one call. */
+/** A name that every resolver has, since not every peer can be told an address. */
+const HOST = "localhost";
 const KEPT_TURNS = 600;
 const NEW_TURNS = 120;
+const LOAD_MS = 700;
+const EVENTS = 310;
 /** Rounds of `sideBySide` times the turns in each that do not count. */
 const UNCOUNTED = 8;
 const GOAL = { atMost: 2 };
+const WHERE = "client outside a sandbox";
+const PEERS = ["sandbox-runtime", "mockttp"] as const;
 
 /**
- * A request through the boundary (TLS intercepted, credential put in, response scanned) against the same request direct. Client,
- * boundary and upstream are processes of their own; the client is outside a sandbox.
+ * A request through the boundary (TLS intercepted, credential put in, response scanned) against the same request direct, and through
+ * other projects' proxies that put the same header in. Client, proxies and upstream are processes of their own.
  */
 export async function boundaryRows(): Promise<Row[]> {
   const token = randomBytes(30).toString("base64url");
-  await using upstreamHost = forked(new URL("https-upstream.ts", import.meta.url));
-  await using boundaryHost = forked(new URL("boundary-host.ts", import.meta.url));
-  await using client = forked(new URL("https-client.ts", import.meta.url));
-  const upstream = await ask<UpstreamAnswer>(upstreamHost.child, {
+  await using stack = new AsyncDisposableStack();
+  const start = (name: string) => stack.use(forked(new URL(name, import.meta.url))).child;
+  const upstream = await ask<UpstreamAnswer>(start("https-upstream.ts"), {
     host: HOST,
     token,
   } satisfies UpstreamQuestion);
   // A new connection is the first of its call, so that its way to the upstream is new, too.
-  const boundary = await ask<BoundaryAnswer>(boundaryHost.child, {
+  const boundary = await ask<BoundaryAnswer>(start("boundary-host.ts"), {
     host: HOST,
     upstream,
     token,
-    calls: 1 + NEW_TURNS + UNCOUNTED,
+    calls: 2 * (1 + NEW_TURNS + UNCOUNTED),
   } satisfies BoundaryQuestion);
-  const times = await ask<ClientAnswer>(client.child, {
+  const half = boundary.ports.length / 2;
+  const { caPem } = boundary;
+  const ways: Record<string, Way> = {
+    ours: { ports: boundary.ports.slice(0, half), caPem },
+    plain: { ports: boundary.ports.slice(half), caPem, plain: true },
+  };
+  const missing: Row[] = [];
+  for (const peer of PEERS) {
+    const found = whereIs(peer);
+    if (found.dir === null) {
+      missing.push(missingRow(`HTTPS request through ${peer}`, found.why));
+      continue;
+    }
+    const { port, caPem: peerCa } = await ask<PeerAnswer>(start("peer-proxy.ts"), {
+      peer,
+      dir: found.dir,
+      upstream,
+      token,
+    } satisfies PeerQuestion);
+    ways[peer] = { ports: [port], caPem: peerCa };
+  }
+  const times = await ask<ClientAnswer>(start("https-client.ts"), {
     host: HOST,
     token,
     upstream,
-    boundary,
+    ways,
     keptTurns: KEPT_TURNS,
     newTurns: NEW_TURNS,
+    loadMs: LOAD_MS,
+    events: EVENTS,
   } satisfies ClientQuestion);
-  return [
+  return [...rowsOf(times), ...missing];
+}
+
+function rowsOf({ kept, fresh, load, events }: ClientAnswer): Row[] {
+  const direct = (times: Record<string, number[]>, share = 0.5) => ({
+    name: "direct",
+    value: quantile(times["direct"] ?? [], share),
+  });
+  const rows = [
     ratioRow(
-      "HTTPS request through the boundary, kept alive, p50, client outside a sandbox",
-      median(times.boundary),
+      `HTTPS request through the boundary, kept alive, p50, ${WHERE}`,
+      median(kept["ours"] ?? []),
       "ms",
-      { name: "direct", value: median(times.direct) },
+      direct(kept),
       GOAL,
     ),
+    peerRow(`the same, p99`, quantile(kept["ours"] ?? [], 0.99), "ms", direct(kept, 0.99), null),
     ratioRow(
-      "HTTPS request through the boundary, new connection, p50, client outside a sandbox",
-      median(times.newBoundary),
+      `HTTPS request through the boundary, new connection, p50, ${WHERE}`,
+      median(fresh["ours"] ?? []),
       "ms",
-      { name: "direct", value: median(times.newDirect) },
+      direct(fresh),
       GOAL,
+    ),
+    peerRow(`the same, p99`, quantile(fresh["ours"] ?? [], 0.99), "ms", direct(fresh, 0.99), null),
+    peerRow(
+      "plain HTTP to the boundary, TLS upstream, kept alive, p50",
+      median(kept["plain"] ?? []),
+      "ms",
+      direct(kept),
+      null,
+    ),
+    peerRow(
+      "plain HTTP to the boundary, TLS upstream, new connection, p50",
+      median(fresh["plain"] ?? []),
+      "ms",
+      direct(fresh),
+      null,
+    ),
+    peerRow(
+      "requests through the boundary, 8 at once",
+      load["ours"] ?? 0,
+      "/s",
+      { name: "direct", value: load["direct"] ?? 0 },
+      null,
+    ),
+    peerRow(
+      "event of a stream through the boundary, p50",
+      median(events["ours"] ?? []),
+      "ms",
+      direct(events),
+      null,
+    ),
+    peerRow(
+      "the same, p99",
+      quantile(events["ours"] ?? [], 0.99),
+      "ms",
+      direct(events, 0.99),
+      null,
     ),
   ];
+  for (const peer of PEERS.filter((name) => kept[name] !== undefined)) {
+    rows.push(
+      peerRow(
+        `${peer}'s proxy, kept alive, p50`,
+        median(kept[peer] ?? []),
+        "ms",
+        direct(kept),
+        null,
+      ),
+      peerRow(
+        `${peer}'s proxy, new connection, p50`,
+        median(fresh[peer] ?? []),
+        "ms",
+        direct(fresh),
+        null,
+      ),
+      peerRow(
+        `${peer}'s proxy, 8 at once`,
+        load[peer] ?? 0,
+        "/s",
+        { name: "direct", value: load["direct"] ?? 0 },
+        null,
+      ),
+      peerRow(
+        `${peer}'s proxy, event of a stream, p50`,
+        median(events[peer] ?? []),
+        "ms",
+        direct(events),
+        null,
+      ),
+    );
+  }
+  return rows;
+}
+
+/** Installs a peer into its cache the first time. */
+function whereIs(peer: string): { dir: string; why: "" } | { dir: null; why: string } {
+  const script = fileURLToPath(new URL("../scripts/peers.mjs", import.meta.url));
+  const { stdout, status } = spawnSync(process.execPath, [script, peer], { encoding: "utf8" });
+  const said = (stdout ?? "").trim().replace(/^[^:]*: /, "");
+  return status === 0 ? { dir: said, why: "" } : { dir: null, why: said };
 }

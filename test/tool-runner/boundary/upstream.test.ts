@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import net from "node:net";
 import { suite, test } from "node:test";
-import { HOST, openWorld, SECRET } from "./world.ts";
+import tls from "node:tls";
+import { HOST, openWorld, SECRET, type World } from "./world.ts";
 
 const ok = (_: unknown, res: { end: (text: string) => void }) => res.end("fine");
 const code = (body: string): string => JSON.parse(body).error.code;
@@ -98,6 +99,35 @@ suite("an upstream that is not what it should be", () => {
 
     assert.equal(answer.body, "fine");
   });
+});
+
+suite("a clock that jumps", () => {
+  for (const days of [30, -30])
+    test(`by ${days} days neither breaks what was open nor leaves a certificate of another time`, async (context) => {
+      await using world = await openWorld({ handler: ok });
+      assert.equal((await world.curl(`${world.origin}/bound/x`)).body, "fine");
+      const before = (await leafOf(world)).validTo;
+
+      context.mock.timers.enable({ apis: ["Date"], now: Date.now() + days * 86_400_000 });
+      const after = (await leafOf(world)).validTo;
+      context.mock.timers.reset();
+
+      assert.notEqual(after, before);
+      assert.equal((await world.curl(`${world.origin}/bound/x`)).body, "fine");
+      assert.equal(world.records.filter(({ verdict }) => verdict === "allowed").length, 2);
+    });
+
+  async function leafOf(world: World): Promise<{ validTo: string }> {
+    const socket = tls.connect({
+      socket: await world.connect(),
+      servername: HOST,
+      rejectUnauthorized: false,
+    });
+    await once(socket, "secureConnect");
+    const { valid_to: validTo } = socket.getPeerCertificate();
+    socket.destroy();
+    return { validTo };
+  }
 });
 
 suite("a secret that cannot be used", () => {
