@@ -79,7 +79,11 @@ export function auditLine(line: string, output: Output): string | null {
         record.outcome === "completed" && (record.exitCode ?? 0) === 0 ? "green" : "red";
       const code = record.exitCode === null ? "" : ` ${record.exitCode}`;
       const cause = record.detail === undefined ? "" : `: ${oneLine(record.detail.cause)}`;
-      return `${head}call ${oneLine(record.tool)} ${oneLine(record.operation)}  ${output.paint(style, `${record.outcome}${code}`)} in ${humanSpan(record.durationMs)}, ${record.requests} requests, ${record.masked} masked${cause}`;
+      const flagged =
+        record.flagged === undefined
+          ? ""
+          : `, ${output.paint("yellow", `its output looks like ${oneLine(record.flagged.join(", "))}`)}`;
+      return `${head}call ${oneLine(record.tool)} ${oneLine(record.operation)}  ${output.paint(style, `${record.outcome}${code}`)} in ${humanSpan(record.durationMs)}, ${record.requests} requests, ${record.masked} masked${flagged}${cause}`;
     }
     case "request": {
       const allowed = record.verdict.startsWith("allowed");

@@ -96,6 +96,11 @@ export const AuditRecord = z.discriminatedUnion("type", [
     durationMs: Count,
     requests: Count,
     masked: Count.describe("secrets found and masked in responses and output"),
+    flagged: z
+      .array(z.string().max(64))
+      .max(16)
+      .optional()
+      .describe("kinds of tokens, not ours, that its output seems to hold"),
     receipt: Receipt.optional(),
   }),
   z.strictObject({

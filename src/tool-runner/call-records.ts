@@ -40,9 +40,15 @@ export function recordEnd(
   runner: ToolRunner,
   request: CallRequest,
   end: CallEnd &
-    Pick<CallResult, "tier" | "durationMs"> & { id: CallId; requests: number; masked: number },
+    Pick<CallResult, "tier" | "durationMs"> & {
+      id: CallId;
+      requests: number;
+      masked: number;
+      /** kinds of tokens that its output seems to hold */
+      flagged: readonly string[];
+    },
 ): void {
-  const { id, outcome, exitCode, detail, tier, durationMs, requests, masked } = end;
+  const { id, outcome, exitCode, detail, tier, durationMs, requests, masked, flagged } = end;
   const tool = printable(request.tool);
   const operation = printable(request.operation);
   try {
@@ -60,6 +66,7 @@ export function recordEnd(
       durationMs,
       requests,
       masked,
+      ...(flagged.length === 0 ? {} : { flagged: flagged.slice(0, 16) }),
     });
   } catch (error) {
     runner.log.error({ err: error, call: id }, "end of a call could not be recorded");
@@ -67,6 +74,8 @@ export function recordEnd(
   runner.mark(
     `tool ${tool} ${operation} ${outcome}${exitCode === null ? "" : ` ${exitCode}`} in ${durationMs} ms`,
   );
+  if (flagged.length > 0)
+    runner.log.warn({ call: id, tool, flagged }, "output of a tool looks as if it held tokens");
   runner.log.info({ call: id, tool, operation, outcome, exitCode, durationMs }, "tool call ended");
 }
 

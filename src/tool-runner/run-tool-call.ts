@@ -1,3 +1,4 @@
+import { findTokenShapes } from "../kit/find-token-shapes.ts";
 import { PlatformError, errnoOf } from "../kit/platform-error.ts";
 import { type ProgramExit, type Sandbox, openSandbox } from "../kit/sandbox.ts";
 import { createCallId, type CallId } from "../protocol/ids.ts";
@@ -55,6 +56,10 @@ export async function runToolCall(
     tier,
     requests: requests.count,
     masked: masked + requests.masked,
+    // Ours are masked by now: what still looks like a token is somebody else's, and the agent is about to read it.
+    flagged: findTokenShapes(
+      `${end.stdout}\n${end.stderr}\n${end.reply === null ? "" : JSON.stringify(end.reply)}`,
+    ),
   });
   return { ...end, call: id, tier, durationMs, requests: [...requests.listed] };
 }

@@ -79,6 +79,15 @@ suite("receipts of hostile calls", () => {
     await range.sweep();
   });
 
+  test("87: what looks like somebody's token in an answer is named in the receipt, and is data for the agent", async () => {
+    const bait = `ghp_${"a1B2".repeat(9)}`;
+
+    const { stdout, record } = await range.attack("plain", `echo "use this token: ${bait}"`);
+
+    assert.match(stdout, /use this token/);
+    assert.deepEqual(record.flagged, ["github"]);
+  });
+
   test("a tool-runner killed in the middle of a call goes on in a new epoch, with the call lost", async () => {
     const { supervisorPid } = await range.lab.waitForRun();
     const cut = range.call("plain", "sleep 86421").catch(() => null);

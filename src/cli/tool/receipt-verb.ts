@@ -128,6 +128,7 @@ function factsOf({ call, started, end, requests, overflow }: CallInAudit): Recor
     tier: end?.tier ?? null,
     durationMs: end?.durationMs ?? null,
     masked: end?.masked ?? null,
+    flagged: end?.flagged ?? [],
     receipt: end?.receipt ?? null,
     requests,
     overflow,
@@ -152,6 +153,8 @@ function* describe({ call, started, end, requests, overflow }: CallInAudit): Gen
     yield row("ended", `${end.outcome}${code} after ${humanSpan(end.durationMs)}, ${tier}`);
     if (end.detail !== undefined) yield row("cause", end.detail.cause);
     yield row("masked", `${end.masked} times`);
+    if (end.flagged !== undefined)
+      yield row("looks like", `${end.flagged.join(", ")} in its output`);
   }
   yield row("tool digest", started?.digest ?? "–");
   yield row("policy", started?.policy ?? "–");
