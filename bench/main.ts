@@ -16,6 +16,7 @@ import { startRows } from "./start-rows.ts";
 import { statesRows } from "./states-rows.ts";
 import { terminalRows } from "./terminal-rows.ts";
 import { throughputRows } from "./throughput-rows.ts";
+import { viewerRows } from "./viewer-rows.ts";
 
 const ROOMS: Record<string, () => Promise<Row[]>> = {
   sandbox: sandboxRows,
@@ -26,6 +27,7 @@ const ROOMS: Record<string, () => Promise<Row[]>> = {
   start: startRows,
   memory: memoryRows,
   terminal: terminalRows,
+  viewers: viewerRows,
   states: statesRows,
   recording: recordingRows,
 };

@@ -118,8 +118,7 @@ suite("page", { skip }, () => {
     await terminalShows(page, "second line ─ box");
     await page.getByText("verified", { exact: true }).waitFor();
     await page.getByRole("button", { name: "tool: list" }).click();
-
-    await terminalShows(page, "second line ─ box");
+    await terminalShows(page, "hello from the agent");
     await page.goBack();
     await page.getByRole("link", { name: /live-bot/ }).press("Enter");
     await terminalShows(page, "hello from the agent");

@@ -78,8 +78,9 @@ function showMoments(root, { duration, markers }, player) {
     kind: KINDS.find(([, , words]) => words.test(label))?.[0] ?? "other",
   }));
   const seek = async (time) => {
-    await player.seek(time);
+    // In this order: a player that was never started shows an empty screen after a seek.
     await player.play();
+    await player.seek(time);
   };
   const track = h(
     "div",
