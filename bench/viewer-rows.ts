@@ -119,7 +119,7 @@ async function seekTimes(manager: Manager, run: string): Promise<number[]> {
     await page.goto(`${manager.url}/#token=${manager.token}`);
     await page.getByRole("heading", { name: "Runs", exact: true }).waitFor();
     // The player by itself, as the page makes it; a seek counts until what it shows was drawn.
-    return (await page.evaluate(`(async () => {
+    return await page.evaluate<number[]>(`(async () => {
       const place = document.createElement("div");
       document.body.append(place);
       const url = location.origin + "/v1/runs/${run}/replay.json";
@@ -136,7 +136,7 @@ async function seekTimes(manager: Manager, run: string): Promise<number[]> {
       }
       player.dispose();
       return times;
-    })()`)) as number[];
+    })()`);
   } finally {
     await browser.close();
   }

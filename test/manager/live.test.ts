@@ -96,6 +96,76 @@ suite("live view", () => {
     );
   });
 
+  test("misses nothing of a session over an outage of the manager", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const first = await recorder(manager, run);
+    await ship(first.peer, 0, Buffer.from(CAST));
+    const before = new Peer(manager, `/v1/runs/${run.run}/live`, manager.token, ["v1.alis"]);
+    await before.next();
+    await manager[Symbol.asyncDispose]();
+    const { code } = await before.closed;
+    let at = Buffer.byteLength(CAST);
+    const ticks = (from: number) =>
+      Array.from({ length: 300 }, (_, i) => `[0.010, "o", "tick ${from + i};"]\n`).join("");
+
+    const next = await startManager(t, { dataDir });
+    const second = await recorder(next.manager, run);
+    await ship(second.peer, at, Buffer.from(ticks(0)));
+    at = second.committed + Buffer.byteLength(ticks(0));
+    const again = new Peer(next.manager, `/v1/runs/${run.run}/live`, next.manager.token, [
+      "v1.alis",
+    ]);
+    await again.next();
+    await ship(second.peer, at, Buffer.from(ticks(300)));
+    let seen = "";
+    while (!seen.includes("tick 599;")) seen += ((await again.next()) as Buffer).toString();
+    again.socket.close();
+
+    // Players connect again after any code below 4000.
+    assert.equal(code, 1001);
+    const missing = Array.from({ length: 600 }, (_, i) => i).filter(
+      (i) => !seen.includes(`tick ${i};`),
+    );
+    assert.deepEqual(missing, []);
+  });
+
+  test("has room for a thousand viewers that never read, and goes on for everyone else", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const { peer } = await recorder(manager, run);
+    await ship(peer, 0, Buffer.from(CAST));
+    const mute: Peer[] = [];
+    for (let i = 0; i < 1000; i += 1) {
+      const viewer = new Peer(manager, `/v1/runs/${run.run}/live`, manager.token, ["v1.alis"]);
+      viewer.socket.once("upgrade", (response) => response.socket.pause());
+      mute.push(viewer);
+      if (i % 50 === 49)
+        await Promise.all(
+          mute.slice(-50).map(
+            async ({ socket }) =>
+              await new Promise((resolve) => {
+                if (socket.readyState === socket.CONNECTING) socket.once("open", resolve);
+                else resolve(undefined);
+              }),
+          ),
+        );
+    }
+
+    const line = Buffer.from(`[0.001, "o", "${"flood ".repeat(20_000)}"]\n`);
+    let at = Buffer.byteLength(CAST);
+    for (let i = 0; i < 3; i += 1) {
+      await ship(peer, at, line);
+      at += line.length;
+    }
+    const one = new Peer(manager, `/v1/runs/${run.run}/live`, manager.token, ["v1.alis"]);
+    await one.next();
+    const health = await api(manager, "/v1/health");
+
+    assert.equal(health.status, 200);
+    for (const { socket } of [...mute, one]) socket.terminate();
+  });
+
   test("is refused to a client of another protocol", async (t) => {
     const { manager, dataDir } = await startManager(t);
     const run = await seedRun(manager, dataDir);
