@@ -16,6 +16,10 @@ export interface Script {
   allow: string;
   /** how often this CLI asks for it */
   times?: number;
+  /** true when a second dialog looks like the first, so that no event tells of it */
+  sameDialog?: boolean;
+  /** false for a CLI without hooks, whose screen may not be looked at before it asks; true unless given */
+  busyFirst?: boolean;
   /** keys that interrupt a turn, one after the other */
   interrupt: string[];
   /** which channel sees each of these; of an interruption the screen may be the first to tell */
@@ -32,7 +36,8 @@ const SECOND = "[[slow 30000]] [[say one two three four five six seven eight nin
 
 /** Plays the whole script with the real CLI; every step's evidence is asserted. */
 export async function playThrough(script: Script): Promise<void> {
-  const { runtime, asks, allow, times = 1, interrupt, channels } = script;
+  const { runtime, asks, allow, times = 1, busyFirst = true, interrupt, channels } = script;
+  const sameDialog = script.sameDialog ?? false;
   await using session = await openSession({
     runtime,
     goal: `${asks} [[tool *clock_run {}]] ${FIRST}`,
@@ -42,7 +47,7 @@ export async function playThrough(script: Script): Promise<void> {
 
   // A fresh HOME, no dialog, and the goal at the model: that is the second channel.
   let at = 0;
-  for (let asked = 0; asked < times; asked++) {
+  for (let asked = 0; asked < (sameDialog ? 1 : times); asked++) {
     const permission = await session.waitFor(({ state }) => state === "permission", at);
     assert.equal(permission.channel, channels.permission);
     const states = await session.states();
@@ -52,7 +57,7 @@ export async function playThrough(script: Script): Promise<void> {
     );
     if (asked === 0) {
       assert.ok(
-        states.slice(0, at).some(({ state }) => state === "busy"),
+        !busyFirst || states.slice(0, at).some(({ state }) => state === "busy"),
         "busy before it asks",
       );
       assert.ok(session.promptsSeen("That was all.") >= 1, "the goal reached the model");
@@ -62,13 +67,23 @@ export async function playThrough(script: Script): Promise<void> {
     await timers.setTimeout(700);
     await session.type(allow);
   }
+  for (let again = 1; sameDialog && again < times; again++) {
+    await until(() => session.model.requests.length > again, "the next request");
+    await timers.setTimeout(2500);
+    await session.type(allow);
+  }
   const done = await session.waitFor(({ state }) => state === "idle", at);
   assert.equal(done.channel, channels.done);
   at = indexOf(await session.states(), done) + 1;
   assert.ok(session.promptsSeen(TOOL_SAYS) >= 1, "the tool's result is back at the model");
 
   // A later prompt, and an interruption in the middle of its answer.
+  await timers.setTimeout(1000);
   await session.prompt(SECOND);
+  for (let presses = 0; presses < 3 && session.promptsSeen("one two three") === 0; presses++) {
+    await timers.setTimeout(3000);
+    if (session.promptsSeen("one two three") === 0) await session.type("\r");
+  }
   const busy = await session.waitFor(({ state }) => state === "busy", at);
   at = indexOf(await session.states(), busy) + 1;
   await until(() => session.promptsSeen("one two three") >= 1, "the second prompt at the model");

@@ -1,6 +1,6 @@
 import type { Signal } from "../states/signal.ts";
 import { goalFiles, homeFile, promptOf } from "./driver.ts";
-import type { Driver, LaunchInput } from "./driver.ts";
+import type { Driver, Judge, LaunchInput } from "./driver.ts";
 import { reportCommand } from "./hooks.ts";
 import { modelAccessOf, USUAL_MODEL } from "./model-access.ts";
 import { isLoginLost, isObject, openStructuredJudge, textOf } from "./structured-judge.ts";
@@ -27,8 +27,7 @@ export const cline: Driver = {
     };
   },
   rules: clineRules,
-  openJudge: (spec) =>
-    spec.agent.mode === "system" ? openStructuredJudge({ cli: "Cline", read: resultOf }) : null,
+  openJudge: (spec) => (spec.agent.mode === "system" ? openClineJudge() : null),
   signalOf({ name, data }) {
     const told = (state: Signal["state"]): Signal => ({ channel: "hook", state, evidence: name });
     switch (name) {
@@ -95,17 +94,24 @@ function serversOf({ spec, gateway }: LaunchInput): object {
   return { mcpServers: { agentkube: server } };
 }
 
-/** `--json`: the last line is the result. */
-function resultOf(line: Record<string, unknown>): LineResult | null {
-  if (line["type"] === "run_result") {
-    const reason = textOf(line["finishReason"]);
-    if (reason === "completed" || reason === "stop") return { kind: "done" };
-    const cause = [reason, textOf(line["text"]), textOf(line["error"])].filter(Boolean).join(": ");
-    return { kind: "error", cause, loginLost: isLoginLost(cause) };
-  }
-  if (line["type"] === "error") {
-    const cause = textOf(line) || (isObject(line["error"]) ? JSON.stringify(line["error"]) : "");
-    return { kind: "error", cause, loginLost: isLoginLost(cause) };
-  }
-  return null;
+/** `--json`: the last line is the result; what kind of error it was is said before. */
+function openClineJudge(): Judge {
+  let loginLost = false;
+  const errorOf = (cause: string): LineResult => ({
+    kind: "error",
+    cause,
+    loginLost: loginLost || isLoginLost(cause),
+  });
+  return openStructuredJudge({
+    cli: "Cline",
+    read(line): LineResult | null {
+      const event = line["event"];
+      if (isObject(event) && event["type"] === "error") loginLost = event["errorClass"] === "auth";
+      if (line["type"] === "error") return errorOf(textOf(line["message"] ?? line["error"]));
+      if (line["type"] !== "run_result") return null;
+      const reason = textOf(line["finishReason"]);
+      if (reason === "completed" || reason === "stop") return { kind: "done" };
+      return errorOf([reason, textOf(line["text"])].filter((word) => word !== "").join(": "));
+    },
+  });
 }
