@@ -62,6 +62,8 @@ function check(args) {
   }
   if (failed.length > 0)
     process.stdout.write(`check: FAILED before the tests: ${failed.join(", ")}\n`);
+  // One real CLI belongs to the whole: the run that everything here is for.
+  process.env.PATH = [...installRuntimes(node, ["claude"]), process.env.PATH ?? ""].join(":");
   // Last, so that the summary of the tests is the last thing on the screen.
   const long = Object.keys(LONG_SUITES);
   const files = testFiles("test").filter(

@@ -69,7 +69,14 @@ function installNpm(node, runtime, dir) {
   const env = { ...process.env, PATH: `${path.dirname(node)}:${process.env.PATH ?? ""}` };
   try {
     mkdirSync(draft, { recursive: true });
-    const words = ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"];
+    const words = [
+      "install",
+      "--no-save",
+      "--ignore-scripts",
+      "--no-audit",
+      "--no-fund",
+      "--fetch-retries=1",
+    ];
     const target = `${runtime.npm}@${runtime.version}`;
     const npm = run("npm", [...words, "--prefix", draft, target], { env, cwd: draft });
     if (npm !== null) return npm;

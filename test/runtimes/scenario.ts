@@ -67,7 +67,8 @@ export async function playThrough(script: Script): Promise<void> {
     await timers.setTimeout(700);
     await session.type(allow);
   }
-  for (let again = 1; sameDialog && again < times; again++) {
+  const unseen = sameDialog ? times - 1 : 0;
+  for (let again = 1; again <= unseen; again++) {
     await until(() => session.model.requests.length > again, "the next request");
     await timers.setTimeout(2500);
     await session.type(allow);

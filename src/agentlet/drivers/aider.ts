@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { GOAL_FILE, goalFiles, HOME, promptOf } from "./driver.ts";
-import type { Driver, LaunchInput } from "./driver.ts";
-import { reportCommand } from "./hooks.ts";
+import { GOAL_FILE, goalFiles, HOME } from "./driver.ts";
+import type { Driver, Judge, LaunchInput } from "./driver.ts";
 import { modelAccessOf, USUAL_MODEL } from "./model-access.ts";
+import { isLoginLost } from "./structured-judge.ts";
 import { aiderRules } from "../states/rules/aider.ts";
 
 const QUIET = [
@@ -23,7 +23,7 @@ export const aider: Driver = {
     return { argv: argvOf(input), env: modelEnv(input), files: goalFiles(spec) };
   },
   rules: aiderRules,
-  openJudge: () => null,
+  openJudge: (spec) => (spec.agent.mode === "system" ? openAiderJudge() : null),
   quit: ["/exit", "\r"],
 };
 
@@ -47,8 +47,10 @@ function argvOf(input: LaunchInput): string[] {
     words.push("--no-pretty", "--no-fancy-input", "--no-stream", "--yes-always");
     return goal === null ? words : [...words, "--message-file", GOAL_FILE];
   }
-  words.push("--notifications", "--notifications-command", reportCommand("waiting"));
-  return goal === null || resume !== null ? words : [...words, "--message", promptOf(goal)];
+  if (goal === null || resume !== null) return words;
+  // A message makes it leave once it is done: it comes back with that conversation.
+  const andStay = '"$@" --message-file "$0" && exec "$@" --restore-chat-history';
+  return ["/bin/sh", "-c", andStay, GOAL_FILE, ...words];
 }
 
 function modelEnv(input: LaunchInput): Record<string, string> {
@@ -64,5 +66,44 @@ function modelEnv(input: LaunchInput): Record<string, string> {
     ...quiet,
     [variable]: key,
     ...(baseUrl === null ? {} : { [base]: `${baseUrl}${version}` }),
+  };
+}
+
+/** Only the end of a line that is longer is looked at. */
+const MAX_LINE = 4096;
+
+/**
+ * Aider exits with 0 whatever its model said, and has no structured output: what it prints after an answer (its tokens) or instead
+ * of one (LiteLLM's error) makes its exit status a failure, never a success.
+ */
+function openAiderJudge(): Judge {
+  let line = "";
+  let answered = false;
+  let error: string | null = null;
+  const endLine = (): void => {
+    if (/^Tokens: \S+ sent\b/.test(line)) [answered, error] = [true, null];
+    else if (/^litellm\.\w*(?:Error|Exception)\b/.test(line)) error = line;
+    line = "";
+  };
+  return {
+    result: new Promise(() => undefined),
+    push(bytes) {
+      const [first = "", ...rest] = bytes.toString("latin1").replaceAll("\r", "").split("\n");
+      line = (line + first).slice(-MAX_LINE);
+      for (const next of rest) {
+        endLine();
+        line = next.slice(-MAX_LINE);
+      }
+    },
+    verdict(exit) {
+      if (exit.kind !== "exited" || exit.code !== 0 || (answered && error === null)) return null;
+      const loginLost = error !== null && isLoginLost(error);
+      const cause =
+        error === null
+          ? "Aider exited with 0 and without an answer of its model; what it did is unknown"
+          : `Aider's model failed: ${error}`;
+      const reason = loginLost ? "login_lost" : "result_error";
+      return { outcome: "failed", reason, exitCode: 0, signal: null, detail: { cause } };
+    },
   };
 }

@@ -102,7 +102,7 @@ function verdictOf(
 
 /** True for the ways in which CLIs say that the model's service does not take the key. */
 export function isLoginLost(text: string): boolean {
-  return /\b401\b|unauthori[sz]ed|authentication_error|invalid (?:x-)?api[ -_]?key|not logged in|please (?:log|sign) ?in|\/login\b/i.test(
+  return /\b401\b|unauthori[sz]ed|authentication_?error|invalid (?:x-)?api[ -_]?key|not logged in|please (?:log|sign) ?in|\/login\b/i.test(
     text,
   );
 }
