@@ -13,6 +13,7 @@ import { checkTool } from "../tool-runner/local-call.ts";
 import { ruleProblems, valueProblems } from "./credential-rules.ts";
 import { openDataDir } from "./data-dir.ts";
 import { DEFAULT_MODEL_KEY } from "./manifests/from-words.ts";
+import { withProvider } from "./model-provider.ts";
 import { loadManifests, type LoadedManifests, type Placed } from "./manifests/load.ts";
 import { parseSecretWords, resolveSecrets, secretFilesOf, type SecretNeed } from "./secrets.ts";
 import { packageSourceOf, type PackageSource } from "./store-tools.ts";
@@ -128,7 +129,10 @@ export async function prepareRun(
   return {
     agent,
     tools,
-    agentPart: agentPartOf(loaded, program, request.attended, time.timeoutMs),
+    agentPart: {
+      ...agentPartOf(loaded, program, request.attended, time.timeoutMs),
+      model: withProvider(agent.spec, secrets.values.get(modelRef[0]?.id ?? "") ?? null),
+    },
     zone: zoneOf(agent, workspace, [...program.binds, ...mounts, ...covers]),
     shellPath: [...program.path, SYSTEM_PATH].join(":"),
     toolSecrets: toolSecretsOf(tools, secrets.values),

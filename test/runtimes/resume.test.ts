@@ -139,7 +139,7 @@ async function askTwice(runtime: Exclude<Runtime, "Custom">): Promise<string[]> 
 
 suite("a resumed session remembers", () => {
   for (const runtime of ["ClaudeCode", "Codex", "OpenCode", "Goose"] as const)
-    test(`${runtime}`, { skip: skipWithout(runtimePrograms[runtime].program) }, async () => {
+    test(runtime, { skip: skipWithout(runtimePrograms[runtime].program) }, async () => {
       const bodies = await askTwice(runtime);
 
       assert.ok(

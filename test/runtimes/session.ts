@@ -51,6 +51,7 @@ export interface SessionOptions {
   goal?: string;
   mode?: "supervised" | "system";
   spec?: object;
+  model?: object;
   timeoutMs?: number;
 }
 
@@ -68,9 +69,9 @@ export function manifestsOf(lab: Lab, model: FakeModel, options: SessionOptions)
       timeout: "150s",
       ...(options.goal === undefined ? {} : { goal: { inline: options.goal } }),
       tools: ["clock"],
-      model: { name: "fake-model", endpoint: { url: model.url, private: true } },
       agentToken: { secretRef: { name: "agent-token", key: "token" } },
       ...options.spec,
+      model: { name: "fake-model", ...options.model, endpoint: { url: model.url, private: true } },
     },
   });
   const secret = lab.write("key", MODEL_KEY, 0o600);
