@@ -181,6 +181,12 @@ export const SandboxLimits = z.strictObject({
   scratch: Quantity.optional(),
   output: Quantity.optional(),
   cpu: Duration.optional(),
+  calls: z
+    .int()
+    .min(1)
+    .max(64)
+    .optional()
+    .describe("calls of this tool that run at once; more wait, within the run's own limit"),
 });
 
 export const ToolSpec = z

@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { PlatformError } from "../kit/platform-error.ts";
+import { parseStrictJson } from "./strict-json.ts";
 
 /** Arguments are small; a larger body is refused before it is parsed. */
 export const MAX_BODY_BYTES = 4 * 1024 * 1024;
 /** A client that still sends does not read our refusal, so this much more is read and dropped first. */
-const MAX_DROPPED_BYTES = 64 * 1024 * 1024;
+const MAX_DROPPED_BYTES = 256 * 1024 * 1024;
 
 /** Reads a JSON body. Throws `PlatformError`: `body_too_large`, `bad_content_type` or `bad_json`. */
 export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
@@ -24,12 +25,13 @@ export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
       `Expected a body of at most ${MAX_BODY_BYTES} bytes, got more`,
     );
   }
-  const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  let text: string;
   try {
-    return JSON.parse(text.decode(Buffer.concat(chunks))) as unknown;
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(Buffer.concat(chunks));
   } catch {
     throw new PlatformError("bad_json", `Expected JSON in UTF-8, got ${bytes} bytes that are not`);
   }
+  return parseStrictJson(text);
 }
 
 /** Answers with JSON and ends the response. */

@@ -36,6 +36,8 @@ export async function runToolCall(
   try {
     const cancelled = AbortSignal.any([caller, runner.ended]);
     const call = await admit(runner, id, request, cancelled);
+    // The tool's own place first: whoever waits for it takes no place of the run from others.
+    using _own = await call.tool.places?.enter(cancelled);
     using _place = await runner.queue.enter(cancelled);
     recordStart(runner, call, request);
     started = true;

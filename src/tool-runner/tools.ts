@@ -5,6 +5,7 @@ import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
 import type { RunTool } from "../protocol/run-spec.ts";
 import { refusedEnvironmentName } from "./environment-names.ts";
 import { loadOperation, programOf, type LoadedOperation, type ToolProblem } from "./operations.ts";
+import { CallQueue } from "./queue.ts";
 import { PACKAGE_DIR, viewOf, type SandboxView } from "./sandbox-view.ts";
 
 /** What a call of the tool may use, defaults filled in. */
@@ -39,6 +40,8 @@ export interface LoadedTool {
   readonly view: SandboxView;
   readonly sandbox: ToolSandbox;
   readonly credentials: readonly Credential[];
+  /** how many of its calls run at once; null: as many as the run allows */
+  readonly places: CallQueue | null;
   /** null: the operations are commands */
   readonly mcp: LoadedMcp | null;
   /** empty for an MCP server, which is asked for them */
@@ -53,6 +56,9 @@ export const TOOL_DEFAULTS = {
   scratch: "256Mi",
   output: "1Mi",
 } as const;
+
+/** Calls that wait for a tool that limits its own; more are refused. */
+const WAITING_CALLS = 64;
 
 /** Where the agent's workspace lies in the sandbox. */
 export const WORKSPACE_DIR = "/workspace";
@@ -104,10 +110,16 @@ export function loadTool(tool: RunTool): { tool: LoadedTool; problems: ToolProbl
       view: viewOf(tool.packageDir),
       sandbox: sandboxOf(tool),
       credentials,
+      places: placesOf(tool),
       mcp,
       operations: new Map(operations.map((operation) => [operation.name, operation])),
     },
   };
+}
+
+function placesOf({ spec }: RunTool): CallQueue | null {
+  const calls = spec.sandbox?.limits?.calls;
+  return calls === undefined ? null : new CallQueue({ running: calls, waiting: WAITING_CALLS });
 }
 
 function sandboxOf({ spec }: RunTool): ToolSandbox {

@@ -4,6 +4,8 @@ import type { Tool } from "../../protocol/tool-manifest.ts";
 import { explainCall } from "../../tool-runner/explain-call.ts";
 import type { ToolCallResult, ToolExplanation } from "../../protocol/results.ts";
 import { callToolLocally, checkTool } from "../../tool-runner/local-call.ts";
+import { PlatformError } from "../../kit/platform-error.ts";
+import { parseStrictJson } from "../../tool-runner/strict-json.ts";
 import { pinStore } from "../../tool-runner/store-pin.ts";
 import { ruleProblems, valueProblems } from "../credential-rules.ts";
 import { openDataDir } from "../data-dir.ts";
@@ -101,10 +103,11 @@ export async function explainTool(
 function parseArguments(text: string): Record<string, unknown> {
   let value: unknown;
   try {
-    value = JSON.parse(text);
-  } catch {
+    value = parseStrictJson(text);
+  } catch (error) {
+    const why = error instanceof PlatformError ? error.message : "the text is not JSON";
     throw new UsageError(
-      "Option --args expected one JSON object, got text that is not JSON",
+      `Option --args expected one JSON object: ${why}`,
       `write for example --args '{"label": "bug"}'`,
     );
   }
