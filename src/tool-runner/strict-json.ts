@@ -52,6 +52,8 @@ function checkKeys(text: string): void {
       case ",":
         wantsKey = open.at(-1) instanceof Set;
         break;
+      default:
+        break;
     }
   }
 }

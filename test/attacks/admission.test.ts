@@ -52,8 +52,12 @@ interface Answer {
 
 interface Door {
   runner: TestRunner;
-  post(path: string, body: string | Buffer, headers?: OutgoingHttpHeaders): Promise<Answer>;
-  call(operation: string, args: string): Promise<Answer>;
+  readonly post: (
+    path: string,
+    body: string | Buffer,
+    headers?: OutgoingHttpHeaders,
+  ) => Promise<Answer>;
+  readonly call: (operation: string, args: string) => Promise<Answer>;
 }
 
 async function aDoor(context: TestContext): Promise<Door> {
