@@ -26,7 +26,7 @@ function checkKeys(text: string): void {
   const open: (Set<string> | null)[] = [];
   let wantsKey = false;
   for (let at = 0; at < text.length; at += 1) {
-    switch (text[at]) {
+    switch (text.charAt(at)) {
       case '"': {
         const end = endOfString(text, at);
         if (wantsKey) addKey(open.at(-1) ?? null, text.slice(at, end + 1));
@@ -36,8 +36,8 @@ function checkKeys(text: string): void {
       }
       case "{":
       case "[":
-        open.push(text[at] === "{" ? new Set() : null);
-        wantsKey = text[at] === "{";
+        open.push(text.charAt(at) === "{" ? new Set() : null);
+        wantsKey = text.charAt(at) === "{";
         if (open.length > MAX_DEPTH)
           throw new PlatformError(
             "bad_json",

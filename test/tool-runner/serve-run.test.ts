@@ -25,7 +25,6 @@ import { createSigningKey } from "../../src/kit/signing.ts";
 import { chainLine, firstPrev, parseChainLine } from "../../src/protocol/audit-chain.ts";
 import { AuditMessage, type AuditRecord } from "../../src/protocol/audit.ts";
 import type { RunSpec, RunnerBoot } from "../../src/protocol/run-spec.ts";
-import type { ToolCallReply } from "../../src/protocol/tool-api.ts";
 import { aTool } from "./support.ts";
 
 const TOKEN = "agent-token-".padEnd(43, "x");
