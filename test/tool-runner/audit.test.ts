@@ -158,6 +158,21 @@ suite("Audit", () => {
     assert.equal(last?.type === "call" && last.receipt?.listed === 1, true);
   });
 
+  test("a clock that was set back while the tool-runner was away makes no negative time", (context) => {
+    const path = join(temporaryDirectory(context), "audit.jsonl");
+    {
+      using audit = open(path);
+      audit.record({ ...started(CALL), time: "2099-01-01T00:00:00.000Z" });
+    }
+
+    {
+      using _again = open(path);
+    }
+
+    const last = linesOf(path).at(-1)?.record;
+    assert.equal(last?.type === "call" && last.durationMs, 0);
+  });
+
   test("lists a hundred plain requests of a call and every one with a credential; the rest is counted", (context) => {
     const path = join(temporaryDirectory(context), "audit.jsonl");
     using audit = open(path);
