@@ -6,6 +6,7 @@ import { messageOf } from "../src/kit/platform-error.ts";
 import { giveAllBack, isEnding } from "./belongings.ts";
 import { boundaryRows } from "./boundary-rows.ts";
 import { callRows } from "./call-rows.ts";
+import { fleetRows } from "./fleet-rows.ts";
 import { memoryRows } from "./memory-rows.ts";
 import { recordingRows } from "./recording-rows.ts";
 import { redactorRows } from "./redactor-rows.ts";
@@ -30,6 +31,7 @@ const ROOMS: Record<string, () => Promise<Row[]>> = {
   viewers: viewerRows,
   states: statesRows,
   recording: recordingRows,
+  fleet: fleetRows,
 };
 
 const words = process.argv.slice(2);

@@ -24,6 +24,8 @@ export interface ShipOptions {
   checkpoints: Checkpoints;
   /** Settles when the spool is whole: nothing will be added. */
   sealed: { readonly done: boolean };
+  /** told each time the manager has more; for measurements */
+  onCommitted?: (bytes: number) => void;
   /** waits between connections; shorter in tests */
   backoff?: { minMs: number; maxMs: number };
   log: Log;
@@ -56,6 +58,7 @@ export async function shipSpool(options: ShipOptions, signal: AbortSignal): Prom
           (committed) => {
             if (committed > known) backoff.startOver();
             known = committed;
+            options.onCommitted?.(committed);
           },
           signal,
         );

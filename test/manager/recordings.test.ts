@@ -62,6 +62,46 @@ suite("recordings", () => {
     assert.equal(await readFile(path, "utf8"), lines.join(""));
   });
 
+  test("are closed to a wrong token, another run's token, and a session that is a path", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const other = await seedRun(manager, dataDir);
+    const cases: [path: string, token: string][] = [
+      [run.run, "x".repeat(64)],
+      [run.run, other.tokens.recorder],
+      [run.run, run.tokens.agentlet],
+      ["..%2f..%2fetc", run.tokens.recorder],
+      [`${run.run}%2f..%2f${run.run}`, run.tokens.recorder],
+    ];
+
+    const closes = await Promise.all(
+      cases.map(async ([session, token]) => {
+        const peer = new Peer(manager, `/v1/recordings/${session}`, token);
+        return await peer.closed;
+      }),
+    );
+
+    for (const { code } of closes) assert.ok([1006, 4400, 4401, 4404].includes(code), `${code}`);
+    const { committed } = await recorder(manager, run);
+    assert.equal(committed, 0);
+  });
+
+  test("refuse bytes that are not those that were sent, and take them when they come whole", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const first = await recorder(manager, run);
+    const broken = encodeAppend(0, Buffer.from("0123456789"));
+    broken.write("X", broken.length - 1);
+
+    await first.peer.send(broken);
+    const closed = await first.peer.closed;
+    const again = await recorder(manager, run);
+    await ship(again.peer, 0, Buffer.from("0123456789"));
+
+    assert.equal(closed.code, 4400);
+    assert.equal(again.committed, 0);
+  });
+
   test("drop an overlap that is the same, refuse one that is not, and say again what they have", async (t) => {
     const { manager, dataDir } = await startManager(t);
     const run = await seedRun(manager, dataDir);
