@@ -6,7 +6,7 @@ import { errnoOf } from "../kit/platform-error.ts";
 import { endOfWholeLines } from "./durable-file.ts";
 
 /** A segment begins about every so many bytes of recording: a player fetches one or two of them to show any moment. */
-export const SEGMENT_BYTES = 512 * 1024;
+export const SEGMENT_BYTES = 256 * 1024;
 
 /** Above this size a recording is replayed in segments. */
 export const SEGMENTED_BYTES = 4 * 1024 * 1024;

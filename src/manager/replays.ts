@@ -4,7 +4,7 @@ import { PlatformError } from "../kit/platform-error.ts";
 import type { RecordedSession } from "./recorded-session.ts";
 import { SEGMENT_BYTES, indexPathOf, readReplayIndex, type ReplayIndex } from "./replay-index.ts";
 
-/** Indexes kept in memory; each holds one screen for each 512 KiB of its recording. */
+/** Indexes kept in memory; each holds one screen for each 256 KiB of its recording. */
 const MAX_KEPT = 8;
 
 interface Building {
