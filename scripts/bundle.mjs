@@ -18,7 +18,7 @@ import { findOnPath } from "./system-packages.mjs";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 /** The folder's place in every image; Node's loader and libraries are found by it. */
-const HOME = "/opt/agentkube";
+const HOME = "/opt/agentkube-bin";
 /** What only a developer reads. */
 const LEFT_OUT =
   /(?:\.(?:map|md|markdown|d\.ts|d\.mts|d\.cts|ts\.snap)|\/(?:tests?|__tests__|examples?|docs|\.github))$/i;

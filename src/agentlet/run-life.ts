@@ -26,6 +26,8 @@ export interface RunParts {
   redaction: ZoneRedaction;
   /** the node program that zone A gets for its shims */
   nodePath: string;
+  /** in a pod: directories that zone A must not open */
+  hidden?: readonly string[];
   stop: StopWish;
   log: Log;
 }

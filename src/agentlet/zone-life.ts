@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ProgramExit } from "../kit/init-channel.ts";
-import { openSandbox } from "../kit/sandbox.ts";
 import type { Sandbox, StartedProgram } from "../kit/sandbox.ts";
 import type { Driver, Gateway, Judge, Launch } from "./drivers/driver.ts";
 import { driverOf } from "./drivers/registry.ts";
@@ -10,15 +9,16 @@ import { openGatewayRelay } from "./gateway-relay.ts";
 import type { GatewayRelay } from "./gateway-relay.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import { PtySession } from "./pty-session.ts";
+import { openZone } from "./open-zone.ts";
 import { openReportSocket } from "./report-socket.ts";
 import type { RunSpec } from "../protocol/run-spec.ts";
 import type { ProgramEnd, RunContext } from "./run-life.ts";
 import { stopProgram } from "./stop.ts";
-import { GATEWAY_PORT, zoneEnv, zonePlan } from "./zone.ts";
+import { GATEWAY_PORT, zoneEnv } from "./zone.ts";
+import { REPORT_SOCKET } from "./drivers/hooks.ts";
 
 /** How long a CLI may stay after it said its result. */
 const LEAVE_AFTER_RESULT_MS = 10_000;
-const NO_STDIO = { stdin: "ignore", stdout: "ignore", stderr: "ignore" } as const;
 
 /** Opens zone A, runs the CLI in it to its end and closes it: nothing of it is left. Throws when zone A cannot be had. */
 export async function runInZone(context: RunContext): Promise<ProgramEnd> {
@@ -39,7 +39,7 @@ export async function runInZone(context: RunContext): Promise<ProgramEnd> {
   };
   const launch = driver.prepare({ spec, gateway, resume: null });
   await using report = await openReportSocket(
-    join(spec.runtimeDir, "report.sock"),
+    spec.zone.kind === "none" ? REPORT_SOCKET : join(spec.runtimeDir, "report.sock"),
     (said) => {
       context.evidence.report(said);
       const signal = driver.signalOf?.(said) ?? null;
@@ -47,11 +47,8 @@ export async function runInZone(context: RunContext): Promise<ProgramEnd> {
     },
     context.log,
   );
-  await using sandbox = await openSandbox(
-    zonePlan(spec, { files: launch.files, nodePath: context.nodePath, reportSocket: report.path }),
-    NO_STDIO,
-    stopping.signal,
-  );
+  const parts = { files: launch.files, nodePath: context.nodePath, reportSocket: report.path };
+  await using sandbox = await openZone(context, parts, stopping.signal);
   await using _relay = hostRelay === null ? await zoneRelay(sandbox, spec.sockets.runner) : null;
   return await runInSandbox(context, driver, sandbox, launch, gateway);
 }

@@ -1,5 +1,4 @@
 import { fileURLToPath } from "node:url";
-import { PlatformError } from "../kit/platform-error.ts";
 import type { SandboxBind, SandboxPlan } from "../kit/sandbox-arguments.ts";
 import type { RunSpec } from "../protocol/run-spec.ts";
 import { nativeProgram } from "../kit/native.ts";
@@ -12,11 +11,10 @@ export const GATEWAY_PORT = 4180;
 
 const AGENTKUBE_DIR = "/opt/agentkube";
 /** The shim is the tool-runner's; zone A only needs the file. */
-const shimBind: SandboxBind = {
-  source: fileURLToPath(new URL("../tool-runner/shim.mjs", import.meta.url)),
-  target: `${AGENTKUBE_DIR}/shim.mjs`,
-  mode: "ro",
-};
+export const shimSource = fileURLToPath(new URL("../tool-runner/shim.mjs", import.meta.url));
+export const SHIM_IN_ZONE = `${AGENTKUBE_DIR}/shim.mjs`;
+export const NODE_IN_ZONE = `${AGENTKUBE_DIR}/node`;
+const shimBind: SandboxBind = { source: shimSource, target: SHIM_IN_ZONE, mode: "ro" };
 /** How the zone's scratch space is shared out; the parts add up to 1. */
 const SCRATCH = { [HOME]: 0.5, "/tmp": 0.4375, "/run": 0.0625 };
 
@@ -29,19 +27,9 @@ export interface ZoneParts {
   reportSocket: string | null;
 }
 
-/** Zone A as a sandbox: an allow list of the host, private scratch, and what every CLI finds in it. */
+/** Zone A of kind `sandbox`: an allow list of the host, private scratch, and what every CLI finds in it. */
 export function zonePlan(spec: RunSpec, parts: ZoneParts): SandboxPlan {
   const { zone } = spec;
-  if (zone.kind !== "sandbox") {
-    throw new PlatformError(
-      "zone_unsupported",
-      `Zone of kind "${zone.kind}" has no launcher in this version`,
-      {
-        path: "zone.kind",
-        fix: "run where agentkube makes zone A itself (zone.kind sandbox)",
-      },
-    );
-  }
   const ownNetwork = zone.network !== "host";
   return {
     init: "zone-init",
@@ -63,7 +51,7 @@ export function zonePlan(spec: RunSpec, parts: ZoneParts): SandboxPlan {
       { source: zone.workspace, target: zone.workspace, mode: "rw" },
       ...zone.binds,
       // Last, so that no bind of the run covers them.
-      { source: parts.nodePath, target: `${AGENTKUBE_DIR}/node`, mode: "ro" },
+      { source: parts.nodePath, target: NODE_IN_ZONE, mode: "ro" },
       ...(parts.reportSocket === null ? [] : reportBinds(parts.reportSocket)),
       ...(spec.tools.length > 0 ? [shimBind] : []),
     ],
@@ -124,7 +112,7 @@ function proxyEnv(gateway: Gateway): Record<string, string> {
   };
 }
 
-function shimFile(tool: string): Launch["files"][number] {
-  const line = `#!${AGENTKUBE_DIR}/node ${AGENTKUBE_DIR}/shim.mjs\n`;
+export function shimFile(tool: string): Launch["files"][number] {
+  const line = `#!${NODE_IN_ZONE} ${SHIM_IN_ZONE}\n`;
   return { path: `${AGENTKUBE_DIR}/bin/${tool}`, data: Buffer.from(line), mode: 0o755 };
 }

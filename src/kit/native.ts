@@ -47,7 +47,9 @@ export interface Watcher {
 const buildDir = fileURLToPath(new URL("../../build/", import.meta.url));
 
 /** The path of a program built from `src/native/`. Throws `PlatformError` `native_missing` when it is not built. */
-export function nativeProgram(name: "zone-init" | "tool-spawner" | "host-uid" | "report"): string {
+export function nativeProgram(
+  name: "zone-init" | "tool-spawner" | "host-uid" | "report" | "pod-zone",
+): string {
   const path = `${buildDir}${name}`;
   if (!existsSync(path)) throw notBuilt(path);
   return path;

@@ -12,6 +12,7 @@ import { childrenOf } from "./process-tree.ts";
 import { type SandboxLine, type SandboxPlan, sandboxLine } from "./sandbox-arguments.ts";
 import { layOut } from "./sandbox-layout.ts";
 import { compileSeccomp } from "./seccomp.ts";
+import { type ProgramRequest, StartedPrograms } from "./started-programs.ts";
 import { openToolSandbox } from "./sandbox-pool.ts";
 
 export type { ProgramExit } from "./init-channel.ts";
@@ -42,13 +43,7 @@ export interface Sandbox extends AsyncDisposable {
   /** port inside → listening descriptor, for `net.Server.listen({fd})`; the caller owns them */
   readonly listeners: Map<number, number>;
   /** zone-init: starts a program as session leader on a new PTY inside. Rejects with `PlatformError` `spawn_failed`. */
-  start(request: {
-    argv: string[];
-    cwd: string;
-    env: Record<string, string>;
-    cols: number;
-    rows: number;
-  }): Promise<StartedProgram>;
+  start(request: ProgramRequest): Promise<StartedProgram>;
   /** tool-init: how the tool ended; never rejects */
   readonly toolExit: Promise<ProgramExit>;
   /** tool-init with `enforced`: the limit at which the kernel ended it, known once it is closed */
@@ -196,11 +191,7 @@ class RunningZone implements Sandbox {
   readonly #plan: SandboxPlan;
   readonly #ready = Promise.withResolvers<void>();
   readonly #tool = Promise.withResolvers<ProgramExit>();
-  readonly #waiting = new Map<
-    number,
-    { started: PromiseWithResolvers<StartedProgram>; exited: PromiseWithResolvers<ProgramExit> }
-  >();
-  #lastId = 0;
+  readonly #programs = new StartedPrograms();
   #initPid: number | undefined;
   #gone = false;
 
@@ -218,8 +209,8 @@ class RunningZone implements Sandbox {
     this.#channel = new InitChannel(control, {
       onListener: (port, descriptor) => this.listeners.set(port, descriptor),
       onReady: () => this.#ready.resolve(),
-      onStarted: (id, pid, master) => this.#onStarted(id, pid, master),
-      onEnded: (id, exit) => this.#onEnded(id, exit),
+      onStarted: (id, pid, master) => this.#programs.onStarted(id, pid, master),
+      onEnded: (id, exit) => this.#programs.onEnded(id, exit),
       onClosed: () => this.#onLost(),
     });
     // The outer process waits for init, and init's end is the end of every process in its namespace.
@@ -268,28 +259,10 @@ class RunningZone implements Sandbox {
     if (movable.length > 0) checkMountedBinds(this.#initPid ?? this.pid, movable);
   }
 
-  async start(request: {
-    argv: string[];
-    cwd: string;
-    env: Record<string, string>;
-    cols: number;
-    rows: number;
-  }): Promise<StartedProgram> {
+  async start(request: ProgramRequest): Promise<StartedProgram> {
     if (this.#gone)
       throw new PlatformError("spawn_failed", "Cannot start a program: the sandbox is gone");
-    this.#lastId += 1;
-    const waiter = {
-      started: Promise.withResolvers<StartedProgram>(),
-      exited: Promise.withResolvers<ProgramExit>(),
-    };
-    this.#waiting.set(this.#lastId, waiter);
-    try {
-      this.#channel.start({ id: this.#lastId, ...request });
-    } catch (error) {
-      this.#waiting.delete(this.#lastId);
-      throw error;
-    }
-    return await waiter.started.promise;
+    return await this.#programs.start(this.#channel, request);
   }
 
   signalAll(signal: number): void {
@@ -309,37 +282,9 @@ class RunningZone implements Sandbox {
     await this.kill();
   }
 
-  #onStarted(id: number, pid: number, master: number | null): void {
-    const waiter = this.#waiting.get(id);
-    if (waiter === undefined || master === null) return;
-    waiter.started.resolve({ pid, master, exited: waiter.exited.promise });
-  }
-
-  #onEnded(id: number, exit: ProgramExit): void {
-    const waiter = this.#waiting.get(id);
-    if (waiter === undefined) return this.#tool.resolve(exit);
-    this.#waiting.delete(id);
-    waiter.exited.resolve(exit);
-    if (exit.kind === "failed") {
-      waiter.started.reject(
-        new PlatformError(
-          "spawn_failed",
-          `Cannot start the program: ${exit.step} failed with ${exit.errno}`,
-          { cause: exit },
-        ),
-      );
-    }
-  }
-
   #onLost(): void {
     this.#tool.resolve({ kind: "lost" });
-    for (const waiter of this.#waiting.values()) {
-      waiter.exited.resolve({ kind: "lost" });
-      waiter.started.reject(
-        new PlatformError("spawn_failed", "Cannot start the program: the sandbox ended"),
-      );
-    }
-    this.#waiting.clear();
+    this.#programs.onLost();
   }
 }
 

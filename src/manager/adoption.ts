@@ -12,12 +12,15 @@ export interface AdoptionTimes {
   checkMs: number;
   agentletMs: number;
   recorderMs: number;
+  /** How long a pod may take until its agentlet says its first word: images are fetched, a node is found. */
+  podStartMs: number;
 }
 /** Above an agentlet's longest pause between two tries to connect, and short enough to close such a run within 10 s. */
 export const ADOPTION_TIMES: AdoptionTimes = {
   checkMs: 1000,
   agentletMs: 8000,
   recorderMs: 30_000,
+  podStartMs: 15 * 60_000,
 };
 
 const MARKER = "The recording ends here: supervisor, agentlet and recorder are gone";
@@ -60,16 +63,24 @@ export class Adoption implements AsyncDisposable {
   }
 
   #isOrphan(run: Run): boolean {
-    const { supervisorPid } = run.info;
+    const isAlone =
+      run.record.pod === true || isGone(run.info.supervisorPid, run.record.supervisorStart);
+    if (!isAlone) return false;
     const absent = (role: "agentlet" | "recorder"): number =>
       performance.now() - (run.absentSince[role] ?? performance.now());
     // Everything is said and safe: there is nothing to wait for but the supervisor's own word, which will not come.
     const isComplete = run.reportedEnd !== null && run.info.recording?.verified === true;
-    if (isComplete && isGone(supervisorPid, run.record.supervisorStart)) return true;
-    if (absent("agentlet") < this.#times.agentletMs) return false;
-    if (!isGone(supervisorPid, run.record.supervisorStart)) return false;
+    if (isComplete) return true;
+    const isStarting =
+      run.record.pod === true && run.record.epochs.agentlet === 0 && run.info.phase === "starting";
+    if (absent("agentlet") < (isStarting ? this.#times.podStartMs : this.#times.agentletMs))
+      return false;
     // A recorder that is still connected ships and verifies by itself, for a bounded time.
-    const ships = run.links.recorder !== null && run.info.recording?.verified !== true;
+    // That of a pod may be starting again.
+    const comesBack =
+      run.record.pod === true && !isStarting && absent("recorder") < this.#times.recorderMs;
+    const ships =
+      (run.links.recorder !== null || comesBack) && run.info.recording?.verified !== true;
     return !ships || absent("agentlet") > this.#times.agentletMs + this.#times.recorderMs;
   }
 
@@ -81,7 +92,8 @@ export class Adoption implements AsyncDisposable {
     await run.end(run.reportedEnd ?? lostEnd(run, conflict));
     if (!conflict) await rm(run.record.spoolDir, { recursive: true, force: true });
     await rm(run.record.runtimeDir, { recursive: true, force: true });
-    this.#log.warn({ run: run.id, conflict }, "orphaned run closed");
+    if (run.record.pod === true) this.#log.info({ run: run.id }, "run of a pod closed");
+    else this.#log.warn({ run: run.id, conflict }, "orphaned run closed");
   }
 
   async #completeRecording(run: Run): Promise<boolean> {
@@ -108,7 +120,7 @@ function lostEnd(run: Run, conflict: boolean): RunEnd {
     exitCode: null,
     signal: null,
     detail: {
-      cause: `The supervisor (pid ${supervisorPid}) and the agentlet ended without a word${conflict ? "; the recorder's spool differs from the recording and was kept" : ""}`,
+      cause: `${run.record.pod === true ? "The pod" : `The supervisor (pid ${supervisorPid}) and the agentlet`} ended without a word${conflict ? "; the recorder's spool differs from the recording and was kept" : ""}`,
       ...(conflict ? { path: run.record.spoolDir } : {}),
       fix: "see the logs in the run's directory, and start the run again",
     },

@@ -9,12 +9,14 @@ import {
   type Health,
   type RunList,
 } from "../protocol/manager-api.ts";
+import { RegisterPod } from "../protocol/pod-boot.ts";
 import { PROTOCOL } from "../protocol/version.ts";
 import { actOn } from "./acts.ts";
 import type { Counters } from "./counters.ts";
 import type { Guard, OperatorProof } from "./guard.ts";
 import { readJournal } from "./journal.ts";
 import { DATA_HEADERS, readBody, replyJson } from "./reply.ts";
+import type { Pods } from "./pods.ts";
 import { handleReplay } from "./replay-routes.ts";
 import type { Replays } from "./replays.ts";
 import type { Runs } from "./runs.ts";
@@ -24,6 +26,7 @@ import { handleShells } from "./shell-routes.ts";
 /** What the routes need of the manager. */
 export interface ApiContext {
   readonly runs: Runs;
+  readonly pods: Pods;
   readonly guard: Guard;
   readonly counters: Counters;
   readonly version: string;
@@ -61,6 +64,13 @@ export async function handleApi(context: ApiContext, call: Call): Promise<void> 
       requireBearer(call);
       const run = await context.runs.register(
         await readBody(request, "the registration of a run", RegisterRun),
+      );
+      return replyJson(response, 201, run.info);
+    }
+    case "POST /v1/pods": {
+      requireBearer(call);
+      const run = await context.pods.register(
+        await readBody(request, "the registration of a pod", RegisterPod),
       );
       return replyJson(response, 201, run.info);
     }

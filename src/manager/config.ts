@@ -11,6 +11,10 @@ const Words = z.object({
   data: z.string().min(1).optional(),
   port: z.coerce.number().int().min(0).max(65_535).default(0),
   ephemeral: z.boolean().default(false),
+  listen: z.union([z.ipv4(), z.ipv6()]).default("127.0.0.1"),
+  host: z
+    .array(z.string().regex(/^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/, "expected a host name"))
+    .default([]),
   "cap-bytes": Quantity.default(DEFAULT_CAP),
 });
 
@@ -18,6 +22,8 @@ const Words = z.object({
 export interface ManagerConfig {
   dataDir: string;
   port: number;
+  listen: string;
+  hosts: string[];
   ephemeral: boolean;
   capBytes: number;
 }
@@ -26,10 +32,12 @@ export interface ManagerConfig {
 export function readConfig(argv: string[], env: NodeJS.ProcessEnv): ManagerConfig {
   const words = Words.safeParse(parseWords(argv));
   if (!words.success) throw usage(z.prettifyError(words.error));
-  const { data, port, ephemeral, "cap-bytes": cap } = words.data;
+  const { data, port, listen, host, ephemeral, "cap-bytes": cap } = words.data;
   return {
     dataDir: resolve(data ?? defaultDataDir(env)),
     port,
+    listen,
+    hosts: host,
     ephemeral,
     capBytes: bytesOf(cap),
   };
@@ -43,6 +51,8 @@ function parseWords(argv: string[]): Record<string, unknown> {
         data: { type: "string" },
         port: { type: "string" },
         ephemeral: { type: "boolean" },
+        listen: { type: "string" },
+        host: { type: "string", multiple: true },
         "cap-bytes": { type: "string" },
         json: { type: "boolean" },
       },
@@ -64,6 +74,6 @@ function defaultDataDir(env: NodeJS.ProcessEnv): string {
 
 function usage(message: string): PlatformError {
   return new PlatformError("usage", message, {
-    fix: "agentkube manager --data DIR [--port N] [--ephemeral] [--cap-bytes 20Gi]",
+    fix: "agentkube manager --data DIR [--port N] [--listen ADDRESS] [--host NAME] [--ephemeral] [--cap-bytes 20Gi]",
   });
 }

@@ -12,11 +12,14 @@ export type OperatorProof = "bearer" | "cookie";
 export class Guard {
   readonly #token: string;
   readonly #counters: Counters;
+  readonly #names: readonly string[];
   #port = 0;
 
-  constructor(token: string, counters: Counters) {
+  /** `names`: host names besides those of loopback by which requests may come. */
+  constructor(token: string, counters: Counters, names: readonly string[] = []) {
     this.#token = token;
     this.#counters = counters;
+    this.#names = ["127.0.0.1", "localhost", ...names];
   }
 
   listensOn(port: number): void {
@@ -25,7 +28,7 @@ export class Guard {
 
   /** False for a request that names another host (DNS rebinding) or comes from a foreign page. */
   isOwnOrigin(request: IncomingMessage): boolean {
-    const hosts = [`127.0.0.1:${this.#port}`, `localhost:${this.#port}`];
+    const hosts = this.#names.map((name) => `${name}:${this.#port}`);
     const { host, origin } = request.headers;
     const own =
       host !== undefined &&

@@ -13,6 +13,7 @@ import { openDataDir, type DataDir } from "./data-dir.ts";
 import { Guard } from "./guard.ts";
 import { openIdentity } from "./identity.ts";
 import { IdleExit, IDLE_TIMES, type IdleTimes } from "./idle-exit.ts";
+import { Pods } from "./pods.ts";
 import { isPageFile, sendPageFile } from "./page-files.ts";
 import { Replays } from "./replays.ts";
 import { errorReply, replyJson, urlOf } from "./reply.ts";
@@ -28,6 +29,10 @@ export interface ManagerOptions {
   dataDir: string;
   /** 0: the port of the manager before this one, else any. */
   port: number;
+  /** Where it listens; beyond loopback, what names it is known by is checked all the same. */
+  listen?: string;
+  /** Names besides 127.0.0.1 and localhost that a request may use for it. */
+  hosts?: string[];
   /** Ends by itself when no run is live and nobody watches. */
   ephemeral: boolean;
   capBytes: number;
@@ -55,7 +60,7 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
   const identity = await openIdentity(dir.path);
   const token = dir.previous?.token ?? randomBytes(32).toString("base64url");
   const counters = createCounters();
-  const guard = new Guard(token, counters);
+  const guard = new Guard(token, counters, options.hosts ?? []);
   const runs = new Runs({
     store: createRunStore(dir.path, log),
     dataDir: dir.path,
@@ -78,8 +83,10 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
       isBusy: () => runs.live.length > 0 || sockets.viewers > 0,
     }),
   );
+  const pods = new Pods(runs, dir.path);
   const context = {
     runs,
+    pods,
     guard,
     counters,
     version: options.version,
@@ -104,6 +111,9 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
         throw new PlatformError("foreign_origin", "Expected the manager's own Host and Origin");
       const url = urlOf(request);
       const head = request.method === "HEAD";
+      const boot = /^\/v1\/runs\/([a-z0-9-]{1,63})\/boot$/.exec(url.pathname)?.[1];
+      if (boot !== undefined && request.method === "POST")
+        return replyJson(response, 200, await pods.boot(request, boot));
       if (isPageFile(url.pathname) && (head || request.method === "GET"))
         return await sendPageFile(response, url.pathname, { port: portOf(server), head });
       const proof = guard.operator(request);
@@ -140,20 +150,20 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
 /** Takes the port that was asked for, else that of the manager before; another one only when no live run depends on it. */
 async function listen(
   server: Server,
-  { port }: ManagerOptions,
+  { port, listen: address = "127.0.0.1" }: ManagerOptions,
   dir: DataDir,
   liveRuns: number,
 ): Promise<void> {
   const wanted = port === 0 ? (dir.previous?.port ?? 0) : port;
   try {
-    await tryListen(server, wanted);
+    await tryListen(server, address, wanted);
   } catch (error) {
     const isTaken = errnoOf(error) === "EADDRINUSE" || errnoOf(error) === "EACCES";
     if (!isTaken) throw error;
-    if (port === 0 && liveRuns === 0) return await tryListen(server, 0);
+    if (port === 0 && liveRuns === 0) return await tryListen(server, address, 0);
     throw new PlatformError(
       "port_taken",
-      `Cannot listen on 127.0.0.1:${wanted} (${errnoOf(error) ?? ""})${liveRuns > 0 ? `, which ${liveRuns} live runs connect to` : ""}`,
+      `Cannot listen on ${address}:${wanted} (${errnoOf(error) ?? ""})${liveRuns > 0 ? `, which ${liveRuns} live runs connect to` : ""}`,
       {
         fix:
           liveRuns > 0
@@ -165,10 +175,10 @@ async function listen(
   }
 }
 
-async function tryListen(server: Server, port: number): Promise<void> {
+async function tryListen(server: Server, host: string, port: number): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once("error", reject);
-  server.listen({ host: "127.0.0.1", port }, () => resolve());
+  server.listen({ host, port }, () => resolve());
   await promise.finally(() => server.off("error", reject));
 }
 

@@ -21,6 +21,10 @@ export const RunRecord = z.strictObject({
     .describe("start time of the supervisor's pid, so that a reused pid is not taken for it"),
   epochs: z.strictObject({ agentlet: z.int(), recorder: z.int(), runner: z.int() }),
   stopAskedBy: z.string().nullable(),
+  pod: z
+    .boolean()
+    .optional()
+    .describe("its parts are containers; nothing of it is on this machine"),
   runnerKey: PublicKey.optional().describe("signs the receipts of the run's tool calls"),
   recorderKey: PublicKey.optional().describe("signs the checkpoints of the run's recording"),
   managerKey: PublicKey.optional().describe("of the manager that took the run in"),

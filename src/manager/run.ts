@@ -131,6 +131,20 @@ export class Run implements RecordedSession {
     return this.#audit;
   }
 
+  /** The key that a pod's container made at its first start. Another one later is not believed: throws `run_exists`. */
+  async useKey(role: "runner" | "recorder", key: string | undefined): Promise<void> {
+    const field = role === "runner" ? "runnerKey" : "recorderKey";
+    const known = this.#record[field];
+    if (key !== undefined && (known === undefined || known === key)) {
+      this.#record[field] = key;
+      if (known === undefined) await this.save();
+      return;
+    }
+    throw new PlatformError("run_exists", `Run "${this.id}" has a ${role} with another key`, {
+      fix: "a container keeps its key in its volume; start the run again with a new pod",
+    });
+  }
+
   recording(): Promise<RecordingFile> {
     this.#recording ??= RecordingFile.open(this.file("recording.cast")).then(
       (file) => {

@@ -9,6 +9,7 @@ import { AgentletEvent } from "../protocol/agentlet-link.ts";
 import { AuditRecord } from "../protocol/audit.ts";
 import type { SealedRecording } from "../protocol/child-status.ts";
 import type { FinishRun, RegisterRun } from "../protocol/manager-api.ts";
+import type { RegisterPod } from "../protocol/pod-boot.ts";
 import { requireProtocol } from "../protocol/version.ts";
 import { completeRecording } from "./complete-recording.ts";
 import type { Identity } from "./identity.ts";
@@ -88,6 +89,28 @@ export class Runs {
     return await turn;
   }
 
+  /** Takes in a run whose parts are containers of a pod: nothing of it is on this machine. */
+  async registerPod(request: RegisterPod, tokenHashes: RegisterRun["tokenHashes"]): Promise<Run> {
+    requireProtocol("the maker of the pod", request.protocol);
+    const turn = this.#order.then(async () => {
+      await this.#checkRoom();
+      // Directories that never exist: there is nothing of a pod to remove here.
+      const nowhere = join(this.#dataDir, "spool", request.run);
+      return await this.#take({
+        ...recordOf({
+          ...request,
+          tokenHashes,
+          supervisorPid: process.pid,
+          runtimeDir: nowhere,
+          spoolDir: nowhere,
+        }),
+        pod: true,
+      });
+    });
+    this.#order = turn.catch(() => undefined);
+    return await turn;
+  }
+
   /** Ends a run with what its supervisor says. A run that has ended keeps its end. */
   async finish(run: Run, request: FinishRun): Promise<void> {
     if (!run.isLive) return;
@@ -126,11 +149,17 @@ export class Runs {
     if (known !== undefined) return sameRun(known, request);
     this.#checkPaths(request);
     await this.#checkRoom();
-    const record = { ...recordOf(request), managerKey: this.#identity.publicKey };
+    return await this.#take(recordOf(request));
+  }
+
+  async #take(facts: RunRecord): Promise<Run> {
+    if (this.#runs.has(facts.info.run))
+      throw new PlatformError("run_exists", `Run "${facts.info.run}" exists already`);
+    const record = { ...facts, managerKey: this.#identity.publicKey };
     const run = new Run(record, this.#store, this.#identity);
     await this.#store.create(run.record);
     this.#runs.set(run.id, run);
-    this.#log.info({ run: run.id, agent: request.agent }, "run registered");
+    this.#log.info({ run: run.id, agent: record.info.agent }, "run registered");
     return run;
   }
 
@@ -244,7 +273,10 @@ function sameRun(known: Run, request: RegisterRun): Run {
   });
 }
 
-function recordOf(request: RegisterRun): RunRecord {
+/** What a registration says of a run; the runner of a pod tells its key later. */
+type RunFacts = Omit<RegisterRun, "runnerKey"> & { runnerKey?: string };
+
+function recordOf(request: RunFacts): RunRecord {
   return {
     info: {
       run: request.run,
@@ -273,7 +305,7 @@ function recordOf(request: RegisterRun): RunRecord {
     supervisorStart: processStart(request.supervisorPid),
     epochs: { agentlet: 0, recorder: 0, runner: 0 },
     stopAskedBy: null,
-    runnerKey: request.runnerKey,
+    ...(request.runnerKey === undefined ? {} : { runnerKey: request.runnerKey }),
     ...(request.recorderKey === undefined ? {} : { recorderKey: request.recorderKey }),
   };
 }

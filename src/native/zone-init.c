@@ -2,7 +2,7 @@
 // each, hands the master out, reaps whatever dies, and reports the raw wait status of what it started.
 // Outside a pid namespace (a container that is the zone) it works as a subreaper.
 //
-//   zone-init [--listen PORT]... [--processes N] [--abstract-sockets own]
+//   zone-init [--listen PORT]... [--processes N] [--abstract-sockets own] [--signals scoped]
 #include "init.h"
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -14,6 +14,21 @@ struct program {
   uint32_t id;
 };
 static struct program programs[MAX_PROGRAMS];
+
+/** Scopes of linux/landlock.h, which may be older than the kernel. They handle no files: sandboxes of the agent's own still mount. */
+enum { SCOPE_ABSTRACT_SOCKETS = 1, SCOPE_SIGNALS = 2 };
+/** A Landlock fence keeps our signals to what runs behind it, and those of our programs to themselves: none of them can end us. */
+static bool signals_scoped;
+
+static bool restrict_scope(uint64_t scope) {
+  struct {
+    uint64_t files, network, scoped;
+  } rules = {.scoped = scope};
+  int fd = (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof rules, 0);
+  if (fd < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_landlock_restrict_self, fd, 0) != 0) return false;
+  close(fd);
+  return true;
+}
 
 static struct program *free_slot(void) {
   for (int i = 0; i < MAX_PROGRAMS; i++)
@@ -55,6 +70,7 @@ static void start(const struct request *request) {
     if (setsid() < 0 || ioctl(terminal, TIOCSCTTY, 0) != 0) child_failed(failure[1], "setsid");
     for (int fd = 0; fd < 3; fd++)
       if (dup2(terminal, fd) != fd) child_failed(failure[1], "dup2");
+    if (signals_scoped && !restrict_scope(SCOPE_SIGNALS)) child_failed(failure[1], "landlock");
     become(request, failure[1]);
   }
   int code = errno;
@@ -71,7 +87,7 @@ static void start(const struct request *request) {
 }
 
 static void signal_all(int number) {
-  if (getpid() == 1) {
+  if (getpid() == 1 || signals_scoped) {
     kill(-1, number);
     return;
   }
@@ -93,19 +109,11 @@ static void reap(void) {
 
 /**
  * In the host's network the abstract sockets of its desktop (X11, the session bus) would take commands from the same user. A
- * Landlock scope (Linux 6.12) keeps to those made inside; it handles no files, so that sandboxes of the agent's own still mount.
- * Older kernels lack it: docs/security.md says so. Numbers as in linux/landlock.h, which may be older than the kernel.
+ * Landlock scope (Linux 6.12) keeps to those made inside. Older kernels lack it: docs/security.md says so.
  */
 static void keep_to_own_abstract_sockets(void) {
-  struct {
-    uint64_t files, network, scoped;
-  } rules = {.scoped = 1};
-  long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, 1);
-  if (abi < 6) return;
-  long fd = syscall(SYS_landlock_create_ruleset, &rules, sizeof rules, 0);
-  if (fd < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_landlock_restrict_self, (int)fd, 0) != 0)
-    fault("landlock");
-  close((int)fd);
+  if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 6) return;
+  if (!restrict_scope(SCOPE_ABSTRACT_SOCKETS)) fault("landlock");
 }
 
 int main(int argc, char **argv) {
@@ -113,6 +121,7 @@ int main(int argc, char **argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     if (strcmp(argv[i], "--listen") == 0) offer_listener((uint16_t)atoi(argv[i + 1]));
     else if (strcmp(argv[i], "--abstract-sockets") == 0 && strcmp(argv[i + 1], "own") == 0) keep_to_own_abstract_sockets();
+    else if (strcmp(argv[i], "--signals") == 0 && strcmp(argv[i + 1], "scoped") == 0) signals_scoped = true;
     else if (strcmp(argv[i], "--processes") == 0) limit(RLIMIT_NPROC, "processes", argv[i + 1]);
     else {
       errno = EINVAL;

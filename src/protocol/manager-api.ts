@@ -81,7 +81,7 @@ export const RunInfo = z.strictObject({
   endedAt: z.iso.datetime().nullable(),
   terminal: z.strictObject({ cols: z.int(), rows: z.int() }),
   interactive: z.boolean(),
-  supervisorPid: z.int().positive(),
+  supervisorPid: z.int().positive().describe("of a pod: the manager that took it in"),
   end: RunEnd.nullable(),
   recording: SealedRecording.extend({ path: z.string() }).nullable(),
   committedBytes: z.int().nonnegative().describe("bytes of the recording that are durable so far"),

@@ -7,6 +7,8 @@ export interface FrameSocketOptions {
   path: string;
   token: string;
   recording: Recording;
+  /** permissions of the socket, default 0600 */
+  mode?: number;
   log: Log;
   /** The seat of a shell's own recording, opened for its first producer; null: none more is taken. */
   shell?: (grant: string) => Promise<ProducerSeat | null>;
@@ -25,9 +27,10 @@ export class FrameSocket implements AsyncDisposable {
 
   static async listen(options: FrameSocketOptions): Promise<FrameSocket> {
     const frames = new FrameSocket(options);
-    const { path, token, log } = options;
+    const { path, token, mode = 0o600, log } = options;
     frames.#server = await ProvenServer.listen({
       path,
+      mode,
       token,
       role: "agentlet",
       log,

@@ -11,14 +11,17 @@ export interface MarkerSocketOptions {
   path: string;
   token: string;
   recording: Recording;
+  /** permissions of the socket, default 0600 */
+  mode?: number;
   log: Log;
 }
 
 /** The marker socket: JSON lines of the tool-runner become marker events. A line that is not one closes the connection. */
 export async function listenForMarkers(options: MarkerSocketOptions): Promise<AsyncDisposable> {
-  const { path, token, log } = options;
+  const { path, token, mode = 0o600, log } = options;
   return ProvenServer.listen({
     path,
+    mode,
     token,
     role: "runner",
     log,

@@ -20,6 +20,8 @@ export interface ProvenServerOptions {
   path: string;
   role: Proof["role"];
   token: string;
+  /** permissions of the socket; in a pod other users connect, and prove themselves. Default 0600 */
+  mode?: number;
   log: Log;
   /** Called with a connection that has proven its role. Its listeners for data come from here; errors are swallowed. */
   onProven(socket: Socket, proof: Proof): void;
@@ -58,7 +60,7 @@ export class ProvenServer implements AsyncDisposable {
       server.#server.on("error", (error) =>
         options.log.warn({ err: error }, "socket cannot accept"),
       );
-      await chmod(options.path, 0o600);
+      await chmod(options.path, options.mode ?? 0o600);
       return server;
     } catch (error) {
       await server[Symbol.asyncDispose]();

@@ -5,6 +5,7 @@ import { createSigningKey, readSigningKey } from "../kit/signing.ts";
 import type { ChildStatus, SealedRecording } from "../protocol/child-status.ts";
 import type { RecorderBoot, RunSpec } from "../protocol/run-spec.ts";
 import { openCheckpoints } from "./checkpoints.ts";
+import { socketModeOf } from "../protocol/socket-mode.ts";
 import { FrameSocket } from "./frame-socket.ts";
 import { listenForMarkers } from "./marker-socket.ts";
 import { Recording } from "./recording.ts";
@@ -65,7 +66,7 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
   });
   await spool.flush(budget.signal);
   await using shells = new ShellRecordings({ spec, boot, log, redaction, key }, budget.signal);
-  const sockets = { recording, log };
+  const sockets = { recording, mode: socketModeOf(spec), log };
   const { recorder: framePath, markers: markerPath } = spec.sockets;
   await using frames = await FrameSocket.listen({
     ...sockets,

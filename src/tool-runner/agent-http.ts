@@ -22,6 +22,8 @@ export interface AgentRoutes {
 
 export interface AgentHttpOptions {
   socketPath: string;
+  /** permissions of the socket, default 0600 */
+  mode?: number;
   token: AgentToken;
   routes: AgentRoutes;
   log: Log;
@@ -57,7 +59,7 @@ export class AgentHttp implements AsyncDisposable {
     this.#server.on("clientError", (_error, socket) => refuseRaw(socket, "400 Bad Request"));
   }
 
-  /** Listens on the socket path, mode 0600. A socket that an earlier process left there is replaced. */
+  /** Listens on the socket path. A socket that an earlier process left there is replaced. */
   static async listen(options: AgentHttpOptions): Promise<AgentHttp> {
     const { socketPath } = options;
     if (lstatSync(socketPath, { throwIfNoEntry: false })?.isSocket() === true)
@@ -67,7 +69,7 @@ export class AgentHttp implements AsyncDisposable {
     http.#server.once("error", reject);
     http.#server.listen(socketPath, () => resolve());
     await promise;
-    chmodSync(socketPath, 0o600);
+    chmodSync(socketPath, options.mode ?? 0o600);
     return http;
   }
 

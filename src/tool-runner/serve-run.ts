@@ -6,6 +6,7 @@ import { removeOldGroups } from "../kit/control-groups.ts";
 import { configurePool, emptyPool, poolMetrics, type PoolOptions } from "../kit/sandbox-pool.ts";
 import type { AuditRecord } from "../protocol/audit.ts";
 import type { RunnerBoot, RunSpec } from "../protocol/run-spec.ts";
+import { socketModeOf } from "../protocol/socket-mode.ts";
 import { AgentHttp, type AgentRoutes } from "./agent-http.ts";
 import { AgentToken } from "./agent-token.ts";
 import { readSigningKey } from "../kit/signing.ts";
@@ -146,6 +147,7 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   };
   await using http = await AgentHttp.listen({
     socketPath: spec.sockets.runner,
+    mode: socketModeOf(spec),
     token: new AgentToken(boot.agentToken),
     routes,
     log,

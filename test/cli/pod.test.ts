@@ -4,11 +4,12 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Container, PodSpec } from "kubernetes-types/core/v1.d.ts";
 import { stringify } from "yaml";
-import { ImageMatrix, tokenVariable } from "../../src/cli/pod/images.ts";
+import { ImageMatrix } from "../../src/cli/pod/images.ts";
 import { podObjects } from "../../src/cli/pod/pod-objects.ts";
 import { checkForPod, type PodRequest } from "../../src/cli/pod/pod-request.ts";
 import { Agent, Runtime } from "../../src/protocol/agent-manifest.ts";
 import { RunSpec } from "../../src/protocol/run-spec.ts";
+import { TOKEN_VARIABLES } from "../../src/protocol/token-variables.ts";
 import { Tool } from "../../src/protocol/tool-manifest.ts";
 import { modelProblems } from "../helpers/kubernetes-model.ts";
 
@@ -154,7 +155,9 @@ for (const [name, made] of Object.entries(REQUESTS)) {
       ];
       assert.deepEqual(tokens, role === undefined ? [] : [`agentkube-${role}`], container);
       if (container !== "tool-runner") assert.equal(secrets, false, container);
-      assert.equal(env, container === "agent" && name === "codex-env-delivery", container);
+      const isDelivered =
+        name === "codex-env-delivery" && ["agent", "session-recorder"].includes(container);
+      assert.equal(env, isDelivered, container);
     }
   });
 }
@@ -287,7 +290,7 @@ test("an image variable that is not a reference is refused by its name", () => {
 
 test("each runtime finds its key in the variable of the matrix", () => {
   assert.deepEqual(
-    Runtime.options.map((runtime) => tokenVariable(runtime)),
+    Runtime.options.map((runtime) => TOKEN_VARIABLES[runtime]),
     [
       "ANTHROPIC_API_KEY",
       "OPENAI_API_KEY",

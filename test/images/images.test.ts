@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
 import { buildImages, lacksContainers, openContainerLab } from "./container-lab.ts";
 import type { BuiltImage, ContainerLab } from "./container-lab.ts";
+import { podSuite } from "./pod-suite.ts";
 
 const OURS = [
   "agentkube-agentlet",
@@ -90,16 +91,18 @@ suite("images", { skip: lacksContainers() }, () => {
       lab.dir,
     ]);
     for (const image of ["localhost/empty:1", referenceOf("custom-example")]) {
-      const careful = ["--network", "none", "--read-only", "-v", `${folder}:/opt/agentkube:ro`];
-      const entry = ["--entrypoint", "/opt/agentkube/bin/tini", image];
+      const careful = ["--network", "none", "--read-only", "-v", `${folder}:/opt/agentkube-bin:ro`];
+      const entry = ["--entrypoint", "/opt/agentkube-bin/bin/tini", image];
       const words = [
         "--",
-        "/opt/agentkube/bin/node",
-        "/opt/agentkube/bin/agentkube.js",
+        "/opt/agentkube-bin/bin/node",
+        "/opt/agentkube-bin/bin/agentkube.js",
         "--version",
       ];
       const { stdout, stderr } = lab.podman(["run", "--rm", ...careful, ...entry, ...words]);
       assert.match(stdout, /^\d+\.\d+\.\d+$/m, `${image}: ${stderr}`);
     }
   });
+
+  podSuite(() => ({ lab, referenceOf }));
 });

@@ -24,7 +24,7 @@ import {
   temporaryDir,
 } from "./seed.ts";
 
-const adoptionTimes = { checkMs: 20, agentletMs: 400, recorderMs: 50 };
+const adoptionTimes = { checkMs: 20, agentletMs: 400, recorderMs: 50, podStartMs: 60_000 };
 
 /** A pid that is no more. */
 async function deadPid(): Promise<number> {

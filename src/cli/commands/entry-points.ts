@@ -45,7 +45,7 @@ export const sessionRecorder = defineCommand({
 export const manager = defineCommand({
   name: "manager",
   summary: "the program that stores runs and serves the page",
-  usage: ["manager --data DIR [--port N] [--ephemeral]"],
+  usage: ["manager --data DIR [--port N] [--listen ADDRESS] [--host NAME]… [--ephemeral]"],
   description: "agentkube run starts one when none runs for the data directory.",
   examples: [
     { command: "agentkube manager --port 4100", does: "serves the page on http://127.0.0.1:4100" },
@@ -53,6 +53,17 @@ export const manager = defineCommand({
   options: {
     data: dataOption,
     port: { type: "string", value: "N", help: "port on 127.0.0.1 (default: the last one, or any)" },
+    listen: {
+      type: "string",
+      value: "ADDRESS",
+      help: "address to listen on (default 127.0.0.1); beyond loopback, tokens cross the network as they are: put TLS in front",
+    },
+    host: {
+      type: "string",
+      multiple: true,
+      value: "NAME",
+      help: "a host name by which requests may come, besides 127.0.0.1 and localhost",
+    },
     ephemeral: { type: "boolean", help: "end when no run is live and nobody watches" },
     "cap-bytes": {
       type: "string",

@@ -9,7 +9,7 @@ export const command = defineCommand({
   name: "install",
   summary: "copy this installation into an empty directory",
   usage: ["install DIR"],
-  description: "For an init container: the agent's container mounts DIR at /opt/agentkube.",
+  description: "For an init container: the agent's container mounts DIR at /opt/agentkube-bin.",
   examples: [
     { command: "agentkube install /install", does: "copies Node, our code and its parts" },
   ],

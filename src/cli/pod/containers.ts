@@ -4,12 +4,13 @@ import type {
   ResourceRequirements,
   SecurityContext,
 } from "kubernetes-types/core/v1.d.ts";
+import { TOKEN_VARIABLES } from "../../protocol/token-variables.ts";
 import type { ImageMatrix } from "./images.ts";
 import { POD_COMMAND, POD_PATHS, POD_USERS } from "./pod-paths.ts";
 import type { PodRequest } from "./pod-request.ts";
 import { podLimits } from "./pod-spec.ts";
 import { runnerNeeds } from "./runner-tier.ts";
-import { envToken, labelled, readOnly, secretMounts } from "./volumes.ts";
+import { envToken, labelled, modelKeyFile, readOnly, secretMounts } from "./volumes.ts";
 
 /**
  * The containers of a run. The recorder is the first of the sidecars, so it starts first and stops last; then the folder that
@@ -21,7 +22,7 @@ export function containersOf(
 ): { initContainers: Container[]; containers: Container[] } {
   return {
     initContainers: [
-      recorder(images),
+      recorder(request, images),
       install(images),
       ...request.tools.map((tool) => toolFiles(tool.metadata.name, tool.spec.image ?? "")),
       runner(request, images),
@@ -56,13 +57,13 @@ const SPEC_ENV: EnvVar[] = [
 ];
 const SPEC_MOUNT = readOnly("spec", POD_PATHS.spec);
 
-function recorder(images: ImageMatrix): Container {
+function recorder(request: PodRequest, images: ImageMatrix): Container {
   return {
     name: "session-recorder",
     image: images.component("session-recorder"),
     restartPolicy: "Always",
     command: [...POD_COMMAND, "session-recorder"],
-    env: SPEC_ENV,
+    env: [...SPEC_ENV, ...envToken(request, "AGENTKUBE_ZONE_SECRET")],
     securityContext: restricted(POD_USERS.recorder),
     resources: resources(
       { cpu: "50m", memory: "128Mi" },
@@ -113,7 +114,11 @@ function runner(request: PodRequest, images: ImageMatrix): Container {
     image: images.component("tool-runner"),
     restartPolicy: "Always",
     command: [...POD_COMMAND, "tool-runner"],
-    env: [...SPEC_ENV, { name: "AGENTKUBE_SECRETS_DIR", value: POD_PATHS.secrets }],
+    env: [
+      ...SPEC_ENV,
+      { name: "AGENTKUBE_SECRETS_DIR", value: POD_PATHS.secrets },
+      ...modelKeyFile(request),
+    ],
     securityContext: { ...restricted(POD_USERS.runner), ...runnerNeeds(request).securityContext },
     resources: resources(
       { cpu: "100m", memory: "192Mi" },
@@ -141,7 +146,7 @@ function agent(request: PodRequest, images: ImageMatrix): Container {
     image: images.runtime(spec.runtime, spec.image),
     command: [...POD_COMMAND, "agentlet"],
     workingDir: POD_PATHS.workspace,
-    env: [...SPEC_ENV, ...envToken(request)],
+    env: [...SPEC_ENV, ...envToken(request, TOKEN_VARIABLES[spec.runtime])],
     securityContext: restricted(POD_USERS.agent),
     resources: resources(
       { cpu: "250m", memory: "512Mi" },
@@ -158,7 +163,7 @@ function agent(request: PodRequest, images: ImageMatrix): Container {
       { name: "workspace", mountPath: POD_PATHS.workspace },
       { name: "home", mountPath: POD_PATHS.home },
       { name: "tmp", mountPath: "/tmp" },
-      { name: "run", mountPath: POD_PATHS.state },
+      { name: "zone", mountPath: POD_PATHS.zone },
     ],
   };
 }

@@ -20,31 +20,15 @@ const COMPONENTS: Record<Component, { image: string; variable: string }> = {
   "tool-runner": { image: "agentkube-tool-runner", variable: "AGENTKUBE_IMAGE_TOOL_RUNNER" },
 };
 
-const RUNTIMES: Record<
-  Exclude<Runtime, "Custom">,
-  { image: string; variable: string; tokenEnv: string }
-> = {
-  ClaudeCode: {
-    image: "claudecode",
-    variable: "AGENTKUBE_IMAGE_CLAUDECODE",
-    tokenEnv: "ANTHROPIC_API_KEY",
-  },
-  Codex: { image: "codex", variable: "AGENTKUBE_IMAGE_CODEX", tokenEnv: "OPENAI_API_KEY" },
-  OpenCode: {
-    image: "opencode",
-    variable: "AGENTKUBE_IMAGE_OPENCODE",
-    tokenEnv: "OPENCODE_API_KEY",
-  },
-  Aider: { image: "aider", variable: "AGENTKUBE_IMAGE_AIDER", tokenEnv: "OPENAI_API_KEY" },
-  Cline: { image: "cline", variable: "AGENTKUBE_IMAGE_CLINE", tokenEnv: "ANTHROPIC_API_KEY" },
-  Goose: { image: "goose", variable: "AGENTKUBE_IMAGE_GOOSE", tokenEnv: "OPENAI_API_KEY" },
-  Cursor: { image: "cursor", variable: "AGENTKUBE_IMAGE_CURSOR", tokenEnv: "CURSOR_API_KEY" },
+const RUNTIMES: Record<Exclude<Runtime, "Custom">, { image: string; variable: string }> = {
+  ClaudeCode: { image: "claudecode", variable: "AGENTKUBE_IMAGE_CLAUDECODE" },
+  Codex: { image: "codex", variable: "AGENTKUBE_IMAGE_CODEX" },
+  OpenCode: { image: "opencode", variable: "AGENTKUBE_IMAGE_OPENCODE" },
+  Aider: { image: "aider", variable: "AGENTKUBE_IMAGE_AIDER" },
+  Cline: { image: "cline", variable: "AGENTKUBE_IMAGE_CLINE" },
+  Goose: { image: "goose", variable: "AGENTKUBE_IMAGE_GOOSE" },
+  Cursor: { image: "cursor", variable: "AGENTKUBE_IMAGE_CURSOR" },
 };
-
-/** The variable in which a runtime finds its key with `agentToken.delivery: env`; ours for a Custom one. */
-export function tokenVariable(runtime: Runtime): string {
-  return runtime === "Custom" ? "AGENTKUBE_MODEL_KEY" : RUNTIMES[runtime].tokenEnv;
-}
 
 /** `images/versions.json`: the one place where versions are pinned. */
 const Versions = z.strictObject({

@@ -1,7 +1,9 @@
 /** Where things lie in the containers of a run; images, pod and entry points agree on these. */
 export const POD_PATHS = {
   /** the injected folder: Node, our code, the native parts */
-  install: "/opt/agentkube",
+  install: "/opt/agentkube-bin",
+  /** what every CLI finds in zone A: tools on PATH, helpers of hooks */
+  zone: "/opt/agentkube",
   spec: "/etc/agentkube",
   token: "/var/run/agentkube/token",
   secrets: "/var/run/agentkube/secrets",

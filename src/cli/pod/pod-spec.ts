@@ -36,7 +36,8 @@ export function podRunSpec(request: PodRequest): RunSpec {
       runner: `${POD_PATHS.runner}/runner.sock`,
     },
     runtimeDir: POD_PATHS.state,
-    spoolDir: POD_PATHS.spool,
+    // The volume itself cannot be removed, a directory in it can.
+    spoolDir: `${POD_PATHS.spool}/run`,
     agent: {
       runtime: spec.runtime,
       mode: spec.mode ?? "system",

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import type { EnvVar, Volume, VolumeMount } from "kubernetes-types/core/v1.d.ts";
 import type { KeyRef } from "../../protocol/manifest.ts";
-import { tokenVariable } from "./images.ts";
 import { POD_PATHS } from "./pod-paths.ts";
 import type { PodRequest } from "./pod-request.ts";
 import { podLimits } from "./pod-spec.ts";
@@ -28,7 +27,7 @@ export function volumesOf(request: PodRequest): Volume[] {
     memory("runner"),
     { name: "spool", emptyDir: { sizeLimit: "4Gi" } },
     { name: "state", emptyDir: { sizeLimit: "2Gi" } },
-    { name: "run", emptyDir: { sizeLimit: "16Mi" } },
+    { name: "zone", emptyDir: { sizeLimit: "16Mi" } },
     { name: "workspace", emptyDir: { sizeLimit: "8Gi" } },
     { name: "home", emptyDir: { sizeLimit: half } },
     { name: "tmp", emptyDir: { sizeLimit: half } },
@@ -45,6 +44,14 @@ export function volumesOf(request: PodRequest): Volume[] {
   ];
 }
 
+/** The file of the brokered model key, for the tool-runner. */
+export function modelKeyFile({ agent }: PodRequest): EnvVar[] {
+  const { agentToken } = agent.spec;
+  if (agentToken === undefined || agentToken.delivery === "env") return [];
+  const { name, key } = agentToken.secretRef;
+  return [{ name: "AGENTKUBE_MODEL_KEY_FILE", value: `${POD_PATHS.secrets}/${name}/${key}` }];
+}
+
 /** Secrets of tools and the brokered model key: in the tool-runner's container, and in no other. */
 export function secretMounts(request: PodRequest): VolumeMount[] {
   return [...secretsOf(request).keys()].map((name) =>
@@ -52,12 +59,12 @@ export function secretMounts(request: PodRequest): VolumeMount[] {
   );
 }
 
-/** `agentToken.delivery: env`, asked for by name: the one case in which the agent's container is given a secret. */
-export function envToken({ agent }: PodRequest): EnvVar[] {
-  const { agentToken, runtime } = agent.spec;
+/** `agentToken.delivery: env`, asked for by name: the one case in which the agent's container is given a secret; the recorder masks it. */
+export function envToken({ agent }: PodRequest, variable: string): EnvVar[] {
+  const { agentToken } = agent.spec;
   if (agentToken?.delivery !== "env") return [];
   const { name, key } = agentToken.secretRef;
-  return [{ name: tokenVariable(runtime), valueFrom: { secretKeyRef: { name, key } } }];
+  return [{ name: variable, valueFrom: { secretKeyRef: { name, key } } }];
 }
 
 function token(role: "agentlet" | "recorder" | "runner"): Volume {

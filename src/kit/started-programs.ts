@@ -1,0 +1,73 @@
+import type { InitChannel, ProgramExit } from "./init-channel.ts";
+import { PlatformError } from "./platform-error.ts";
+import type { StartedProgram } from "./sandbox.ts";
+
+/** A program to start on a new terminal. */
+export interface ProgramRequest {
+  argv: string[];
+  cwd: string;
+  env: Record<string, string>;
+  cols: number;
+  rows: number;
+}
+
+interface Waiter {
+  started: PromiseWithResolvers<StartedProgram>;
+  exited: PromiseWithResolvers<ProgramExit>;
+}
+
+/** The programs that a zone-init was asked to start: who waits for which answer. */
+export class StartedPrograms {
+  readonly #waiting = new Map<number, Waiter>();
+  #lastId = 0;
+
+  /** Asks for one. Rejects with `spawn_failed` when it cannot be started. */
+  async start(channel: InitChannel, request: ProgramRequest): Promise<StartedProgram> {
+    this.#lastId += 1;
+    const id = this.#lastId;
+    const waiter: Waiter = {
+      started: Promise.withResolvers<StartedProgram>(),
+      exited: Promise.withResolvers<ProgramExit>(),
+    };
+    this.#waiting.set(id, waiter);
+    try {
+      channel.start({ id, ...request });
+    } catch (error) {
+      this.#waiting.delete(id);
+      throw error;
+    }
+    return await waiter.started.promise;
+  }
+
+  onStarted(id: number, pid: number, master: number | null): void {
+    const waiter = this.#waiting.get(id);
+    if (waiter === undefined || master === null) return;
+    waiter.started.resolve({ pid, master, exited: waiter.exited.promise });
+  }
+
+  onEnded(id: number, exit: ProgramExit): void {
+    const waiter = this.#waiting.get(id);
+    if (waiter === undefined) return;
+    this.#waiting.delete(id);
+    waiter.exited.resolve(exit);
+    if (exit.kind !== "failed") return;
+    waiter.started.reject(
+      new PlatformError(
+        "spawn_failed",
+        `Cannot start the program: ${exit.step} failed with ${exit.errno}`,
+        { cause: exit },
+      ),
+    );
+  }
+
+  /** The init is gone: nobody knows how they ended. */
+  onLost(): void {
+    for (const waiter of this.#waiting.values()) {
+      waiter.exited.resolve({ kind: "lost" });
+      waiter.started.reject(
+        new PlatformError("spawn_failed", "Cannot start the program: the sandbox ended"),
+      );
+    }
+    this.#waiting.clear();
+  }
+}
