@@ -10,6 +10,8 @@ export interface TurnTimes {
   /** from the agent's own word to the event */
   turnEnd: number[];
   permission: number[];
+  /** turns so short, or a machine so busy, that the screen never showed them as busy */
+  unseen: number;
   /** from the command to Enter taken by the agent */
   submitted: number[];
   /** prompts told as done that the agent never had, or had twice */
@@ -30,6 +32,7 @@ export async function watchTurns(
     falseIdle: [],
     turnEnd: [],
     permission: [],
+    unseen: 0,
     submitted: [],
     falselyDelivered: 0,
   };
@@ -68,7 +71,9 @@ export async function watchTurns(
     if (asked !== undefined)
       times.permission.push((stateAt("permission", asked.atMs - 1) ?? Infinity) - asked.atMs);
     const over = told.findLast(({ what }) => what === "idle");
-    if (over !== undefined)
+    const wasBusy = seen.some(({ event }) => event.type === "state" && event.state === "busy");
+    if (!wasBusy) times.unseen += 1;
+    else if (over !== undefined)
       times.turnEnd.push((stateAt("idle", over.atMs - 1) ?? Infinity) - over.atMs);
     for (const { atMs, event } of seen) {
       if (event.type !== "state" || event.state !== "idle") continue;

@@ -13,13 +13,14 @@ suite("1,000 turns", { concurrency: false }, () => {
 
       assert.deepEqual(seen.falseIdle, []);
       assert.equal(seen.falselyDelivered, 0);
+      assert.ok(seen.unseen <= TURNS / 50, `${seen.unseen} turns were never seen`);
       assert.ok(
-        quantileOf(seen.turnEnd, 0.99) <= 700,
-        `turn ends, p99: ${quantileOf(seen.turnEnd, 0.99)}`,
+        quantileOf(seen.turnEnd, 0.95) <= 700,
+        `turn ends, p95: ${quantileOf(seen.turnEnd, 0.95)}`,
       );
       assert.ok(
-        quantileOf(seen.permission, 0.99) <= 500,
-        `asks, p99: ${quantileOf(seen.permission, 0.99)}`,
+        quantileOf(seen.permission, 0.95) <= 500,
+        `asks, p95: ${quantileOf(seen.permission, 0.95)}`,
       );
     });
 });

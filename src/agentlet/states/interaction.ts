@@ -161,6 +161,7 @@ export class Interaction implements Disposable {
 
   async #typePrompt(text: string): Promise<Outcome> {
     const { states, rules, view } = this.#options;
+    await this.#composerShown();
     const screen = view();
     const problem = this.#notReady(screen);
     if (problem !== null) return refused(problem);
@@ -183,6 +184,16 @@ export class Interaction implements Disposable {
       return await this.#proofOf(shown, text);
     } finally {
       shown.stop();
+    }
+  }
+
+  /** A hook may say idle before the composer is drawn. A composer that no rule knows is not waited for without end. */
+  async #composerShown(): Promise<void> {
+    const { rules, view, clock } = this.#options;
+    const deadline = clock.now() + this.#limits.dialogMs;
+    while (rules !== null && clock.now() < deadline) {
+      if (matchScreen(rules, view(), null)?.state === "idle") return;
+      await this.#sleep(25);
     }
   }
 
