@@ -190,8 +190,9 @@ export class Interaction implements Disposable {
   /** A hook may say idle before the composer is drawn. A composer that no rule knows is not waited for without end. */
   async #composerShown(): Promise<void> {
     const { rules, view, clock } = this.#options;
+    if (rules === null) return;
     const deadline = clock.now() + this.#limits.dialogMs;
-    while (rules !== null && clock.now() < deadline) {
+    while (clock.now() < deadline) {
       if (matchScreen(rules, view(), null)?.state === "idle") return;
       await this.#sleep(25);
     }
