@@ -51,6 +51,10 @@ const USAGE_CODES = new Set([
   "invalid_tool",
   "unknown_run",
   "secret_missing",
+  "tool_invalid",
+  "package_missing",
+  "package_invalid",
+  "image_invalid",
 ]);
 /** Codes that mean: refused by policy, or this machine lacks a capability. */
 const REFUSED_CODES = new Set([
@@ -61,6 +65,7 @@ const REFUSED_CODES = new Set([
   "sandbox_unavailable",
   "native_missing",
   "secret_exposed",
+  "arguments_invalid",
   "data_full",
   "manager_locked",
   "already_running",

@@ -153,7 +153,7 @@ spec:
     );
     assert.equal(end.stdout.includes("blue"), false);
     assert.match(open.stdout, /"\{\{file\}\}"/);
-    assert.equal(wrong.code, 1);
+    assert.equal(wrong.code, 3);
     assert.match(wrong.stderr, /Arguments do not fit/);
     assert.deepEqual(readdirSync(join(data.root, "work")), [".keep"]);
   });
