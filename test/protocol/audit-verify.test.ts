@@ -181,6 +181,16 @@ suite("verification of an audit", () => {
     });
   }
 
+  test("an edit that no receipt covers yet is found by the line after it", async () => {
+    const edited = LINES.slice(0, 8).with(6, (LINES[6] ?? "").replace('"/one"', '"/six"'));
+
+    const problems = await problemsOf(edited, { proofs: [], ended: false });
+
+    assert.deepEqual(problems, [
+      "8: record 7 was changed, or record 8 was put in its place: the hashes do not fit",
+    ]);
+  });
+
   test("two lines in another order, and a line twice, are named as such", async () => {
     const swapped = await problemsOf(LINES.with(2, LINES[3] ?? "").with(3, LINES[2] ?? ""));
     const repeated = await problemsOf(LINES.toSpliced(6, 0, LINES[4] ?? ""));
