@@ -33,9 +33,12 @@ const REQUEST = 1;
 
 let spawner: ToolSpawner | undefined;
 
-/** The process that starts sandboxes, started now if it is not there. Call it while this process is small. */
-export function toolSpawner(): ToolSpawner {
-  if (spawner === undefined || spawner.isClosed) spawner = new ToolSpawner();
+/**
+ * The process that starts sandboxes, started now if it is not there. Call it while this process is small. `program`: another build of
+ * it, for a process that starts no other.
+ */
+export function toolSpawner(program?: string): ToolSpawner {
+  if (spawner === undefined || spawner.isClosed) spawner = new ToolSpawner(program);
   return spawner;
 }
 

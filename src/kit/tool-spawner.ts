@@ -68,8 +68,7 @@ export class ToolSpawner implements Disposable {
   #fault: SetUpFailure | undefined;
   #templateFailure: SetUpFailure | undefined;
 
-  constructor() {
-    const program = nativeProgram("tool-spawner");
+  constructor(program = nativeProgram("tool-spawner")) {
     const [ours, theirs] = native().socketPair();
     const filters = native().sealedFile("filters", bothFilters());
     const { first, ranges, each } = DEDICATED_UIDS;

@@ -129,13 +129,19 @@ static bool build_template(uint32_t slot, int text, struct failure *why) {
   struct stat info;
   char path[32];
   template_path(slot, path, sizeof path);
-  if (slot >= MAX_TEMPLATES || text < 0 || fstat(text, &info) != 0) return fail(why, "template", "");
+  errno = EPROTO;
+  if (slot >= MAX_TEMPLATES || text < 0 || fstat(text, &info) != 0) {
+    fail(why, "template", "");
+    if (text >= 0) close(text);
+    return false;
+  }
   // The failure's path is a view of it, so it stays until the next one.
   static char *bytes;
   static size_t mapped;
   if (bytes != NULL) munmap(bytes, mapped);
   mapped = (size_t)info.st_size;
   bytes = mmap(NULL, mapped, PROT_READ, MAP_PRIVATE, text, 0);
+  close(text);
   if (bytes == MAP_FAILED) {
     bytes = NULL;
     return fail(why, "mmap", "");
