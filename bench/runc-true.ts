@@ -1,0 +1,41 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+interface Spec {
+  process: { terminal: boolean; args: string[]; rlimits?: unknown };
+  root: { path: string; readonly: boolean };
+  mounts: { destination: string; type?: string; source?: string; options?: string[] }[];
+}
+
+/** A bundle for `runc run` that shows the host's /usr and runs /bin/true; removed when disposed. Throws without runc. */
+export function runcBundle(): Disposable & { dir: string } {
+  const dir = mkdtempSync(join(tmpdir(), "agentkube-bench-runc-"));
+  const remove = (): void => rmSync(dir, { recursive: true, force: true });
+  try {
+    execFileSync("runc", ["spec"], { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
+    const file = join(dir, "config.json");
+    const spec = JSON.parse(readFileSync(file, "utf8")) as Spec;
+    spec.process.terminal = false;
+    spec.process.args = ["/bin/true"];
+    // Raising limits takes a capability that not every root has.
+    delete spec.process.rlimits;
+    const root = join(dir, "rootfs");
+    for (const name of ["usr", "proc", "dev", "sys", "tmp"])
+      mkdirSync(join(root, name), { recursive: true });
+    for (const name of ["bin", "lib", "lib64"]) symlinkSync(`usr/${name}`, join(root, name));
+    spec.mounts.push({
+      destination: "/usr",
+      type: "bind",
+      source: "/usr",
+      options: ["rbind", "ro"],
+    });
+    spec.mounts = spec.mounts.filter(({ type }) => type !== "cgroup");
+    writeFileSync(file, JSON.stringify(spec));
+    return { dir, [Symbol.dispose]: remove };
+  } catch (error) {
+    remove();
+    throw error;
+  }
+}
