@@ -22,6 +22,9 @@ static struct {
   uid_t uid;
   gid_t gid;
   int host, templates, bare;
+  /** where the kernel reads this process's command line from, and that of each tool-init */
+  char *title;
+  size_t title_size;
   struct filters filters;
   bool template_used[MAX_TEMPLATES];
   struct sandbox sandboxes[MAX_SANDBOXES];
@@ -245,6 +248,11 @@ static bool start_sandbox(uint32_t id, struct cursor from, const struct descript
     enter(all.bare);
     unsigned long flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | SIGCHLD;
     pid = (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
+    if (pid == 0) {
+      // A tool may read the command line of its pid 1: nothing of this machine is in it.
+      memset(all.title, 0, all.title_size);
+      memcpy(all.title, "tool-init", sizeof "tool-init");
+    }
     if (pid == 0) run_sandbox(&order, with->list[0], ends[1], root, all.root, &all.filters);
     if (pid < 0) fail(why, "clone", "");
     close(root);
@@ -329,7 +337,9 @@ int main(int argc, char **argv) {
   if (fcntl(CONTROL_SOCKET, F_SETFD, FD_CLOEXEC) != 0 || syscall(SYS_close_range, FILTERS + 1, ~0U, 0) != 0) end("descriptors");
   errno = EINVAL;
   uint32_t first = argc == 2 ? (uint32_t)strtoul(argv[1], NULL, 10) : 0;
-  if (first < 65536) end("first uid");
+  if (first < 65536 || strlen(argv[0]) < sizeof "tool-init") end("arguments");
+  all.title = argv[0];
+  all.title_size = (size_t)(argv[1] + strlen(argv[1]) - argv[0]);
   read_filters();
   become_able();
   // Not before: the files of a hidden process in /proc are not its own to write.

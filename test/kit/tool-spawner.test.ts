@@ -111,6 +111,10 @@ suite("tool-spawner", () => {
   });
 
   test("gives a tool nothing open but its pipes, and of devices only those that are harmless", async () => {
+    assert.equal(
+      await output("tr -d '\\0' < /proc/1/cmdline; cat /proc/1/environ /proc/1/maps"),
+      "tool-init",
+    );
     const seen = await output(
       "ls /proc/self/fd | tr '\\n' ' '; ls /dev | tr '\\n' ' '; ls /dev/shm",
     );
