@@ -3,6 +3,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+const PROGRAM = "runc";
+
 interface Spec {
   process: { terminal: boolean; args: string[]; rlimits?: unknown };
   root: { path: string; readonly: boolean };
@@ -14,7 +16,7 @@ export function runcBundle(): Disposable & { dir: string } {
   const dir = mkdtempSync(join(tmpdir(), "agentkube-bench-runc-"));
   const remove = (): void => rmSync(dir, { recursive: true, force: true });
   try {
-    execFileSync("runc", ["spec"], { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
+    execFileSync(PROGRAM, ["spec"], { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
     const file = join(dir, "config.json");
     const spec = JSON.parse(readFileSync(file, "utf8")) as Spec;
     spec.process.terminal = false;
