@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
 import { suite, test } from "node:test";
 import { chromium, type Page } from "playwright-core";
 import { openLab } from "../helpers/lab.ts";
@@ -74,6 +75,8 @@ suite("the page of a real run", { skip }, () => {
     await page.getByText("cancelled").first().waitFor();
     await shoot(page, "ended");
 
+    const recording = readFileSync(path.join(lab.data, "runs", run, "recording.cast"), "utf8");
+    assert.match(recording, /the keyboard is in the hands of a person/);
     assert.match(String(colour), /mono/i);
     assert.deepEqual(faults, []);
   });
