@@ -138,10 +138,10 @@ export class CallSecrets {
       const open = table.deref();
       if (open !== undefined) extendRedaction(open, extension);
     }
-    if (this.#table !== null && this.#extensions < MAX_EXTENSIONS) {
-      extendRedaction(this.#table, extension);
-      this.#extensions += 1;
-    } else this.#compile();
+    // Also when a new table takes its place: streams that began with it go on.
+    if (this.#table !== null) extendRedaction(this.#table, extension);
+    this.#extensions += 1;
+    if (this.#table === null || this.#extensions > MAX_EXTENSIONS) this.#compile();
   }
 
   #compile(): void {
