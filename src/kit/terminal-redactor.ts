@@ -1,6 +1,7 @@
 import { nextState } from "./redaction-set.ts";
 import type { Begun, RedactionSet } from "./redaction-set.ts";
 import { ShapeRun } from "./shape-run.ts";
+import { ShownBytes } from "./shown-bytes.ts";
 import { TerminalText } from "./terminal-text.ts";
 
 const MASK = 0x2a;
@@ -34,6 +35,8 @@ export class TerminalRedactor {
   #bytes = Buffer.allocUnsafeSlow(16 * 1024);
   /** by position: 1 for a byte that the screen shows */
   #shown = new Uint8Array(16 * 1024);
+  /** the same of what was read, to look back in */
+  readonly #seen = new ShownBytes();
   /** by position: 1 for a byte that is to be masked */
   #marks = new Uint8Array(16 * 1024);
   #length = 0;
@@ -103,11 +106,13 @@ export class TerminalRedactor {
     this.#set = set;
     this.#raw = 0;
     this.#text = 0;
+    this.#seen.clear();
     for (let at = 0; at < this.#length; at += 1) {
       const byte = this.#bytes[at] as number;
       this.#raw = nextState(set.automaton, this.#raw, byte);
       this.#maskForms(this.#raw, at + 1, false);
       if (this.#shown[at] !== 1) continue;
+      this.#see(at, at + 1);
       this.#text = nextState(set.automaton, this.#text, byte);
       this.#maskForms(this.#text, at + 1, true);
     }
@@ -151,12 +156,14 @@ export class TerminalRedactor {
       at += 1;
       this.#raw = state;
       this.#text = state;
+      this.#see(from, at);
       this.#found(state, at, false);
       this.#found(state, at, true);
       return at;
     }
     this.#raw = state;
     this.#text = state;
+    this.#see(from, at);
     return at;
   }
 
@@ -190,13 +197,14 @@ export class TerminalRedactor {
     if (hit[this.#raw] === 1) this.#found(this.#raw, at + 1, false);
     const role = this.#screen.read(byte, this.#offset + at);
     if (role === "text") {
+      this.#see(at, at + 1);
       if (this.#runs.length > 0) this.#feed(byte, at, true);
       this.#text = nextState(automaton, this.#text, byte);
       if (hit[this.#text] === 1) this.#found(this.#text, at + 1, true);
       return;
     }
     this.#shown[at] = 0;
-    if (role === "erase") this.#erase(at);
+    if (role === "erase") this.#erase();
     else if (this.#runs.length > 0 && (role === "break" || byte === 10)) this.#breakText(at, role);
   }
 
@@ -211,9 +219,10 @@ export class TerminalRedactor {
   }
 
   /** A backspace: the state is what it would be without the character before it. */
-  #erase(at: number): void {
-    const last = this.#back(at, 1, true);
-    if (last === null) return;
+  #erase(): void {
+    const offset = this.#seen.pop();
+    if (offset === null) return;
+    const last = offset - this.#offset;
     this.#shown[last] = 0;
     this.#text = 0;
     const { automaton } = this.#set;
@@ -300,7 +309,8 @@ export class TerminalRedactor {
     const length = this.#set.formLength[state] as number;
     if (length === 0) return;
     const from = this.#back(end, length, inText) ?? 0;
-    for (let at = from; at < end; at += 1) if (!inText || this.#shown[at] === 1) this.#mark(at);
+    if (inText) this.#seen.each(this.#offset + from, (at) => this.#mark(at - this.#offset));
+    else for (let at = from; at < end; at += 1) this.#mark(at);
     this.#join(from, end);
   }
 
@@ -314,15 +324,16 @@ export class TerminalRedactor {
     this.#extents.push({ from: joined, to });
   }
 
-  /** The position of the byte that stands `count` before `end`; null when it is older than what is kept. */
+  /** These bytes were read as text. */
+  #see(from: number, to: number): void {
+    this.#seen.push(this.#offset + from, this.#offset + to);
+  }
+
+  /** The position of the byte that stands `count` before `end`, where reading is; null when it is older than what is kept. */
   #back(end: number, count: number, inText: boolean): number | null {
     if (!inText) return end >= count ? end - count : null;
-    let left = count;
-    for (let at = end - 1; at >= 0; at -= 1) {
-      if (this.#shown[at] === 1) left -= 1;
-      if (left === 0) return at;
-    }
-    return null;
+    const offset = this.#seen.back(count);
+    return offset === null ? null : offset - this.#offset;
   }
 
   /** The position from which on something may still become a match. */
@@ -390,6 +401,7 @@ export class TerminalRedactor {
     this.#markedTo -= count;
     this.#start -= count;
     this.#offset += count;
+    this.#seen.drop(this.#offset);
     for (const run of this.#runs) {
       run.start = Math.max(0, run.start - count);
       // -1 is before the first byte of the body, and stays so.

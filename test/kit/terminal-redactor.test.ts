@@ -27,6 +27,24 @@ function plain(text: string): string {
 }
 
 suite("known values in a terminal", () => {
+  test("takes a time that grows with the output, whatever backspaces and colours are in it", () => {
+    const almost = SECRET.slice(0, 11);
+    const hostile = [
+      "\b".repeat(400_000),
+      "a\b\b\b\b\b".repeat(80_000),
+      "ab\b\b\b".repeat(80_000),
+      "\x1b[m\b".repeat(80_000),
+      almost + `${SECRET[11]}\b`.repeat(200_000),
+      "ghp" + "_\b".repeat(200_000),
+    ];
+    const from = performance.now();
+
+    for (const text of hostile) assert.equal(all(KNOWN, text).length, text.length);
+
+    // The square of it takes minutes for each.
+    assert.ok(performance.now() - from < 15_000);
+  });
+
   test("every form of a value is masked, wherever it is split", () => {
     for (const form of formsOfSecret(Buffer.from(SECRET), { windows: false })) {
       const text = Buffer.concat([Buffer.from("key: "), form, Buffer.from(" end\r\n")]);
