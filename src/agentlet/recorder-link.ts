@@ -41,6 +41,8 @@ type Fact =
 export class RecorderLink implements AsyncDisposable {
   /** Settles when the recorder is given up; the reason says why. Never rejects. */
   readonly lost: Promise<PlatformError>;
+  /** Settles when the recorder's spool is full and the run has to end for it; the link goes on to the exit. */
+  readonly spoolFull: Promise<void>;
   /** Settles at the first welcome. */
   readonly welcomed: Promise<void>;
   readonly #options: RecorderLinkOptions;
@@ -49,6 +51,7 @@ export class RecorderLink implements AsyncDisposable {
   readonly #frames = new UnackedFrames();
   readonly #lose: (error: PlatformError) => void;
   readonly #welcome: () => void;
+  readonly #noRoom = Promise.withResolvers<void>();
   readonly #sealed = Promise.withResolvers<void>();
   readonly #running: Promise<void>;
   readonly #watchdog: NodeJS.Timeout;
@@ -69,6 +72,7 @@ export class RecorderLink implements AsyncDisposable {
     const welcomed = Promise.withResolvers<void>();
     this.lost = lost.promise;
     this.welcomed = welcomed.promise;
+    this.spoolFull = this.#noRoom.promise;
     this.#welcome = welcomed.resolve;
     this.#lose = (error) => {
       lost.resolve(error);
@@ -205,6 +209,9 @@ export class RecorderLink implements AsyncDisposable {
         this.#acknowledge(reply.seq);
         // What waits for more of our bytes is no sign of a recorder that cannot write.
         if (reply.held === true) this.#waitingSince = null;
+        break;
+      case "full":
+        this.#noRoom.resolve();
         break;
       case "sealed":
         this.#sealed.resolve();

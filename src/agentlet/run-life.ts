@@ -169,6 +169,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     notice,
   });
   void recorder.lost.then((error) => stop.wish("recorder_lost", messageOf(error)));
+  void recorder.spoolFull.then(() => stop.wish("recorder_lost", SPOOL_FULL));
 
   const context = {
     ...parts,
@@ -193,6 +194,9 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
   log.info({ outcome: end.outcome, reason: end.reason, exitCode: end.exitCode }, "run ended");
   return end;
 }
+
+const SPOOL_FULL =
+  "The recorder's spool is full, and spec.recording.whenFull is terminate; the recording says how much it lacks";
 
 /** From the recorder's welcome to the end of zone A. Never rejects. */
 async function runProgram(context: RunContext): Promise<ProgramEnd> {

@@ -169,13 +169,6 @@ function problemsOfStored(tool: RunTool): string[] {
 }
 
 function refuseUnsupported(agent: Agent): void {
-  const whenFull = agent.spec.recording?.whenFull ?? "block";
-  if (whenFull !== "block")
-    throw new PlatformError(
-      "unsupported",
-      `Cannot run Agent "${agent.metadata.name}": recording.whenFull ${whenFull} is not yet supported`,
-      { fix: "use whenFull: block, which makes the terminal wait rather than lose a byte" },
-    );
   if (agent.spec.recording?.enabled === false)
     throw new PlatformError(
       "unsupported",
@@ -202,6 +195,9 @@ function agentPartOf(
     recordInput: spec.recording?.input ?? false,
     recordingEnabled: spec.recording?.enabled ?? true,
     ...(spec.recording?.whenFull === undefined ? {} : { whenFull: spec.recording.whenFull }),
+    ...(spec.recording?.quota === undefined
+      ? {}
+      : { spoolQuotaBytes: bytesOf(spec.recording.quota) }),
     ...(spec.approvals === undefined ? {} : { approvals: spec.approvals }),
     ...approvalTimeoutOf(spec.approvalTimeout),
   };

@@ -15,8 +15,8 @@ export interface RecordedSession {
   readonly sealed: SealedRecording | null;
   /** Opened on first use, and closed with the session. */
   recording(): Promise<RecordingFile>;
-  /** The proofs beside it, opened and closed as the recording is; null: none are kept of this session. */
-  recordingProofs(): Promise<RecordingProofs | null>;
+  /** The proofs beside it, opened and closed as the recording is. */
+  recordingProofs(): Promise<RecordingProofs>;
   setRecording(recording: SealedRecording): Promise<void>;
   /** Calls the listener when more is committed, while the recording is open; returns what removes it. */
   onCommitted(listener: () => void): () => void;

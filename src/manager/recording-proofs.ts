@@ -12,6 +12,8 @@ import type { RecordingFile } from "./recording-file.ts";
 
 export interface RecordingProofsOptions {
   path: string;
+  /** as checkpoints have to name it */
+  session: string;
   /** registered key of the run's recorder; undefined for a run of an earlier build */
   recorderKey: string | undefined;
   countersign: (what: { epoch: number; at: number; hash: string }) => Countersignature;
@@ -68,9 +70,12 @@ export class RecordingProofs implements AsyncDisposable {
   async take(signed: SignedCheckpoint, recording: RecordingFile): Promise<number> {
     const { n, epoch, bytes } = signed.checkpoint;
     if (n < this.next) return this.next;
-    const sha256 = await recording.digestAt(bytes);
+    const digest = recording.digestAt(bytes);
+    digest.catch(() => undefined);
+    // Taken in the order of the calls: a digest that has to be read from the file comes later than the next one, which is at hand.
     return await this.#inOrder(async () => {
       if (n < this.next) return this.next;
+      const sha256 = await digest;
       this.#check(signed, sha256);
       const countersignature = this.#options.countersign({ epoch, at: bytes, hash: sha256 });
       await this.#file.appendFile(`${JSON.stringify({ ...signed, countersignature })}\n`);
@@ -99,8 +104,9 @@ export class RecordingProofs implements AsyncDisposable {
   }
 
   #check(signed: SignedCheckpoint, sha256: string): void {
-    const { recorderKey } = this.#options;
+    const { recorderKey, session } = this.#options;
     const problem =
+      (signed.checkpoint.session === session ? null : "it is of another session") ??
       problemOfChain(signed, this.#last) ??
       (recorderKey !== undefined && signed.key !== recorderKey
         ? "it is signed by another key than the run's recorder has"

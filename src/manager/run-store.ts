@@ -43,8 +43,8 @@ export type RunFileName =
 export interface RunStore {
   directory(run: RunId): string;
   file(run: RunId, name: RunFileName): string;
-  /** `json`: what is known of a shell; `cast`: its recording. */
-  shellFile(run: RunId, grant: GrantId, kind: "json" | "cast"): string;
+  /** `json`: what is known of a shell; `cast`: its recording, with its proofs beside it. */
+  shellFile(run: RunId, grant: GrantId, kind: "json" | "cast" | "proofs.jsonl"): string;
   saveShell(info: ShellInfo): Promise<void>;
   /** Every shell of a run that can be read. */
   loadShells(run: RunId): Promise<ShellInfo[]>;

@@ -162,15 +162,30 @@ export class Run implements RecordedSession {
 
   /** The proofs beside the recording. Opened on first use and closed with the run. */
   recordingProofs(): Promise<RecordingProofs> {
-    this.#proofs ??= RecordingProofs.open({
-      path: this.file("recording.proofs.jsonl"),
+    this.#proofs ??= this.#openProofs(this.id, this.file("recording.proofs.jsonl")).catch(
+      (error: unknown) => {
+        this.#proofs = null;
+        throw error;
+      },
+    );
+    return this.#proofs;
+  }
+
+  async #openProofs(session: string, path: string): Promise<RecordingProofs> {
+    return await RecordingProofs.open({
+      path,
+      session,
       recorderKey: this.#record.recorderKey,
       countersign: (what) => this.countersign("recording", what),
-    }).catch((error: unknown) => {
-      this.#proofs = null;
-      throw error;
     });
-    return this.#proofs;
+  }
+
+  #shell(info: ShellInfo): Shell {
+    return new Shell(
+      info,
+      this.#store,
+      async (session, path) => await this.#openProofs(session, path),
+    );
   }
 
   file(name: RunFileName): string {
@@ -297,7 +312,7 @@ export class Run implements RecordedSession {
   /** Takes up the shells that the store knows; those of a run that has ended are over. */
   async loadShells(): Promise<void> {
     for (const info of await this.#store.loadShells(this.id)) {
-      const shell = new Shell(info, this.#store);
+      const shell = this.#shell(info);
       this.shells.set(info.grant_id, shell);
       if (!this.isLive) await shell.end("the run is over");
       else if (shell.isLive && existsSync(shell.recordingPath)) await shell.recording();
@@ -314,7 +329,7 @@ export class Run implements RecordedSession {
       throw new PlatformError("too_many", `Run "${this.id}" has had ${MAX_SHELLS} shells`, {
         fix: "use one that is open, or attach to the agent's own terminal",
       });
-    const shell = new Shell(shellInfoOf(this.id, createGrantId(), facts), this.#store);
+    const shell = this.#shell(shellInfoOf(this.id, createGrantId(), facts));
     this.shells.set(shell.grant, shell);
     await shell.save();
     shell.relay.connectTo(this.relay);

@@ -259,7 +259,10 @@ export async function sealShell(run: Run, shell: Shell): Promise<void> {
   if (!existsSync(shell.recordingPath) && !existsSync(spool)) return;
   await shell.closeFiles();
   const { bytes, sha256 } = await completeRecording(shell.recordingPath, spool, MARKER);
-  if (bytes > 0) await shell.setRecording({ bytes, sha256, verified: false });
+  if (bytes === 0) return;
+  const proofs = await shell.recordingProofs();
+  await proofs.close(MARKER, { epoch: run.record.epochs.recorder, at: bytes, hash: sha256 });
+  await shell.setRecording({ bytes, sha256, verified: false });
 }
 
 function sameRun(known: Run, request: RegisterRun): Run {

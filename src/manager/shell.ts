@@ -4,11 +4,15 @@ import type { ShellInfo } from "../protocol/manager-api.ts";
 import { AttachRelay } from "./attach-relay.ts";
 import type { RecordedSession } from "./recorded-session.ts";
 import { RecordingFile } from "./recording-file.ts";
+import type { RecordingProofs } from "./recording-proofs.ts";
 import type { RoleLink } from "./run.ts";
 import type { RunStore } from "./run-store.ts";
 
 /** How long a shell waits for its person to come back before it is closed. */
 const PERSON_MS = 10_000;
+
+/** Opens the proofs of a session of the run, which hold the run's key and the manager's. */
+type OpenProofs = (session: string, path: string) => Promise<RecordingProofs>;
 
 /** A shell in a run's zone A, for one grant: its facts, its recording, and the window it is shown in. */
 export class Shell implements RecordedSession {
@@ -19,13 +23,16 @@ export class Shell implements RecordedSession {
   readonly #info: ShellInfo;
   readonly #store: RunStore;
   readonly #onEnded = new Set<() => void>();
+  readonly #openProofs: OpenProofs;
   #recording: Promise<RecordingFile> | null = null;
+  #proofs: Promise<RecordingProofs> | null = null;
   #open: RecordingFile | null = null;
   #epoch = 0;
   #isOpened = false;
   #left: NodeJS.Timeout | undefined;
 
-  constructor(info: ShellInfo, store: RunStore) {
+  constructor(info: ShellInfo, store: RunStore, openProofs: OpenProofs) {
+    this.#openProofs = openProofs;
     this.#info = info;
     this.#store = store;
     this.relay = new AttachRelay({
@@ -86,9 +93,13 @@ export class Shell implements RecordedSession {
     return this.#recording;
   }
 
-  /** The manager's countersignatures name a run; a shell has the recorder's own checkpoints only. */
-  recordingProofs(): Promise<null> {
-    return Promise.resolve(null);
+  recordingProofs(): Promise<RecordingProofs> {
+    const path = this.#store.shellFile(this.#info.run, this.grant, "proofs.jsonl");
+    this.#proofs ??= this.#openProofs(this.session, path).catch((error: unknown) => {
+      this.#proofs = null;
+      throw error;
+    });
+    return this.#proofs;
   }
 
   /** The recorder has said that nothing follows: with it the session ends. */
@@ -154,6 +165,10 @@ export class Shell implements RecordedSession {
     this.#recording = null;
     this.#open = null;
     await opened?.[Symbol.asyncDispose]();
+    // After the recording: a proof that waits for bytes of it waits no longer.
+    const proofs = await this.#proofs?.catch(() => null);
+    this.#proofs = null;
+    await proofs?.[Symbol.asyncDispose]();
   }
 
   #expectPerson(count: number): void {

@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { ObjectName } from "./ids.ts";
 import { API_VERSION, CaBundle, KeyRef, Metadata, reserved } from "./manifest.ts";
-import { Duration, Quantity } from "./quantities.ts";
+import { bytesOf, Duration, Quantity } from "./quantities.ts";
 
 export const Runtime = z.enum([
   "ClaudeCode",
@@ -70,6 +70,9 @@ export type Approvals = z.infer<typeof Approvals>;
 export const WhenFull = z.enum(["block", "gap", "terminate"]);
 export type WhenFull = z.infer<typeof WhenFull>;
 
+/** Below it the reserve for the closing lines would be most of the file. */
+export const MIN_SPOOL_QUOTA_BYTES = 16 * 1024 * 1024;
+
 export const AgentSpec = z
   .strictObject({
     runtime: Runtime,
@@ -117,6 +120,11 @@ export const AgentSpec = z
         enabled: z.boolean().optional(),
         input: z.boolean().optional(),
         whenFull: WhenFull.optional(),
+        quota: Quantity.refine((quantity) => bytesOf(quantity) >= MIN_SPOOL_QUOTA_BYTES, {
+          error: "expected at least 16Mi",
+        })
+          .optional()
+          .describe("largest size of the recording on the recorder's disk; default 8Gi"),
       })
       .optional(),
     approvals: Approvals.optional(),

@@ -3,7 +3,14 @@ import type { Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { parseJson } from "../kit/json-lines.ts";
 import { messageOf } from "../kit/platform-error.ts";
-import { CastPosition, POSITION_PREFIX, bytesOfEvent, readAsciicast } from "./asciicast.ts";
+import {
+  CastGap,
+  CastPosition,
+  GAP_PREFIX,
+  POSITION_PREFIX,
+  bytesOfEvent,
+  readAsciicast,
+} from "./asciicast.ts";
 import type { CastLine, CastSource } from "./asciicast.ts";
 import type { VerifyResult } from "./results.ts";
 
@@ -17,7 +24,7 @@ export const MAX_PROBLEMS = 100;
 export async function verifyAsciicast(source: CastSource): Promise<VerifyResult> {
   const hash = createHash("sha256");
   const size = { bytes: 0 };
-  const sums = { out: 0, in: 0, ms: 0 };
+  const sums: Sums = { out: 0, in: 0, ms: 0, gap: 0 };
   const result: VerifyResult = { ok: true, events: 0, bytes: 0, sha256: "", problems: [] };
   for await (const item of readAsciicast(hashed(source, hash, size))) {
     if (item.kind === "event") {
@@ -27,26 +34,34 @@ export async function verifyAsciicast(source: CastSource): Promise<VerifyResult>
       if (code === "i") sums.in += bytesOfEvent(item.event).length;
       sums.ms = Math.round(timeUs / 1000);
     }
-    const problem = item.kind === "problem" ? item.problem : problemOfPosition(item, sums);
+    const problem = item.kind === "problem" ? item.problem : problemOfComment(item, sums);
     if (problem === null) continue;
     result.ok = false;
     if (result.problems.length < MAX_PROBLEMS) result.problems.push({ line: item.line, problem });
   }
-  return { ...result, bytes: size.bytes, sha256: hash.digest("hex") };
+  const gaps = sums.gap === 0 ? {} : { gapBytes: sums.gap };
+  return { ...result, bytes: size.bytes, sha256: hash.digest("hex"), ...gaps };
 }
 
-/** A `#pos` that disagrees with the events before it shows lines that were lost, added or changed. */
-function problemOfPosition(
-  item: CastLine,
-  sums: { out: number; in: number; ms: number },
-): string | null {
-  if (item.kind !== "comment" || !item.text.startsWith(POSITION_PREFIX)) return null;
+interface Sums {
+  out: number;
+  in: number;
+  ms: number;
+  gap: number;
+}
+
+/** Adds what a `#gap` stands for; a `#pos` that disagrees with what is before it shows lines that were lost, added or changed. */
+function problemOfComment(item: CastLine, sums: Sums): string | null {
+  if (item.kind !== "comment") return null;
   try {
+    if (item.text.startsWith(GAP_PREFIX))
+      sums.gap += parseJson("a gap", CastGap, item.text.slice(GAP_PREFIX.length)).bytes;
+    if (!item.text.startsWith(POSITION_PREFIX)) return null;
     const text = item.text.slice(POSITION_PREFIX.length);
-    const position = parseJson("a position", CastPosition, text);
-    const wrong = (["out", "in", "ms"] as const).find((key) => position[key] !== sums[key]);
+    const position = { gap: 0, ...parseJson("a position", CastPosition, text) };
+    const wrong = (["out", "in", "ms", "gap"] as const).find((key) => position[key] !== sums[key]);
     if (wrong === undefined) return null;
-    return `Position says ${wrong} ${position[wrong]}, the events before it make ${sums[wrong]}`;
+    return `Position says ${wrong} ${position[wrong]}, the lines before it make ${sums[wrong]}`;
   } catch (error) {
     return messageOf(error);
   }

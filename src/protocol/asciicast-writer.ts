@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
-import { POSITION_PREFIX, RAW_PREFIX } from "./asciicast.ts";
-import type { CastPosition } from "./asciicast.ts";
+import { GAP_PREFIX, POSITION_PREFIX, RAW_PREFIX } from "./asciicast.ts";
+import type { CastGap, CastPosition } from "./asciicast.ts";
 import { MAX_ESCAPED, writeJsonText } from "./json-bytes.ts";
 
 /** What the first line of a recording says. Never the command line or the environment: both may hold secrets. */
@@ -28,13 +28,15 @@ export class AsciicastWriter {
   #ms: number;
   #out: number;
   #in: number;
+  #gap: number;
   #scratch = Buffer.alloc(64 * 1024);
 
   /** `resume`: the position at which an existing file ends. */
-  constructor(resume: Pick<CastPosition, "out" | "in" | "ms"> = { out: 0, in: 0, ms: 0 }) {
+  constructor(resume: Pick<CastPosition, "out" | "in" | "ms" | "gap"> = { out: 0, in: 0, ms: 0 }) {
     this.#ms = resume.ms;
     this.#out = resume.out;
     this.#in = resume.in;
+    this.#gap = resume.gap ?? 0;
   }
 
   /** Bytes of output that no line holds yet. */
@@ -45,6 +47,11 @@ export class AsciicastWriter {
   /** Bytes of output and input in the lines given out so far, and the time of the last one. */
   get written(): { out: number; in: number; ms: number } {
     return { out: this.#out, in: this.#in, ms: this.#ms };
+  }
+
+  /** Bytes of output that `gap` lines stand for. */
+  get gapBytes(): number {
+    return this.#gap;
   }
 
   header(facts: CastHeaderFacts): Buffer {
@@ -95,10 +102,17 @@ export class AsciicastWriter {
     return this.#text("x", String(status), timeUs);
   }
 
+  /** The comment that stands for output which is not recorded. */
+  gap(gap: CastGap): Buffer {
+    this.#gap += gap.bytes;
+    return Buffer.from(`${GAP_PREFIX}${JSON.stringify(gap)}\n`);
+  }
+
   /** The comment that ends a batch. Sizes and time are what `written` says. */
   position(frames: Pick<CastPosition, "seq" | "fact" | "masked" | "end">): Buffer {
     const { seq, fact, masked, end } = frames;
-    const position: CastPosition = { seq, fact, ...this.written, masked, end };
+    const gap = this.#gap === 0 ? {} : { gap: this.#gap };
+    const position: CastPosition = { seq, fact, ...this.written, masked, ...gap, end };
     return Buffer.from(`${POSITION_PREFIX}${JSON.stringify(position)}\n`);
   }
 

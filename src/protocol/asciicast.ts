@@ -47,14 +47,30 @@ export const CastPosition = z.strictObject({
     .nonnegative()
     .default(0)
     .describe("bytes of output and input that were masked, each as one `*`"),
+  gap: z
+    .int()
+    .nonnegative()
+    .optional()
+    .describe("bytes of output that were not recorded; left out while there are none"),
   end: z.boolean().describe("nothing follows: the exit or the interruption is written"),
 });
 export type CastPosition = z.infer<typeof CastPosition>;
+
+/** What a `#gap` line holds: a piece of output, here in the stream, that was not recorded. */
+export const CastGap = z.strictObject({
+  bytes: z.int().positive(),
+  sha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .describe("of these bytes, masked as they would have been written"),
+});
+export type CastGap = z.infer<typeof CastGap>;
 
 /** Longer lines are a problem and are skipped, so that a reader's memory is bounded. */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024;
 export const RAW_PREFIX = "#raw ";
 export const POSITION_PREFIX = "#pos ";
+export const GAP_PREFIX = "#gap ";
 export const REDACTION_PREFIX = "#redaction ";
 
 const Cells = z.int().min(1, "expected a size of at least 1");

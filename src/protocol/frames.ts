@@ -63,6 +63,9 @@ export const RecorderReply = z.discriminatedUnion("kind", [
     message: z.string(),
   }),
   z
+    .strictObject({ kind: z.literal("full") })
+    .describe("the spool is full and `recording.whenFull` is terminate: end, and send the exit"),
+  z
     .strictObject({ kind: z.literal("sealed") })
     .describe("the exit frame is durable; the connection may close"),
 ]);

@@ -94,6 +94,13 @@ export const VerifyResult = z.strictObject({
   bytes: z.int().nonnegative(),
   sha256: z.string(),
   problems: z.array(z.strictObject({ line: z.int().nonnegative(), problem: z.string() })),
+  gapBytes: z
+    .int()
+    .positive()
+    .optional()
+    .describe(
+      "output that was not recorded, as the recording itself says; left out when none is missing",
+    ),
   proof: z
     .strictObject({
       checkpoints: z.int().nonnegative(),

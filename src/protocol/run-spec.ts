@@ -6,6 +6,7 @@ import {
   Mode,
   ModelEndpoint,
   Runtime,
+  MIN_SPOOL_QUOTA_BYTES,
   WhenFull,
   ZoneNetwork,
 } from "./agent-manifest.ts";
@@ -87,6 +88,11 @@ export const RunSpec = z.strictObject({
     recordInput: z.boolean(),
     recordingEnabled: z.boolean(),
     whenFull: WhenFull.optional().describe("what a full spool does; block unless given"),
+    spoolQuotaBytes: z
+      .int()
+      .min(MIN_SPOOL_QUOTA_BYTES)
+      .optional()
+      .describe("largest size of the recorder's file; 8 GiB unless given"),
     approvals: Approvals.optional().describe(
       "who answers what the CLI asks; a person unless given",
     ),

@@ -85,6 +85,7 @@ export class ProducerSeat {
     let acknowledged = seq;
     let sealed = false;
     let held = false;
+    let full = false;
     if (ended) {
       reply(socket, { kind: "sealed" });
       sealed = true;
@@ -96,6 +97,11 @@ export class ProducerSeat {
       if (isWaitingForMore && !held) reply(socket, { kind: "ack", seq: durable.seq, held: true });
       else if (durable.seq > acknowledged) reply(socket, { kind: "ack", seq: durable.seq });
       held = isWaitingForMore;
+      if (recording.mustStop && !full && !durable.ended) {
+        log.error("spool is full, the run has to end");
+        reply(socket, { kind: "full" });
+        full = true;
+      }
       acknowledged = durable.seq;
       if (durable.ended && !sealed) reply(socket, { kind: "sealed" });
       sealed ||= durable.ended;

@@ -12,6 +12,7 @@ import { Recording } from "./recording.ts";
 import { Redaction } from "./redaction.ts";
 import { ShellRecordings } from "./shell-recordings.ts";
 import { shipSession } from "./ship-session.ts";
+import { spoolLimitsOf } from "./spool-limits.ts";
 import { openSpool } from "./spool.ts";
 import type { Spool } from "./spool.ts";
 
@@ -52,7 +53,11 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
     redaction.add(values);
     log.info({ version: redaction.version, values: redaction.size }, "redaction set grew");
   });
-  await using spool = await openSpool({ path: join(spec.spoolDir, "recording.cast"), log });
+  await using spool = await openSpool({
+    path: join(spec.spoolDir, "recording.cast"),
+    log,
+    ...spoolLimitsOf(spec),
+  });
   using budget = new ShipBudget(options.supervisorGone, spool);
   using recording = new Recording(spool, {
     header: {
@@ -62,6 +67,7 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
       term: "xterm-256color",
     },
     recordInput: spec.agent.recordInput,
+    whenFull: spec.agent.whenFull,
     redaction,
   });
   await spool.flush(budget.signal);

@@ -1,9 +1,12 @@
 import { redactText } from "../kit/redact-text.ts";
 import { TerminalRedactor } from "../kit/terminal-redactor.ts";
 import { AsciicastWriter } from "../protocol/asciicast-writer.ts";
+import type { CastPosition } from "../protocol/asciicast.ts";
 import type { CastHeaderFacts } from "../protocol/asciicast-writer.ts";
 import { BadFrameError } from "../protocol/frames.ts";
 import type { BytesFrame, FactFrame, Frame } from "../protocol/frames.ts";
+import type { WhenFull } from "../protocol/agent-manifest.ts";
+import { Gap } from "./gap.ts";
 import type { Redaction } from "./redaction.ts";
 import type { EndBatch, Spool } from "./spool.ts";
 import type { Wake } from "./wake.ts";
@@ -15,9 +18,11 @@ export interface RecordingOptions {
   header: CastHeaderFacts;
   recordInput: boolean;
   redaction: Redaction;
+  /** What a full spool does, `block` unless given: the frames wait, or output is dropped, counted and marked. */
+  whenFull?: WhenFull | undefined;
 }
 
-const START = { seq: 0, fact: 0, out: 0, in: 0, ms: 0, masked: 0, end: false };
+const START: CastPosition = { seq: 0, fact: 0, out: 0, in: 0, ms: 0, masked: 0, end: false };
 
 /**
  * The session as it is written down: takes frames strictly in order, whatever is sent again, and markers between them. What is
@@ -43,6 +48,7 @@ export class Recording implements Disposable {
   #durable: { seq: number; out: number; in: number; ended: boolean };
   #proven: { masked: number; gaps: number };
   #heldTimer: NodeJS.Timeout | null = null;
+  #gap: Gap | null = null;
   /** session time minus this process's clock, in microseconds; frames correct it */
   #skewUs: number;
   #framesSeen = false;
@@ -68,8 +74,9 @@ export class Recording implements Disposable {
     this.#whole = position.seq;
     this.#fact = position.fact;
     this.#ended = position.end;
-    this.#durable = { seq: position.seq, out: position.out, in: position.in, ended: position.end };
-    this.#proven = { masked: position.masked, gaps: 0 };
+    const out = position.out + (position.gap ?? 0);
+    this.#durable = { seq: position.seq, out, in: position.in, ended: position.end };
+    this.#proven = { masked: position.masked, gaps: position.gap ?? 0 };
     this.#skewUs = (position.ms + (resumed?.idleMs ?? 0)) * 1000 - clockUs();
     spool.begin(() => this.#endBatch());
     if (resumed === null) {
@@ -79,7 +86,7 @@ export class Recording implements Disposable {
     }
   }
 
-  /** What is safe: the last frame wholly on disk, byte counts, and whether the end is. */
+  /** What is safe: the last frame wholly on disk, byte counts (those of a gap count too), and whether the end is. */
   get durable(): { seq: number; out: number; in: number; ended: boolean } {
     return this.#durable;
   }
@@ -87,6 +94,11 @@ export class Recording implements Disposable {
   /** What of the durable bytes is not as the terminal gave it. */
   get proven(): { masked: number; gaps: number } {
     return this.#proven;
+  }
+
+  /** Whether the spool is full and the run has to end for it. What comes until then is dropped, but for the exit. */
+  get mustStop(): boolean {
+    return this.#options.whenFull === "terminate" && (this.#gap !== null || this.#spool.isFull);
   }
 
   /** Whether the exit or an interruption was taken; nothing is written any more. */
@@ -143,6 +155,7 @@ export class Recording implements Disposable {
   [Symbol.dispose](): void {
     this.#ignoreRedaction();
     this.#stopHeldTimer();
+    this.#gap?.[Symbol.dispose]();
   }
 
   /** From here on more values are masked, and the recording says so. What was written before stays as it is. */
@@ -167,7 +180,7 @@ export class Recording implements Disposable {
       throw new BadFrameError(`Expected ${type} from byte ${known} on, got it from byte ${offset}`);
     const bytes = frame.bytes.subarray(known - offset);
     const lines = isOutput
-      ? this.#writer.output(this.#output.push(bytes), timeUs)
+      ? this.#outputLines(this.#output.push(bytes), timeUs)
       : this.#writer.input(this.#input.push(bytes), timeUs);
     // Half a character that is not the one from before has its own 100 ms.
     if (isOutput && bytes.length >= this.#writer.heldBytes) this.#heldTimer?.refresh();
@@ -175,9 +188,65 @@ export class Recording implements Disposable {
     return lines;
   }
 
+  /** Output that is masked already: as lines, or, while the spool is full and the policy says so, into the gap. */
+  #outputLines(masked: Buffer, timeUs: number): Buffer {
+    const { whenFull = "block" } = this.#options;
+    if (whenFull === "block" || !this.#spool.isFull) {
+      if (this.#gap === null) return this.#writer.output(masked, timeUs);
+      const end = this.#endGap(timeUs);
+      return Buffer.concat([end, this.#writer.output(masked, timeUs)]);
+    }
+    if (masked.length === 0) return masked;
+    const begin = this.#gap === null ? this.#beginGap(timeUs) : Buffer.alloc(0);
+    const isDue = this.#gap?.drop(masked) === true;
+    return isDue ? Buffer.concat([begin, this.#gapPiece()]) : begin;
+  }
+
+  #beginGap(timeUs: number): Buffer {
+    this.#gap = new Gap(() => this.#gapOnTime());
+    const held = this.#writer.flush(timeUs);
+    return Buffer.concat([
+      held,
+      this.#marker("recording gap: the spool is full, output is not recorded from here on", timeUs),
+    ]);
+  }
+
+  #gapPiece(): Buffer {
+    const piece = this.#gap?.takePiece() ?? null;
+    return piece === null ? Buffer.alloc(0) : this.#writer.gap(piece);
+  }
+
+  #endGap(timeUs: number): Buffer {
+    const gap = this.#gap;
+    if (gap === null) return Buffer.alloc(0);
+    const piece = this.#gapPiece();
+    gap[Symbol.dispose]();
+    this.#gap = null;
+    return Buffer.concat([
+      piece,
+      this.#marker(`recording gap: ${gap.bytes} bytes of output were not recorded`, timeUs),
+    ]);
+  }
+
+  /** What was dropped is written down now and then, and the gap ends when there is room, also when nothing more comes. */
+  #gapOnTime(): void {
+    const lines = this.#spool.isFull ? this.#gapPiece() : this.#endGap(this.#nowUs());
+    if (lines.length > 0) this.#written(lines);
+  }
+
   /** Bytes of output and input that were taken, written or not. */
   get #outTaken(): number {
-    return this.#writer.written.out + this.#writer.heldBytes + this.#output.heldBytes;
+    return this.#outWritten + this.#outHeld;
+  }
+
+  /** Bytes of output that lines stand for. */
+  get #outWritten(): number {
+    return this.#writer.written.out + this.#writer.gapBytes;
+  }
+
+  get #outHeld(): number {
+    const dropped = this.#gap?.unwrittenBytes ?? 0;
+    return this.#writer.heldBytes + this.#output.heldBytes + dropped;
   }
 
   get #inTaken(): number {
@@ -185,7 +254,7 @@ export class Recording implements Disposable {
   }
 
   get #heldBytes(): number {
-    return this.#writer.heldBytes + this.#output.heldBytes + this.#input.heldBytes;
+    return this.#outHeld + this.#input.heldBytes;
   }
 
   get #masked(): number {
@@ -199,7 +268,8 @@ export class Recording implements Disposable {
   /** All that is held: nothing follows it. */
   #rest(timeUs: number): Buffer {
     return Buffer.concat([
-      this.#writer.output(this.#output.end(), timeUs),
+      this.#outputLines(this.#output.end(), timeUs),
+      this.#endGap(timeUs),
       this.#writer.flush(timeUs),
       this.#writer.input(this.#input.end(), timeUs),
     ]);
@@ -230,7 +300,8 @@ export class Recording implements Disposable {
       this.#whole = this.#taken;
       this.#partial = [];
     } else {
-      const { out, in: typed } = this.#writer.written;
+      const out = this.#outWritten;
+      const { in: typed } = this.#writer.written;
       const index = this.#partial.findIndex((frame) => frame.out > out || frame.in > typed);
       if (index > 0) this.#whole = this.#partial[index - 1]?.seq ?? this.#whole;
       this.#partial.splice(0, index);
@@ -258,11 +329,13 @@ export class Recording implements Disposable {
       masked: this.#masked,
       end: this.#ended,
     };
-    const { out, in: typed } = this.#writer.written;
+    const out = this.#outWritten;
+    const gaps = this.#writer.gapBytes;
+    const { in: typed } = this.#writer.written;
     return {
       line: this.#writer.position(frames),
       durable: () => {
-        this.#proven = { masked: frames.masked, gaps: 0 };
+        this.#proven = { masked: frames.masked, gaps };
         this.#durable = { seq: frames.seq, out, in: typed, ended: frames.end };
       },
     };

@@ -4,6 +4,7 @@ import { openCheckpoints } from "./checkpoints.ts";
 import { ProducerSeat } from "./producer-seat.ts";
 import { Recording } from "./recording.ts";
 import { shipSession, type ShipContext } from "./ship-session.ts";
+import { spoolLimitsOf } from "./spool-limits.ts";
 import { openSpool } from "./spool.ts";
 import type { Wake } from "./wake.ts";
 
@@ -78,7 +79,7 @@ export class ShellRecordings implements AsyncDisposable {
     const { spec } = this.#context;
     const log = this.#context.log.child({ shell: grant });
     const path = join(spec.spoolDir, `shell-${grant}`, "recording.cast");
-    await using spool = await openSpool({ path, log });
+    await using spool = await openSpool({ path, log, ...spoolLimitsOf(spec) });
     using recording = new Recording(spool, {
       header: {
         ...spec.terminal,
@@ -87,6 +88,7 @@ export class ShellRecordings implements AsyncDisposable {
         term: "xterm-256color",
       },
       recordInput: spec.agent.recordInput,
+      whenFull: spec.agent.whenFull,
       redaction: this.#context.redaction,
     });
     const sealed = { done: false };

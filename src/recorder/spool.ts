@@ -11,6 +11,7 @@ import { PlatformError, errnoOf, messageOf } from "../kit/platform-error.ts";
 import type { CastPosition } from "../protocol/asciicast.ts";
 import { BatchBuffer } from "./batch-buffer.ts";
 import { readInto, recoverSpool } from "./spool-recovery.ts";
+import { RESERVE_BYTES, SpoolReserve } from "./spool-reserve.ts";
 import { Wake } from "./wake.ts";
 
 /** Lines that wait for the disk; beyond it, `room` waits and the producer with it. */
@@ -19,12 +20,17 @@ const PENDING_BYTES = 2 * 1024 * 1024;
 const GATHER_MS = 5;
 const LARGE_BATCH_BYTES = 512 * 1024;
 const RETRY_MS = 500;
+const REFILL_MS = 1000;
 /** The disk has no room: somebody may make some. Everything else does not heal by waiting. */
 const FULL = new Set(["ENOSPC", "EDQUOT"]);
 
 export interface SpoolOptions {
   path: string;
   log: Log;
+  /** Largest size of the file; none unless given. */
+  quotaBytes?: number | undefined;
+  /** Keeps room on the disk and below the quota, for those who go on when the spool is full. Without it `append` waits. */
+  keepReserve?: boolean | undefined;
 }
 
 /** Called when a batch is closed: the line that ends it, and what to call once it is durable. */
@@ -49,6 +55,8 @@ export class Spool implements AsyncDisposable {
   readonly grown = new Wake();
   readonly #options: SpoolOptions;
   readonly #file: FileHandle;
+  readonly #reserve: SpoolReserve | null;
+  readonly #softBytes: number;
   readonly #hash: Hash;
   readonly #closing = new AbortController();
   #durable: number;
@@ -61,15 +69,22 @@ export class Spool implements AsyncDisposable {
   #failure: PlatformError | null = null;
   #full = false;
   #endBatch: EndBatch | null = null;
+  readonly #refilling: NodeJS.Timeout | undefined;
   readonly #onDurable = new Set<() => void>();
 
   constructor(
     options: SpoolOptions,
     file: FileHandle,
-    start: { bytes: number; hash: Hash; resumed: Resume | null },
+    start: { bytes: number; hash: Hash; resumed: Resume | null; reserve: SpoolReserve | null },
   ) {
     this.#options = options;
     this.#file = file;
+    this.#reserve = start.reserve;
+    this.#full = start.reserve?.isWhole === false;
+    const { quotaBytes = Infinity, keepReserve = false } = options;
+    this.#softBytes = quotaBytes - (keepReserve ? RESERVE_BYTES : 0);
+    if (start.reserve !== null)
+      this.#refilling = setInterval(() => void this.#refill(), REFILL_MS).unref();
     this.#durable = start.bytes;
     this.#hash = start.hash;
     this.resumed = start.resumed;
@@ -89,9 +104,10 @@ export class Spool implements AsyncDisposable {
     return this.#running === null;
   }
 
-  /** Whether the disk has no room at the moment. */
+  /** Whether the disk has no room at the moment, or the quota is used up; with a reserve: but for the reserve. */
   get isFull(): boolean {
-    return this.#full;
+    const bytes = this.#durable + this.#filling.length + this.#writing.length;
+    return this.#full || bytes >= this.#softBytes;
   }
 
   /** Where the checkpoints of this spool lie. */
@@ -152,6 +168,7 @@ export class Spool implements AsyncDisposable {
   async remove(): Promise<void> {
     await unlink(this.#options.path);
     await unlink(this.checkpointsPath).catch(() => undefined);
+    await this.#reserve?.remove();
     await rmdir(dirname(this.#options.path)).catch((error: unknown) => {
       this.#options.log.warn({ err: error }, "spool directory not removed");
     });
@@ -162,7 +179,9 @@ export class Spool implements AsyncDisposable {
     this.#closing.abort();
     this.#hurry.abort();
     this.grown.ring();
+    clearInterval(this.#refilling);
     await this.#running?.catch(() => undefined);
+    await this.#reserve?.[Symbol.asyncDispose]();
     await this.#file.close().catch((error: unknown) => {
       this.#options.log.warn({ err: error }, "spool not closed");
     });
@@ -218,21 +237,48 @@ export class Spool implements AsyncDisposable {
   async #commit(batch: Buffer): Promise<void> {
     for (;;) {
       try {
+        await this.#belowQuota(batch);
         await this.#write(batch);
         await this.#file.datasync();
-        if (this.#full) this.#options.log.info("spool has room again");
-        this.#full = false;
+        if (this.#full && this.#reserve === null) this.#hasRoom();
         return;
       } catch (error) {
+        if (this.#closing.signal.aborted) throw error;
         await this.#file.truncate(this.#durable);
         // Before the first byte nothing can be lost: better no session than one that waits from the start.
         if (!FULL.has(errnoOf(error) ?? "") || this.#durable === 0) throw error;
-        if (!this.#full)
-          this.#options.log.error({ err: error }, "spool is full, the session waits");
+        if (!this.#full) this.#options.log.error({ err: error }, "spool is full");
         this.#full = true;
+        this.grown.ring();
+        if ((await this.#reserve?.give(batch.length)) === true) continue;
         await timers.setTimeout(RETRY_MS, undefined, { signal: this.#closing.signal });
       }
     }
+  }
+
+  /** Beyond the quota nothing is written any more; only the end of the recorder ends this wait. */
+  async #belowQuota(batch: Buffer): Promise<void> {
+    const { quotaBytes = Infinity, log } = this.#options;
+    if (this.#durable + batch.length <= quotaBytes) return;
+    log.error({ quotaBytes }, "spool has reached its quota, the session waits");
+    await new Promise((_, reject) => {
+      const { signal } = this.#closing;
+      const end = (): void => reject(new Error("Spool was closed"));
+      if (signal.aborted) end();
+      else signal.addEventListener("abort", end, { once: true });
+    });
+  }
+
+  /** The disk has room again once the whole reserve is there again. */
+  async #refill(): Promise<void> {
+    if (!this.#full || this.#reserve === null || this.#closing.signal.aborted) return;
+    if (await this.#reserve.refill()) this.#hasRoom();
+  }
+
+  #hasRoom(): void {
+    this.#options.log.info("spool has room again");
+    this.#full = false;
+    this.grown.ring();
   }
 
   async #write(batch: Buffer): Promise<void> {
@@ -262,12 +308,19 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
     await file.truncate(recovered?.bytes ?? 0);
     await file.datasync();
     await syncDirectory(dirname(path));
+    const reserve =
+      options.keepReserve === true ? await SpoolReserve.open(join(dirname(path), "reserve")) : null;
     if (recovered === null)
-      return new Spool(options, file, { bytes: 0, hash: createHash("sha256"), resumed: null });
+      return new Spool(options, file, {
+        bytes: 0,
+        hash: createHash("sha256"),
+        resumed: null,
+        reserve,
+      });
     const { bytes, position, hash, tail } = recovered;
     log.info({ bytes, cut: before.size - bytes, seq: position.seq }, "spool recovered");
     const idleMs = Math.max(0, Date.now() - before.mtimeMs);
-    return new Spool(options, file, { bytes, hash, resumed: { position, idleMs, tail } });
+    return new Spool(options, file, { bytes, hash, resumed: { position, idleMs, tail }, reserve });
   } catch (error) {
     await file?.close().catch(() => undefined);
     throw new PlatformError("spool_failed", `Cannot open the spool: ${messageOf(error)}`, {

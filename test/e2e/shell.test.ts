@@ -5,6 +5,7 @@ import { suite, test } from "node:test";
 import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
 import { rawBytesOf } from "../../src/protocol/asciicast.ts";
 import type { ShellInfo } from "../../src/protocol/manager-api.ts";
+import { VerifyResult } from "../../src/protocol/results.ts";
 import { eventually, openLab } from "../helpers/lab.ts";
 import { anAgent } from "../helpers/manifests.ts";
 import { sees, sitDown, skip } from "../helpers/person.ts";
@@ -40,6 +41,13 @@ suite("a shell beside the agent", { skip }, () => {
     assert.equal(info.reason, "exited with code 7");
     const cast = path.join(dir, `${info.grant_id}.cast`);
     assert.deepEqual((await verifyAsciicast(createReadStream(cast))).problems, []);
+    const checked = await lab.agentkube(["recording", "verify", "--json", cast]).ended;
+    const { ok, proof, bytes: size } = VerifyResult.parse(JSON.parse(checked.stdout.toString()));
+    assert.ok(ok);
+    assert.deepEqual(
+      [proof?.signedBytes, proof?.countersignedBytes, proof?.ended],
+      [size, size, true],
+    );
     const bytes = Buffer.concat(await Array.fromAsync(rawBytesOf(cast))).toString();
     assert.match(bytes, /pid1:zone-init/);
     const events = readFileSync(path.join(lab.data, "runs", run, "events.jsonl"), "utf8");

@@ -150,6 +150,8 @@ async function verify({ output }: Context, recording: NamedRecording): Promise<n
       output.line(line === 0 ? problem : `line ${line}: ${problem}`);
     const facts = `${result.events} events, ${humanBytes(result.bytes)}, SHA-256 ${result.sha256}`;
     if (result.proof !== undefined) output.line(proofLine(result.proof, result.bytes));
+    if (result.gapBytes !== undefined)
+      output.line(`Not recorded: ${result.gapBytes} bytes of output (see the gap markers)`);
     const verdict = result.ok ? output.paint("green", "OK") : output.paint("red", "NOT OK");
     output.line(`${verdict}  ${recording.path}: ${facts}`);
   }

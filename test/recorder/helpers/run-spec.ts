@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { WhenFull } from "../../../src/protocol/agent-manifest.ts";
 import type { RecorderBoot } from "../../../src/protocol/run-spec.ts";
 import { RunSpec } from "../../../src/protocol/run-spec.ts";
 
@@ -14,7 +15,12 @@ export interface TestRun extends AsyncDisposable {
 
 /** A run spec for a recorder of its own, in a temporary directory that goes with it. */
 export async function aRun(
-  options: { managerUrl?: string; recordInput?: boolean } = {},
+  options: {
+    managerUrl?: string;
+    recordInput?: boolean;
+    whenFull?: WhenFull;
+    spoolQuotaBytes?: number;
+  } = {},
 ): Promise<TestRun> {
   const dir = await mkdtemp(join(tmpdir(), "recorder-test-"));
   const spoolDir = join(dir, "spool", "run-1");
@@ -41,6 +47,8 @@ export async function aRun(
       timeoutMs: null,
       recordInput: options.recordInput ?? false,
       recordingEnabled: true,
+      whenFull: options.whenFull,
+      spoolQuotaBytes: options.spoolQuotaBytes,
     },
     terminal: { cols: 80, rows: 24 },
     zone: {
