@@ -4,7 +4,12 @@ import { readFile, readdir } from "node:fs/promises";
 export interface TreeUsage {
   pids: number[];
   memoryBytes: number;
+  /** of the processes that live, and of those of their children that were waited for */
   cpuMs: number;
+  /** the part of `cpuMs` that is of children that were waited for */
+  waitedCpuMs: number;
+  /** each living process's part of `cpuMs`, by pid */
+  cpuMsOf: Map<number, number>;
 }
 
 const PAGE_BYTES = 4096;
@@ -16,7 +21,13 @@ const MS_PER_TICK = 10;
  * Shared pages count once for each process that maps them: an upper bound.
  */
 export async function processTree(root: number): Promise<TreeUsage> {
-  const usage: TreeUsage = { pids: [], memoryBytes: 0, cpuMs: 0 };
+  const usage: TreeUsage = {
+    pids: [],
+    memoryBytes: 0,
+    cpuMs: 0,
+    waitedCpuMs: 0,
+    cpuMsOf: new Map(),
+  };
   const open = [root];
   for (let pid = open.pop(); pid !== undefined; pid = open.pop()) {
     const [stat, children] = await Promise.all([readText(`/proc/${pid}/stat`), childrenOf(pid)]);
@@ -27,7 +38,11 @@ export async function processTree(root: number): Promise<TreeUsage> {
       .split(" ")
       .map(Number);
     usage.pids.push(pid);
-    usage.cpuMs += ((fields[11] ?? 0) + (fields[12] ?? 0)) * MS_PER_TICK;
+    const ownMs = ((fields[11] ?? 0) + (fields[12] ?? 0)) * MS_PER_TICK;
+    const waitedMs = ((fields[13] ?? 0) + (fields[14] ?? 0)) * MS_PER_TICK;
+    usage.cpuMs += ownMs + waitedMs;
+    usage.waitedCpuMs += waitedMs;
+    usage.cpuMsOf.set(pid, ownMs + waitedMs);
     usage.memoryBytes += (fields[21] ?? 0) * PAGE_BYTES;
     open.push(...children);
   }

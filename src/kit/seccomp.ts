@@ -93,6 +93,8 @@ const NUMBERS = {
   msgget: [68, 186],
   semget: [64, 190],
   socketpair: [53, 199],
+  mmap: [9, 222],
+  prlimit64: [302, 261],
 } as const satisfies Record<string, readonly [number | null, number | null]>;
 type Syscall = keyof typeof NUMBERS;
 
@@ -100,7 +102,7 @@ type Syscall = keyof typeof NUMBERS;
 type Condition =
   | { kind: "always" }
   | { kind: "anyBit"; argument: number; bits: number }
-  | { kind: "isOneOf"; argument: number; values: number[] }
+  | { kind: "isOneOf"; argument: number; mask?: number; values: number[] }
   | { kind: "isNoneOf"; argument: number; mask?: number; values: number[] }
   | { kind: "createsWithBits"; flags: number; mode: number; bits: number };
 
@@ -114,6 +116,10 @@ const ALWAYS: Condition = { kind: "always" };
 const SET_ID_BITS = 0o6000;
 const NEW_NAMESPACES = 0x7e02_0000;
 const AF = { unix: 1, inet: 2, inet6: 10, netlink: 16 };
+const SOCK = { stream: 1, datagram: 2, seqpacket: 5 };
+const [TCP, UDP] = [6, 17];
+/** MAP_SHARED and MAP_ANONYMOUS. */
+const SHARED_ANONYMOUS = 0x21;
 const TIOCSTI = 0x5412;
 const TIOCLINUX = 0x541c;
 
@@ -200,6 +206,13 @@ const PROFILES: Record<SeccompProfile, Rule[]> = {
     ...refuse(["vmsplice", "memfd_secret"], "EPERM"),
     // Memory that no process maps is in no process's size, so the watchdog would not see it.
     ...refuse(["memfd_create", "shmget", "msgget", "semget"], "ENOSYS"),
+    // Pages of such a mapping stay when a process lets go of them.
+    ...refuse(["mmap"], "EPERM", {
+      kind: "isOneOf",
+      argument: 3,
+      mask: SHARED_ANONYMOUS,
+      values: [SHARED_ANONYMOUS],
+    }),
     {
       call: "personality",
       refusal: "EPERM",
@@ -209,8 +222,24 @@ const PROFILES: Record<SeccompProfile, Rule[]> = {
   // Every other family reaches past the network namespace, or hands descriptors on; socketpair stays.
   tool: [
     ...refuse(["socket"], "EPERM", { kind: "isNoneOf", argument: 0, values: [AF.inet, AF.inet6] }),
-    ...refuse(["socket"], "EPERM", { kind: "isNoneOf", argument: 1, mask: 0xf, values: [1, 2] }),
+    ...refuse(["socket"], "EPERM", {
+      kind: "isNoneOf",
+      argument: 1,
+      mask: 0xf,
+      values: [SOCK.stream, SOCK.datagram],
+    }),
+    // Its own limits only: pid 1 has the same user, and one without memory cannot say how the tool ended.
+    ...refuse(["prlimit64"], "EPERM", { kind: "isNoneOf", argument: 0, values: [0] }),
+    // SCTP, MPTCP and their like are loaded by the kernel for whoever asks, and nothing here speaks them.
+    ...refuse(["socket"], "EPERM", { kind: "isNoneOf", argument: 2, values: [0, TCP, UDP] }),
     ...refuse(["socketpair"], "EPERM", { kind: "isNoneOf", argument: 0, values: [AF.unix] }),
+    // An end of a pair for datagrams can be bound to a path and sent from to any other: a socket in all but its name.
+    ...refuse(["socketpair"], "EPERM", {
+      kind: "isNoneOf",
+      argument: 1,
+      mask: 0xf,
+      values: [SOCK.stream, SOCK.seqpacket],
+    }),
   ],
 };
 
@@ -328,14 +357,14 @@ function bodyOf(rule: Rule): Instruction[] {
     case "isOneOf":
       return [
         loadArgument(when.argument),
+        ...maskOf(when.mask),
         ...when.values.flatMap((value) => [jump(OP.equal, value, 0, 1), refusal]),
       ];
     case "isNoneOf": {
-      const masked = when.mask === undefined ? [] : [jump(OP.and, when.mask, 0, 0)];
       const tests = when.values.map((value, index) =>
         jump(OP.equal, value, when.values.length - index, 0),
       );
-      return [loadArgument(when.argument), ...masked, ...tests, refusal];
+      return [loadArgument(when.argument), ...maskOf(when.mask), ...tests, refusal];
     }
     case "createsWithBits":
       return [
@@ -348,6 +377,10 @@ function bodyOf(rule: Rule): Instruction[] {
     default:
       return when satisfies never;
   }
+}
+
+function maskOf(mask: number | undefined): Instruction[] {
+  return mask === undefined ? [] : [jump(OP.and, mask, 0, 0)];
 }
 
 function encode(program: Instruction[]): Buffer {

@@ -1,4 +1,4 @@
-import { processTree } from "../kit/process-tree.ts";
+import { processTree, type TreeUsage } from "../kit/process-tree.ts";
 import { CallStopped } from "./call-end.ts";
 import type { ToolSandbox } from "./tools.ts";
 
@@ -11,19 +11,43 @@ export function watchLimits(
   stop: (reason: CallStopped) => void,
 ): Disposable {
   let looking = false;
+  const time = new CpuLedger();
   const look = async (): Promise<void> => {
     if (looking) return;
     looking = true;
     try {
       const usage = await processTree(pid);
       if (usage.memoryBytes > limits.memoryBytes) stop(memoryEnd(limits.memoryBytes));
-      else if (usage.cpuMs > limits.cpuMs) stop(overLimit("cpu", `${limits.cpuMs} ms of CPU time`));
+      else if (time.take(usage) > limits.cpuMs)
+        stop(overLimit("cpu", `${limits.cpuMs} ms of CPU time`));
     } finally {
       looking = false;
     }
   };
   const timer = setInterval(() => void look().catch(() => {}), LOOK_EVERY_MS);
   return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** Of a process that ends between two looks we saw half on average. */
+const UNSEEN_FACTOR = 2;
+
+/**
+ * CPU time of a whole call. The time of a child is with its parent once that waited for it; a tool that ignores SIGCHLD has children
+ * whose time is with nobody, so what was seen of those that vanished is kept until it turns up as waited for.
+ */
+class CpuLedger {
+  #last: Pick<TreeUsage, "cpuMsOf" | "waitedCpuMs"> = { cpuMsOf: new Map(), waitedCpuMs: 0 };
+  #vanishedMs = 0;
+
+  /** Takes what was seen now; milliseconds of CPU time since the start. */
+  take(usage: TreeUsage): number {
+    // A parent that vanished took its children's times with it, to whoever waited for it or to nobody.
+    for (const [pid, ms] of this.#last.cpuMsOf) if (!usage.cpuMsOf.has(pid)) this.#vanishedMs += ms;
+    const waitedMs = usage.waitedCpuMs - this.#last.waitedCpuMs;
+    this.#vanishedMs = Math.max(0, this.#vanishedMs - Math.max(0, waitedMs));
+    this.#last = usage;
+    return usage.cpuMs + this.#vanishedMs * UNSEEN_FACTOR;
+  }
 }
 
 /** Stops a call at its wall-clock limit. Dispose it with the call. */

@@ -33,11 +33,17 @@ export function canariesIn(
 
 /** Every file of the run but the configuration, which holds the secrets, and copies of the package. */
 function filesOf(lab: Lab): string[] {
-  const store = path.join(lab.data, "store");
-  return readdirSync(lab.root, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => path.join(entry.parentPath, entry.name))
-    .filter((file) => ![lab.config, store].some((left) => file.startsWith(`${left}/`)));
+  const left = new Set([lab.config, path.join(lab.data, "store")]);
+  const files: string[] = [];
+  const open = [lab.root];
+  // Not by `recursive: true`, which follows the links that a tool may have left.
+  for (let directory = open.pop(); directory !== undefined; directory = open.pop())
+    for (const entry of readdirSync(directory, { withFileTypes: true })) {
+      const file = path.join(directory, entry.name);
+      if (entry.isDirectory() && !left.has(file)) open.push(file);
+      if (entry.isFile()) files.push(file);
+    }
+  return files;
 }
 
 /** Processes that were not there before the first call, but for sandboxes themselves: one may wait for the next call. */

@@ -1,0 +1,178 @@
+// Processes, the kernel, terminals and devices, the workspace as a channel: cases 1 to 11, 19 to 21, 29 to 35, 96 and 99 of the
+// attack list, each tried by a static program in the sandbox of a real run. Others of these families: the environment (22), the
+// path (23, 25) and the interpreter (24) in test/tool-runner/{tools,program-check,workspace}; refusal of a weaker tier (30) in
+// test/tool-runner/tools and test/cli; archives (34) in test/attacks/image-archives; admission (38 to 44) in test/attacks/admission.
+import assert from "node:assert/strict";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from "node:fs";
+import { createServer, type Server } from "node:net";
+import { once } from "node:events";
+import path from "node:path";
+import { after, before, suite, test } from "node:test";
+import { errnoOf } from "../../src/kit/platform-error.ts";
+import { openRange, type AttackRange } from "../helpers/attack-range.ts";
+import { trustedPartsOf } from "../helpers/run-parts.ts";
+
+const CANARY = "can4ry-0f-the-k3rnel-family-0123456789";
+
+function gotten(output: string): string[] {
+  return output.split("\n").filter((line) => line.endsWith(": GOT"));
+}
+
+/** A directory that is a link elsewhere for half of the time. What the tool's end does meanwhile may come in between. */
+async function swapForLinks(place: string, elsewhere: string, rounds: number): Promise<void> {
+  for (let round = 0; round < rounds; round += 1) {
+    try {
+      rmSync(place, { recursive: true, force: true });
+      if (round % 2 === 0) symlinkSync(elsewhere, place);
+      else mkdirSync(place);
+    } catch (error) {
+      if (!["EEXIST", "ENOTEMPTY"].includes(errnoOf(error) ?? "")) throw error;
+    }
+    await new Promise(setImmediate);
+  }
+}
+
+suite("a hostile program in a tool's sandbox", () => {
+  let range: AttackRange;
+  before(async () => {
+    range = await openRange({
+      programs: ["kernel", "leaves", "ends"].map((name) => `test/fixtures/hostile/${name}.c`),
+      secrets: { "canary/value": CANARY },
+      tools: {
+        plain: {},
+        short: { sandbox: { timeout: "2s" } },
+        strict: { sandbox: { tier: "strict" } },
+        writes: { sandbox: { workspace: "rw" } },
+        armed: {
+          sandbox: { workspace: "rw" },
+          credentials: [{ name: "one", secretRef: { name: "canary", key: "value" }, env: "TOKEN" }],
+        },
+      },
+    });
+  });
+  after(() => range[Symbol.asyncDispose]());
+
+  for (const tool of ["plain", "writes", "strict"])
+    test(`1–11, 19, 20, 29, 99: reaches no process, socket, namespace, device or file of the host (${tool})`, async (context) => {
+      const { supervisorPid } = await range.lab.waitForRun();
+      const runner = trustedPartsOf(supervisorPid)["tool-runner"];
+      const abstract = `ak-attack-${process.pid}-${tool}`;
+      const socket = path.join(range.lab.workspace, `${tool}.sock`);
+      const secret = range.lab.write(`host-file-${tool}`, CANARY);
+      const servers: Server[] = [];
+      context.after(() => servers.forEach((server) => server.close()));
+      for (const name of [`\0${abstract}`, socket]) {
+        const server = createServer((peer) => peer.end(CANARY)).listen({ path: name });
+        await once(server, "listening");
+        servers.push(server);
+      }
+
+      const attack = await range.attack(
+        tool,
+        `exec /opt/tool/kernel ${runner} ${abstract} ${socket} ${secret}`,
+      );
+
+      for (const server of servers) server.close();
+      if (attack.outcome === "refused" && tool === "strict")
+        return context.skip(`no tier strict here: ${attack.detail?.cause}`);
+      assert.equal(attack.outcome, "completed", JSON.stringify(attack.detail));
+      assert.match(attack.stdout, /all tried\n$/);
+      assert.ok(attack.stdout.split("\n").length > 500, `${attack.stdout.split("\n").length}`);
+      assert.deepEqual(gotten(attack.stdout), []);
+      await range.sweep();
+    });
+
+  test("21, 35, 96: leaves no bit, attribute, owner, device or socket in the workspace, and reaches no socket there", async (context) => {
+    const helper = path.join(range.lab.workspace, "helper.sock");
+    const server = createServer((peer) => peer.end(CANARY)).listen({ path: helper });
+    await once(server, "listening");
+    context.after(() => server.close());
+
+    const attack = await range.attack("writes", "exec /opt/tool/leaves helper.sock");
+    server.close();
+
+    assert.equal(attack.outcome, "completed", JSON.stringify(attack.detail));
+    assert.match(attack.stdout, /all tried\n$/);
+    assert.deepEqual(gotten(attack.stdout), []);
+    const owner = statSync(range.lab.workspace).uid;
+    for (const name of readdirSync(range.lab.workspace, { encoding: "buffer" })) {
+      const file = Buffer.concat([Buffer.from(`${range.lab.workspace}/`), name]);
+      const info = lstatSync(file);
+      assert.equal(info.mode & 0o6000, 0, name.toString());
+      assert.equal(info.uid, owner, name.toString());
+      assert.ok(!info.isBlockDevice() && !info.isCharacterDevice(), name.toString());
+      assert.ok(!info.isSocket() || name.toString().endsWith(".sock"), name.toString());
+    }
+    await range.sweep();
+  });
+
+  test("31, 35, 96: a private workspace brings home regular files only, whatever else a tool left", async () => {
+    const kinds = (): string[] =>
+      readdirSync(range.lab.workspace, { withFileTypes: true })
+        .filter((entry) => !entry.isFile() && !entry.isDirectory())
+        .map(({ name }) => name)
+        .sort();
+    const strange = kinds();
+
+    const attack = await range.attack(
+      "armed",
+      "mkdir copy; cd copy; ln -s /etc/shadow a; ln -s /proc/1/environ b; mkfifo c; ln -s .. d; ln /etc/passwd e; " +
+        "mkdir d2; ln -s ../../../../.. d2/up; echo plain > plain; echo dash > ./-rf; printf 'x' > \"$(printf 'a\\033[2Jb')\"; " +
+        'printf %s "$TOKEN" > token; printf %s "$TOKEN" | base64 > token64',
+    );
+
+    assert.ok(["completed", "refused"].includes(attack.outcome), JSON.stringify(attack));
+    assert.deepEqual(kinds(), strange);
+    const copied = path.join(range.lab.workspace, "copy");
+    const names = existsSync(copied) ? readdirSync(copied, { withFileTypes: true }) : [];
+    for (const entry of names) assert.ok(entry.isFile() || entry.isDirectory(), entry.name);
+    await range.sweep();
+  });
+
+  test("32: directories that are swapped for links while a call ends never lead a file out of the workspace", async () => {
+    const outside = range.lab.write("outside/file", "untouched");
+
+    const [attack] = await Promise.all([
+      range.attack(
+        "armed",
+        "mkdir -p w; i=0; while [ $i -lt 300 ]; do echo evil > w/file; i=$((i+1)); done",
+      ),
+      swapForLinks(path.join(range.lab.workspace, "w"), path.dirname(outside), 400),
+    ]);
+
+    assert.notEqual(attack.outcome, "start_failed", JSON.stringify(attack.detail));
+    assert.equal(readFileSync(outside, "utf8"), "untouched");
+    await range.sweep();
+  });
+
+  for (const [what, outcomes] of [
+    ["kill-all", ["signalled"]],
+    ["stop-all", ["timed_out"]],
+    ["daemons", ["completed"]],
+    ["starve-init", ["completed"]],
+    ["orphans", ["completed"]],
+    ["silent", ["timed_out"]],
+    ["threads-exec", ["completed"]],
+    ["dump", ["signalled"]],
+    ["ptrace-me", ["signalled", "timed_out"]],
+  ] as const)
+    test(`3, 16, 17, 88, 99: ${what} ends its own call and leaves nothing`, async () => {
+      const neighbour = range.call("plain", "sleep 1; echo still here");
+
+      const attack = await range.attack("short", `exec /opt/tool/ends ${what}`);
+
+      assert.ok((outcomes as readonly string[]).includes(attack.outcome), JSON.stringify(attack));
+      assert.ok(attack.durationMs < 5000, `${attack.durationMs} ms`);
+      assert.equal((await neighbour).stdout, "still here\n");
+      await range.sweep();
+    });
+});
