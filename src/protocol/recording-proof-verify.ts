@@ -18,10 +18,11 @@ export interface ProofCheck {
   problems: Problems;
 }
 
-/** The key that a signature has to be of, where the caller knows it from elsewhere. */
+/** What a recording has to be of, where the caller knows it from elsewhere. */
 export interface KnownKeys {
   managerKey?: string;
   recorderKey?: string;
+  run?: string;
 }
 
 /** What a proof claims of the bytes. */
@@ -52,6 +53,7 @@ export async function verifyProofs(
   const proof = { checkpoints: 0, signedBytes: 0, countersignedBytes: 0, ended: false };
   let last: SignedCheckpoint | null = null;
   let managerKey = known.managerKey;
+  let run = known.run;
   const lines = text.split("\n");
   if (lines.pop() !== "") problems.push({ line: 0, problem: "Last line of the proofs is cut off" });
   for (const [index, line] of lines.entries()) {
@@ -64,8 +66,14 @@ export async function verifyProofs(
     }
     const { countersignature } = parsed;
     managerKey ??= countersignature?.key;
+    run ??= "checkpoint" in parsed ? parsed.checkpoint.session : countersignature?.run;
     if (countersignature !== null && !isCountersigned(countersignature, managerKey ?? ""))
       tell("the manager's signature is wrong");
+    // What the manager signed of another run, or of an audit, says nothing of this recording.
+    if (countersignature !== null && countersignature.context !== "recording")
+      tell("the manager signed it as something else than a recording");
+    if (countersignature !== null && countersignature.run !== run)
+      tell(`the manager signed it for run "${countersignature.run}", not for "${run}"`);
     if ("closed" in parsed) {
       const { at, hash } = parsed.countersignature;
       claims.push({ bytes: at, sha256: hash, what: `the manager's end (${parsed.closed})` });
@@ -74,7 +82,8 @@ export async function verifyProofs(
       continue;
     }
     const { checkpoint } = parsed;
-    const problem = problemOfChain(parsed, last) ?? problemOfSigner(parsed, known);
+    const problem =
+      problemOfChain(parsed, last) ?? problemOfSigner(parsed, known) ?? problemOfRun(parsed, known);
     if (problem !== null) tell(problem);
     if (countersignature !== null) {
       if (!isOf(countersignature, parsed))
@@ -105,12 +114,13 @@ function problemOfSigner(signed: SignedCheckpoint, known: KnownKeys): string | n
   return isCheckpointSigned(signed) ? null : "the recorder's signature is wrong";
 }
 
+function problemOfRun({ checkpoint }: SignedCheckpoint, { run }: KnownKeys): string | null {
+  if (run === undefined || checkpoint.session === run) return null;
+  return `it is of session "${checkpoint.session}", not of "${run}"`;
+}
+
 function isOf(countersignature: Countersignature, { checkpoint }: SignedCheckpoint): boolean {
-  return (
-    countersignature.context === "recording" &&
-    countersignature.at === checkpoint.bytes &&
-    countersignature.hash === checkpoint.sha256
-  );
+  return countersignature.at === checkpoint.bytes && countersignature.hash === checkpoint.sha256;
 }
 
 /** Reads the recording once and compares it at every point. After the first difference the later ones say nothing new. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
 import { VerifyResult } from "../../src/protocol/results.ts";
@@ -88,6 +88,36 @@ suite("the proofs beside a recording", () => {
     });
     assert.equal(cut, "");
     assert.equal((await verify(copy)).proof?.ended, false);
+
+    // Beside a run that was registered with keys: proofs that are gone, cut or another run's are not taken for none.
+    const problemsOfRun = async (kept: string | null): Promise<string> => {
+      if (kept === null) rmSync(proofs, { force: true });
+      else writeFileSync(proofs, kept);
+      const { ok, problems } = await verify(result.run);
+      assert.equal(ok, problems.length === 0);
+      return problems.map(({ problem }) => problem).join("\n");
+    };
+    const all = readFileSync(proofs, "utf8");
+    const lines = all.trim().split("\n");
+    const other = resultOf(await lab.run([lab.write("other.yaml", anAgent("echo other"))]).ended);
+    const otherCast = other.recording?.path ?? "";
+    const signed = readFileSync(otherCast.replace(".cast", ".proofs.jsonl"), "utf8").trim();
+    const { countersignature } = JSON.parse(signed.split("\n").at(-1) ?? "") as {
+      countersignature: unknown;
+    };
+    const mine = readFileSync(cast);
+    assert.equal(await problemsOfRun(all), "");
+    assert.match(await problemsOfRun(null), /proofs beside the recording are missing/);
+    assert.match(
+      await problemsOfRun(`${lines.slice(0, -1).join("\n")}\n`),
+      /proofs beside the recording lack its end/,
+    );
+    writeFileSync(cast, readFileSync(otherCast));
+    assert.match(
+      await problemsOfRun(`${JSON.stringify({ closed: "forged", countersignature })}\n`),
+      new RegExp(`the manager signed it for run "${other.run}", not for "${result.run}"`),
+    );
+    writeFileSync(cast, mine);
     assert.deepEqual(await lab.leftovers(), []);
   });
 });

@@ -197,11 +197,22 @@ async function* textOf(source: CastSource): AsyncGenerator<string> {
 async function withProofs(result: VerifyResult, recording: NamedRecording): Promise<VerifyResult> {
   const { run, path } = recording;
   const beside = path.replace(/(?:\.cast)?$/, ".proofs.jsonl");
-  const keys = run === null ? {} : await keysOfRun(run);
+  const keys = run === null ? {} : { ...(await keysOfRun(run)), run: run.info.run };
   const check = await verifyProofs(beside, recording.open(), keys);
-  if (check === null) return result;
-  const problems = [...result.problems, ...check.problems];
-  return { ...result, proof: check.proof, ok: result.ok && check.problems.length === 0, problems };
+  // A recorder whose key was registered proves what it records, to the end.
+  const isOwed = run !== null && !run.live && "recorderKey" in keys && result.bytes > 0;
+  const missing = isOwed ? missingProof(check?.proof, result.bytes) : null;
+  const problems = [...result.problems, ...(check?.problems ?? [])];
+  if (missing !== null) problems.push({ line: 0, problem: missing });
+  const proof = check === null ? {} : { proof: check.proof };
+  return { ...result, ...proof, ok: result.ok && problems.length === 0, problems };
+}
+
+function missingProof(proof: VerifyResult["proof"], bytes: number): string | null {
+  if (proof === undefined) return "The proofs beside the recording are missing";
+  if (!proof.ended) return "The proofs beside the recording lack its end";
+  if (proof.countersignedBytes === bytes) return null;
+  return `The manager signed ${proof.countersignedBytes} bytes of the recording, the file has ${bytes}`;
 }
 
 function proofLine(proof: NonNullable<VerifyResult["proof"]>, bytes: number): string {

@@ -63,7 +63,8 @@ export function requestHeaders(req: RequestLike, plan: RequestHeaderPlan): strin
   for (const [name, value] of pairs(req.rawHeaders)) {
     const lower = name.toLowerCase();
     const mapped = canonical(name);
-    if (HOP_BY_HOP.has(lower) || OURS.has(lower) || listed.has(lower)) continue;
+    // `_` for `-` too: a server that takes both would frame the body by it.
+    if (HOP_BY_HOP.has(mapped) || OURS.has(mapped) || listed.has(lower)) continue;
     if (plan.scanned && lower === "accept-encoding") continue;
     if (plan.hasCredential && (AUTH_CLASS.test(mapped) || STEERING.test(mapped))) continue;
     if (mapped === injected) continue;
