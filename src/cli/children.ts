@@ -6,6 +6,7 @@ import { messageOf, PlatformError } from "../kit/platform-error.ts";
 import { ChildStatus } from "../protocol/child-status.ts";
 import type { ChildCommand } from "../protocol/run-spec.ts";
 import { childEnvironment } from "./child-environment.ts";
+import { SMALL_HEAP } from "./node-options.ts";
 
 const READY_LIMIT_MS = 30_000;
 /** A child that dies more often than this is beyond restarting. */
@@ -36,6 +37,7 @@ export class Child {
 
   constructor(options: ChildOptions) {
     const [program, ...args] = [...options.self, options.verb];
+    args.unshift(...SMALL_HEAP);
     const errors = openSync(options.logPath, "a", 0o600);
     try {
       this.#process = spawn(program, args, {

@@ -1,15 +1,63 @@
 import { fstatSync, writeSync } from "node:fs";
-import pino from "pino";
+import { errorFacts } from "./error-facts.ts";
 
-export type Log = pino.Logger;
+/** Facts first, then what happened; or only what happened. Errors stand under `err`. */
+export interface LogLine {
+  (facts: object, message: string): void;
+  (message: string): void;
+}
+
+export interface Log {
+  readonly debug: LogLine;
+  readonly info: LogLine;
+  readonly warn: LogLine;
+  readonly error: LogLine;
+  /** A log whose lines have these facts too. */
+  child(facts: object): Log;
+}
+
+const LEVELS = { debug: 20, info: 30, warn: 40, error: 50, silent: Infinity } as const;
+export type LogLevel = keyof typeof LEVELS;
 
 /** A logger that writes JSON lines to stderr, or to another descriptor. Never give it argv, env, headers, bytes or values of secrets. */
-export function openLog(program: string, level = "info", descriptor = 2): Log {
-  return pino({ name: program, level, base: { name: program } }, { write: lineWriter(descriptor) });
+export function openLog(program: string, level: LogLevel = "info", descriptor = 2): Log {
+  return logOf({ name: program }, LEVELS[level], lineWriter(descriptor));
 }
 
 /** A logger that keeps nothing, for tests and for library use. */
-export const silentLog: Log = pino({ level: "silent" });
+export const silentLog: Log = logOf({}, LEVELS.silent, () => undefined);
+
+function logOf(own: object, least: number, write: (line: string) => void): Log {
+  const at =
+    (level: number): LogLine =>
+    (first: object | string, message?: string) => {
+      if (level < least) return;
+      const facts = typeof first === "string" ? {} : first;
+      const msg = typeof first === "string" ? first : message;
+      write(`${lineOf({ level, time: Date.now(), ...own, ...facts, msg })}\n`);
+    };
+  return {
+    debug: at(LEVELS.debug),
+    info: at(LEVELS.info),
+    warn: at(LEVELS.warn),
+    error: at(LEVELS.error),
+    child: (facts) => logOf({ ...own, ...facts }, least, write),
+  };
+}
+
+/** JSON of a line; what JSON cannot say never throws, since a log must not end what it is about. */
+function lineOf(line: { level: number; time: number; msg: string | undefined }): string {
+  const plain = (_key: string, value: unknown): unknown => {
+    if (value instanceof Error) return errorFacts(value);
+    return typeof value === "bigint" ? value.toString() : value;
+  };
+  try {
+    return JSON.stringify(line, plain);
+  } catch {
+    const { level, time, msg } = line;
+    return JSON.stringify({ level, time, msg, unreadable: "the facts of this line are no JSON" });
+  }
+}
 
 /** What one program may write into a log file; a pipe or a terminal is bounded by who reads it. */
 const MAX_FILE_BYTES = 16 * 1024 * 1024;

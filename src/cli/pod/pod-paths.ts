@@ -1,3 +1,5 @@
+import { SMALL_HEAP } from "../node-options.ts";
+
 /** Where things lie in the containers of a run; images, pod and entry points agree on these. */
 export const POD_PATHS = {
   /** the injected folder: Node, our code, the native parts */
@@ -25,5 +27,6 @@ export const POD_COMMAND = [
   `${POD_PATHS.install}/bin/tini`,
   "--",
   `${POD_PATHS.install}/bin/node`,
+  ...SMALL_HEAP,
   `${POD_PATHS.install}/bin/agentkube.js`,
 ] as const;

@@ -1,0 +1,22 @@
+/** Causes of causes end here. */
+const MAX_DEPTH = 8;
+
+/** An error as a log line has it: type, message, stack, its own fields such as `code` and `fix`, and its causes. */
+export function errorFacts(error: Error, depth = 0): object {
+  const { cause, ...own } = { ...error } as { cause?: unknown };
+  const first = error.cause ?? cause;
+  const errors = error instanceof AggregateError ? (error.errors as unknown[]).slice(0, 10) : [];
+  return {
+    ...own,
+    type: error.name,
+    message: error.message,
+    stack: error.stack,
+    ...(first === undefined ? {} : { cause: nested(first, depth) }),
+    ...(errors.length === 0 ? {} : { errors: errors.map((one) => nested(one, depth)) }),
+  };
+}
+
+function nested(value: unknown, depth: number): unknown {
+  if (!(value instanceof Error)) return value;
+  return depth < MAX_DEPTH ? errorFacts(value, depth + 1) : value.message;
+}
