@@ -76,8 +76,10 @@ function watchLauncher() {
 function keepCompiledCode(dir) {
   try {
     const { uid, mode } = statSync(dir);
-    if (uid === process.getuid() && (mode & 0o022) === 0)
-      module.enableCompileCache(join(dir, "compile-cache"));
+    if (uid !== process.getuid() || (mode & 0o022) !== 0) return;
+    module.enableCompileCache(join(dir, "compile-cache"));
+    // Else written at an orderly end only: a program that lives long, or is killed, would leave the next one nothing.
+    setTimeout(() => module.flushCompileCache(), 3000).unref();
   } catch {
     // Not built yet.
   }

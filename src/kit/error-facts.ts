@@ -3,8 +3,8 @@ const MAX_DEPTH = 8;
 
 /** An error as a log line has it: type, message, stack, its own fields such as `code` and `fix`, and its causes. */
 export function errorFacts(error: Error, depth = 0): object {
-  const { cause, ...own } = { ...error } as { cause?: unknown };
-  const first = error.cause ?? cause;
+  const own = Object.fromEntries(Object.entries(error).filter(([name]) => name !== "cause"));
+  const first = error.cause;
   const errors = error instanceof AggregateError ? (error.errors as unknown[]).slice(0, 10) : [];
   return {
     ...own,
