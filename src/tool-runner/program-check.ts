@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { closeSync, openSync, readSync } from "node:fs";
 import { errnoOf } from "../kit/platform-error.ts";
 import { lookUp, PACKAGE_DIR, TOOL_PATH, type Found, type SandboxView } from "./sandbox-view.ts";
@@ -54,7 +55,7 @@ function missingFix({ root, files }: SandboxView, path: string): string {
   if (path.startsWith(`${PACKAGE_DIR}/`))
     return files === null
       ? "set package to the directory that holds it"
-      : "check the command and the package's contents";
+      : `expected "${join(files, path.slice(PACKAGE_DIR.length))}"; check the command and the package's contents`;
   return root === null
     ? "use a program of the host's /usr, or put it into the package"
     : "put it into the root file system (rootfs/ of the package, or the image)";

@@ -153,10 +153,10 @@ function refuseUnsupported({ spec, packageDir }: RunTool, problems: ToolProblem[
     );
   }
   const tier = spec.sandbox?.tier;
-  if (tier === "pod") {
+  if (tier === "pod" || tier === "landlock") {
     refuse(
       "spec.sandbox.tier",
-      'tier "pod" is not built yet; a call never runs with less than its tool accepts',
+      `tier "${tier}" is not built yet; a call never runs with less than its tool accepts`,
       "ask for tier: standard or strict",
     );
   }
