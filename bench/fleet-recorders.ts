@@ -17,17 +17,26 @@ export interface FleetOrder {
   forMs: number;
   everyMs: number;
   bytes: number;
+  /** what was said this long after the start counts as of the storm */
+  stormMs: number;
 }
 
 export interface FleetReport {
   latenciesMs: number[];
+  /** the same, of what was said while the sessions were opening */
+  stormMs: number[];
   verified: number;
   bytes: number;
 }
 
 const never = new AbortController().signal;
 
-async function stream(order: FleetOrder, index: number, report: FleetReport): Promise<void> {
+async function stream(
+  order: FleetOrder,
+  index: number,
+  report: FleetReport,
+  startedAt: number,
+): Promise<void> {
   const session = order.sessions[index] ?? { run: "", token: "" };
   const dir = join(order.dir, session.run);
   await using spool = await openSpool({ path: join(dir, "recording.cast"), log: silentLog });
@@ -59,7 +68,8 @@ async function stream(order: FleetOrder, index: number, report: FleetReport): Pr
   };
   const onCommitted = (bytes: number): void => {
     for (let [first] = waiting; first?.until != null && first.until <= bytes; [first] = waiting) {
-      report.latenciesMs.push(performance.now() - first.at);
+      const kind = first.at - startedAt < order.stormMs ? report.stormMs : report.latenciesMs;
+      kind.push(performance.now() - first.at);
       waiting.shift();
     }
   };
@@ -95,7 +105,10 @@ async function stream(order: FleetOrder, index: number, report: FleetReport): Pr
 }
 
 answer(async (order: FleetOrder): Promise<FleetReport> => {
-  const report: FleetReport = { latenciesMs: [], verified: 0, bytes: 0 };
-  await Promise.all(order.sessions.map(async (_, index) => await stream(order, index, report)));
+  const report: FleetReport = { latenciesMs: [], stormMs: [], verified: 0, bytes: 0 };
+  const startedAt = performance.now();
+  await Promise.all(
+    order.sessions.map(async (_, index) => await stream(order, index, report, startedAt)),
+  );
   return report;
 });

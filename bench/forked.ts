@@ -4,9 +4,13 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { ownChild } from "./belongings.ts";
 
-/** A program of the benchmarks in a process of its own; it ends with its channel. */
-export function forked(url: URL): AsyncDisposable & { child: ChildProcess } {
-  return ownChild(fork(fileURLToPath(url), { stdio: ["ignore", "ignore", "inherit", "ipc"] }));
+/** A program of the benchmarks in a process of its own, with more in its environment; it ends with its channel. */
+export function forked(
+  url: URL,
+  extra: Readonly<Record<string, string>> = {},
+): AsyncDisposable & { child: ChildProcess } {
+  const env = { ...process.env, ...extra };
+  return ownChild(fork(fileURLToPath(url), { env, stdio: ["ignore", "ignore", "inherit", "ipc"] }));
 }
 
 /** Sends one message and gives the next one that comes back. Throws when the process ends instead. */

@@ -15,6 +15,12 @@ const LOOK_MS = 25;
 const BEATEN_MS = 250;
 const MAX_LOG_BYTES = 4 * 1024 * 1024;
 
+/**
+ * Each recording of the manager waits for its own fdatasync, and those that wait at once share one commit of the file system: with
+ * Node's four threads, a thousand sessions would queue behind each other.
+ */
+export const MANAGER_THREADS = { UV_THREADPOOL_SIZE: "32" };
+
 export interface EnsureManagerOptions {
   readonly dataDir: string;
   /** how to run this program: node and its arguments up to the verb */
@@ -89,7 +95,7 @@ function spawnManager(
     const child = spawn(program, args, {
       detached: true,
       cwd: "/",
-      env: childEnvironment(env),
+      env: childEnvironment(env, MANAGER_THREADS),
       stdio: ["ignore", "ignore", log],
     });
     child.unref();

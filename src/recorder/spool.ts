@@ -31,6 +31,8 @@ export interface SpoolOptions {
   quotaBytes?: number | undefined;
   /** Keeps room on the disk and below the quota, for those who go on when the spool is full. Without it `append` waits. */
   keepReserve?: boolean | undefined;
+  /** Opens the file; another one in tests, whose disk fails. */
+  open?: (path: string, flags: number, mode: number) => Promise<FileHandle>;
 }
 
 /** Called when a batch is closed: the line that ends it, and what to call once it is durable. */
@@ -300,7 +302,8 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   try {
     await makePrivate(dirname(dirname(path)));
     await makePrivate(dirname(path));
-    file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
+    file = await (options.open ?? open)(path, flags, 0o600);
     if (!native().lockFile(file.fd))
       throw new PlatformError("spool_in_use", "another recorder has it open");
     const before = await file.stat();
