@@ -58,6 +58,8 @@ const MAX_LINKS = 40;
 export class ImageTree {
   readonly #root: DirectoryNode = directoryNode(0);
   readonly #image: string;
+  /** directories of which this layer has hidden what lower ones put there */
+  readonly #cleared = new Set<DirectoryNode>();
   #layer = 0;
   #entries = 0;
 
@@ -69,15 +71,11 @@ export class ImageTree {
   /** The entries that follow belong to the next layer. */
   nextLayer(): void {
     this.#layer += 1;
+    this.#cleared.clear();
   }
 
   add(entry: LayerEntry): void {
-    this.#entries += 1;
-    if (this.#entries > PACKAGE_LIMITS.entries * 2)
-      throw this.#refuse(
-        entry.name,
-        `is one entry too many: the layers may hold ${PACKAGE_LIMITS.entries * 2}`,
-      );
+    this.#count(entry.name);
     const names = this.#namesOf(entry.name, entry.name);
     const name = names.pop();
     if (name === undefined) {
@@ -128,6 +126,16 @@ export class ImageTree {
     let top: Node | undefined = this.#root;
     for (const name of below) top = top?.kind === "directory" ? top.children.get(name) : undefined;
     return top?.kind === "directory" ? [...top.children.keys()] : [];
+  }
+
+  /** Counts an entry, or a directory that no entry named. */
+  #count(entry: string): void {
+    this.#entries += 1;
+    if (this.#entries > PACKAGE_LIMITS.entries * 2)
+      throw this.#refuse(
+        entry,
+        `is one entry too many: the layers may hold ${PACKAGE_LIMITS.entries * 2}`,
+      );
   }
 
   #leafOf(entry: LayerEntry): Node {
@@ -183,6 +191,9 @@ export class ImageTree {
   }
 
   #forgetBelow(directory: DirectoryNode): void {
+    // Whatever came since is of this layer.
+    if (this.#cleared.has(directory)) return;
+    this.#cleared.add(directory);
     for (const [name, node] of directory.children) {
       if (!this.#isOfThisLayer(node)) directory.children.delete(name);
       else if (node.kind === "directory") this.#forgetBelow(node);
@@ -200,6 +211,7 @@ export class ImageTree {
     for (const [index, name] of names.entries()) {
       let next = directory.children.get(name);
       if (next === undefined) {
+        this.#count(entry);
         next = directoryNode(this.#layer);
         directory.children.set(name, next);
       } else if (next.kind === "link") {

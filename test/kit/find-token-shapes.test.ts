@@ -25,4 +25,10 @@ suite("what looks like a token", () => {
     ])
       assert.deepEqual(findTokenShapes(text), [], text);
   });
+
+  test("a text of nothing but beginnings is named, not followed for seconds", () => {
+    // None of them is a token: what says so was not looked at to the end.
+    assert.deepEqual(findTokenShapes("eyJhbGciOi.".repeat(90_000)), ["jwt"]);
+    assert.deepEqual(findTokenShapes("eyJhbGciOi.".repeat(100)), []);
+  });
 });
