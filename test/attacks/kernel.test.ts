@@ -12,6 +12,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  writeFileSync,
 } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { once } from "node:events";
@@ -111,6 +112,36 @@ suite("a hostile program in a tool's sandbox", () => {
       assert.equal(info.uid, owner, name.toString());
       assert.ok(!info.isBlockDevice() && !info.isCharacterDevice(), name.toString());
       assert.ok(!info.isSocket() || name.toString().endsWith(".sock"), name.toString());
+    }
+    await range.sweep();
+  });
+
+  test("22, 23, 24, 26: runs the bytes that were admitted, whatever lies in the workspace or changed in the package since", async () => {
+    const evil = "#!/bin/sh\necho evil\n";
+    for (const name of ["ls", "sh", "env", "git", "node"])
+      writeFileSync(path.join(range.lab.workspace, name), evil, { mode: 0o755 });
+    mkdirSync(path.join(range.lab.workspace, ".git"));
+    writeFileSync(
+      path.join(range.lab.workspace, ".git/config"),
+      "[core]\n\tfsmonitor = echo evil\n\tpager = echo evil\n",
+    );
+    for (const name of [".npmrc", ".envrc", ".profile", ".bashrc", ".env"])
+      writeFileSync(path.join(range.lab.workspace, name), "echo evil\nLD_PRELOAD=/workspace/ls\n");
+    writeFileSync(path.join(range.lab.config, "hostile/kernel"), evil, { mode: 0o755 });
+
+    for (const tool of ["writes", "armed"]) {
+      const attack = await range.attack(
+        tool,
+        "pwd; ls -a | wc -l; env | cut -d= -f1 | sort | tr '\\n' ' '; /opt/tool/kernel; echo status $?",
+      );
+
+      assert.equal(attack.outcome, "completed", JSON.stringify(attack.detail));
+      assert.match(attack.stdout, /^\/workspace\n\d+\n[A-Z_ ]+status 2\n$/);
+      const names = /\n([A-Z_ ]+) status/.exec(attack.stdout)?.[1]?.split(" ") ?? [];
+      assert.deepEqual(
+        names.filter((name) => name !== "TOKEN"),
+        ["HOME", "LANG", "PATH", "PWD"],
+      );
     }
     await range.sweep();
   });
