@@ -256,6 +256,40 @@ suite("the life of a run", { concurrency: false }, () => {
     assert.ok(manager.messages.some((message) => message.kind === "attach_close"));
   });
 
+  for (const [cols, rows] of [
+    [1, 1],
+    [1000, 1000],
+  ] as const)
+    test(`a terminal of ${cols}x${rows} is what the program gets, and what a viewer is shown`, async () => {
+      const draws = String.raw`printf '\344\270\255 \033[999;999Hx\033[?1049h\033[2J\033[3;1Hdrawn'`;
+      const ended = run(
+        `echo ready; until [ "$(stty size)" = "${rows} ${cols}" ]; do sleep 0.05; done; ${draws}; read line; echo got:$line`,
+      );
+      await until("the program is ready", () => recorder.output().includes("ready"));
+      manager.command({ kind: "attach_open", attach: ATTACH, write: true, fromOffset: 0 });
+      manager.command({ kind: "attach_resize", attach: ATTACH, cols, rows });
+      await until("it has drawn", () => recorder.output().includes("drawn"));
+      const late = "1111111111111111";
+      manager.command({ kind: "attach_open", attach: late, write: false, fromOffset: null });
+      await until("a second viewer has its screen", () =>
+        manager.messages.some(
+          (message) => message.kind === "attach_snapshot" && message.attach === late,
+        ),
+      );
+      const data = Buffer.from("words\r").toString("base64");
+      manager.command({ kind: "attach_input", attach: ATTACH, data });
+      const end = await ended;
+
+      assert.equal(end.outcome, "succeeded");
+      assert.ok(recorder.output().includes("got:words"));
+      const snapshot = manager.messages.find(
+        (message) => message.kind === "attach_snapshot" && message.attach === late,
+      );
+      // The emulator has two columns at least; the program's own terminal has one.
+      assert.partialDeepStrictEqual(snapshot, { cols: Math.max(cols, 2), rows });
+      assert.deepEqual(await leftovers(), []);
+    });
+
   for (const network of ["gateway", "host"] as const) {
     test(`zone A reaches the tool-runner at its gateway (network ${network})`, async () => {
       const server: Server = createServer((request, response) => {

