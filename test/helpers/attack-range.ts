@@ -23,7 +23,7 @@ import {
   unixSocketsOf,
 } from "./attack-sweep.ts";
 
-const START_MS = 60_000;
+const START_MS = 180_000;
 const LIFE_MS = 20 * 60_000;
 /** How soon the tool-runner must answer a call after an attack. */
 const ANSWER_MS = 5000;
