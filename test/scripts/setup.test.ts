@@ -33,7 +33,7 @@ function openCheckout(programs: string[]): Checkout {
   cpSync(path.join(repository, "scripts"), path.join(dir, "scripts"), { recursive: true });
   const native = path.join(dir, "src/native");
   mkdirSync(native, { recursive: true });
-  for (const name of ["zone-init", "tool-init", "host-uid", "report"])
+  for (const name of ["zone-init", "tool-spawner", "host-uid", "report", "copy-tree", "pod-zone"])
     writeFileSync(
       path.join(native, `${name}.c`),
       '#include "common.h"\nint main(void) { return ANSWER; }\n',
@@ -88,18 +88,18 @@ suite("scripts/build-native.mjs", () => {
     const time = statSync(built("zone-init")).mtimeMs;
     const second = checkout.run("build-native.mjs");
     writeFileSync(
-      path.join(checkout.dir, "src/native/tool-init.c"),
+      path.join(checkout.dir, "src/native/tool-spawner.c"),
       "int main(void) { return 7; }\n",
     );
     const third = checkout.run("build-native.mjs");
 
     assert.equal(first.status, 0, first.stderr);
-    assert.match(first.stderr, /built zone-init, tool-init, host-uid, report, addon\.node/);
+    assert.match(first.stderr, /built zone-init, tool-spawner, host-uid, report, copy-tree, pod-zone, addon\.node/);
     assert.deepEqual(second, { status: 0, stderr: "" });
-    assert.match(third.stderr, /built tool-init\n/);
+    assert.match(third.stderr, /built tool-spawner\n/);
     assert.equal(statSync(built("zone-init")).mtimeMs, time);
     assert.equal(spawnSync(built("zone-init")).status, 42);
-    assert.equal(spawnSync(built("tool-init")).status, 7);
+    assert.equal(spawnSync(built("tool-spawner")).status, 7);
     assert.deepEqual(
       readdirSync(path.join(checkout.dir, "build")).filter((name) => /\.\d+$/.test(name)),
       [],
@@ -113,7 +113,7 @@ suite("scripts/build-native.mjs", () => {
     writeFileSync(path.join(checkout.dir, "src/native/common.h"), "#define ANSWER 43\n");
     const { stderr } = checkout.run("build-native.mjs");
 
-    assert.match(stderr, /zone-init, tool-init, host-uid, report/);
+    assert.match(stderr, /zone-init, tool-spawner, host-uid, report/);
     assert.equal(spawnSync(path.join(checkout.dir, "build/zone-init")).status, 43);
   });
 
