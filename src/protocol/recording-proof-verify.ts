@@ -66,7 +66,9 @@ export async function verifyProofs(
     }
     const { countersignature } = parsed;
     managerKey ??= countersignature?.key;
-    run ??= "checkpoint" in parsed ? parsed.checkpoint.session : countersignature?.run;
+    // The session of a shell is that of its run and its grant; the manager signs for the run.
+    run ??=
+      "checkpoint" in parsed ? runOfSession(parsed.checkpoint.session) : countersignature?.run;
     if (countersignature !== null && !isCountersigned(countersignature, managerKey ?? ""))
       tell("the manager's signature is wrong");
     // What the manager signed of another run, or of an audit, says nothing of this recording.
@@ -98,6 +100,10 @@ export async function verifyProofs(
   }
   problems.push(...(await problemsOfBytes(source, claims, proof.ended)));
   return { proof, problems };
+}
+
+function runOfSession(session: string): string {
+  return session.split(".", 1)[0] ?? session;
 }
 
 function parseProof(line: string): ProofLine | string {

@@ -94,7 +94,10 @@ suite("scripts/build-native.mjs", () => {
     const third = checkout.run("build-native.mjs");
 
     assert.equal(first.status, 0, first.stderr);
-    assert.match(first.stderr, /built zone-init, tool-spawner, host-uid, report, copy-tree, pod-zone, addon\.node/);
+    assert.match(
+      first.stderr,
+      /built zone-init, tool-spawner, host-uid, report, copy-tree, pod-zone, addon\.node/,
+    );
     assert.deepEqual(second, { status: 0, stderr: "" });
     assert.match(third.stderr, /built tool-spawner\n/);
     assert.equal(statSync(built("zone-init")).mtimeMs, time);
