@@ -240,7 +240,9 @@ async function* bodyOf(job: Exchange, wire: Wire, body: BodyReader): AsyncGenera
 
 /** How long the upstream may be silent: as long as anybody may, and no longer than the credential's time. */
 function silenceOf({ limits, spendings }: Exchange): number {
-  return Math.max(1, Math.min(limits.silenceMs, ...spendings.map(({ leftMs }) => leftMs)));
+  // A timer may fire a millisecond before its time, and then the budget would not be spent yet.
+  const left = spendings.map(({ leftMs }) => Math.ceil(leftMs) + 2);
+  return Math.max(1, Math.min(limits.silenceMs, ...left));
 }
 
 /** The answer on its way down, masked. Its head leaves with the first bytes of its body. */

@@ -135,22 +135,28 @@ suite("what is done to a CLI from afar", { concurrency: false }, () => {
   });
 
   test("an answer waits for a dialog of which only the title is there yet", async () => {
-    await using lab = await openFakeAgentLab({ runtime: "Codex" });
-    await lab.isState("idle");
-    lab.states.signal({ channel: "title", state: "permission", evidence: "title-action" });
-    const early = lab.answer("allow");
-    await lab.until("the answer is taken", () =>
-      lab.events.some(({ event }) => event.type === "act"),
-    );
-    lab.terminal.type(Buffer.from("\x1b[200~ask busy 300\x1b[201~"));
-    await timers.setTimeout(100);
-    lab.terminal.type(Buffer.from("\r"));
+    // On a busy machine the old screen may contradict the title first, and the ask is over: then once more.
+    for (let attempt = 1; ; attempt += 1) {
+      await using lab = await openFakeAgentLab({ runtime: "Codex" });
+      await lab.isState("idle");
+      lab.states.signal({ channel: "title", state: "permission", evidence: "title-action" });
+      const early = lab.answer("allow");
+      await lab.until("the answer is taken", () =>
+        lab.events.some(({ event }) => event.type === "act"),
+      );
+      lab.terminal.type(Buffer.from("\x1b[200~ask busy 300\x1b[201~"));
+      await timers.setTimeout(100);
+      lab.terminal.type(Buffer.from("\r"));
+      const { phase, message } = await early;
+      if (phase === "refused" && /is over/.test(message) && attempt < 4) continue;
 
-    assert.equal((await early).phase, "done");
-    assert.deepEqual(
-      lab.truths.flatMap(({ key }) => key ?? []),
-      ["y"],
-    );
+      assert.equal(phase, "done", message);
+      assert.deepEqual(
+        lab.truths.flatMap(({ key }) => key ?? []),
+        ["y"],
+      );
+      return;
+    }
   });
 
   test("a question is answered by the key of one of its options", async () => {
