@@ -1,4 +1,5 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
+import { mintToken, tokenHash } from "../kit/token.ts";
 import { createSigningKey, type SigningKey } from "../kit/signing.ts";
 import type { RegisterRun } from "../protocol/manager-api.ts";
 
@@ -19,23 +20,19 @@ export interface RunTokens {
 
 /** Mints tokens and keys of one run: 256 random bits each. */
 export function mintTokens(): RunTokens {
-  const [agent, agentlet, recorder, runner] = [mint(), mint(), mint(), mint()];
+  const [agent, agentlet, recorder, runner] = [mintToken(), mintToken(), mintToken(), mintToken()];
   return {
     agent,
     agentlet,
     recorder,
     runner,
-    hashes: { agentlet: hash(agentlet), recorder: hash(recorder), runner: hash(runner) },
+    hashes: {
+      agentlet: tokenHash(agentlet),
+      recorder: tokenHash(recorder),
+      runner: tokenHash(runner),
+    },
     signing: createSigningKey(),
     recordingKey: createSigningKey(),
     auditKey: randomBytes(32),
   };
-}
-
-function mint(): string {
-  return randomBytes(32).toString("base64url");
-}
-
-function hash(token: string): string {
-  return createHash("sha256").update(token).digest("hex");
 }

@@ -4,6 +4,7 @@ import timers from "node:timers/promises";
 import { InitChannel } from "./init-channel.ts";
 import { native, nativeProgram } from "./native.ts";
 import { PlatformError } from "./platform-error.ts";
+import { killNow } from "./process-alive.ts";
 import { childrenOf } from "./process-tree.ts";
 import type { Sandbox, StartedProgram } from "./sandbox.ts";
 import { type ProgramRequest, StartedPrograms } from "./started-programs.ts";
@@ -164,13 +165,5 @@ class FencedZone implements Sandbox {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
-  }
-}
-
-function killNow(pid: number): void {
-  try {
-    process.kill(pid, "SIGKILL");
-  } catch {
-    // It has ended in between.
   }
 }

@@ -22,3 +22,12 @@ export function isGone(pid: number, start: string | null): boolean {
   const now = processStart(pid);
   return now === null || (start !== null && now !== start);
 }
+
+/** SIGKILL to one process; false when it has ended already. */
+export function killNow(pid: number): boolean {
+  try {
+    return process.kill(pid, "SIGKILL");
+  } catch {
+    return false;
+  }
+}

@@ -8,6 +8,7 @@ import { InitChannel, type ProgramExit } from "./init-channel.ts";
 import { checkMountedBinds, movableBinds } from "./mounted-binds.ts";
 import { native, nativeProgram } from "./native.ts";
 import { PlatformError } from "./platform-error.ts";
+import { killNow } from "./process-alive.ts";
 import { childrenOf } from "./process-tree.ts";
 import { type SandboxLine, type SandboxPlan, sandboxLine } from "./sandbox-arguments.ts";
 import { layOut } from "./sandbox-layout.ts";
@@ -300,12 +301,4 @@ function startFailure(said: string): PlatformError {
         : "run agentkube doctor to see what this machine lacks",
     },
   );
-}
-
-function killNow(pid: number): boolean {
-  try {
-    return process.kill(pid, "SIGKILL");
-  } catch {
-    return false;
-  }
 }

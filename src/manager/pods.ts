@@ -1,10 +1,11 @@
-import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
+import { randomBytes, timingSafeEqual } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
 import * as z from "zod";
 import { parseJson } from "../kit/json-lines.ts";
 import { errnoOf, PlatformError } from "../kit/platform-error.ts";
+import { mintToken, tokenHash } from "../kit/token.ts";
 import { RegisterRun } from "../protocol/manager-api.ts";
 import { BootRequest, type RegisterPod, type PodRole } from "../protocol/pod-boot.ts";
 import { requireProtocol } from "../protocol/version.ts";
@@ -46,19 +47,18 @@ export class Pods {
         fix: "give the run an id of its own with agentkube pod --run",
       });
     }
-    const mint = (): string => randomBytes(32).toString("base64url");
     const tokens: PodFile = {
       tokenHashes: request.tokenHashes,
-      agent: mint(),
-      agentlet: mint(),
-      recorder: mint(),
-      runner: mint(),
+      agent: mintToken(),
+      agentlet: mintToken(),
+      recorder: mintToken(),
+      runner: mintToken(),
       auditKey: randomBytes(32).toString("base64"),
     };
     const run = await this.#runs.registerPod(request, {
-      agentlet: hashOf(tokens.agentlet),
-      recorder: hashOf(tokens.recorder),
-      runner: hashOf(tokens.runner),
+      agentlet: tokenHash(tokens.agentlet),
+      recorder: tokenHash(tokens.recorder),
+      runner: tokenHash(tokens.runner),
     });
     await writeAtomically(this.#path(run.id), `${JSON.stringify(tokens)}\n`);
     return run;
@@ -72,7 +72,7 @@ export class Pods {
     const { protocol, role, key } = await readBody(request, "a boot request", BootRequest);
     const expected = file?.tokenHashes[role] ?? "0".repeat(64);
     const isSame = timingSafeEqual(
-      Buffer.from(hashOf(given ?? ""), "hex"),
+      Buffer.from(tokenHash(given ?? ""), "hex"),
       Buffer.from(expected, "hex"),
     );
     if (run === undefined || file === null || !isSame || !run.isLive)
@@ -106,8 +106,4 @@ function answerOf(role: PodRole, file: PodFile): unknown {
     case "runner":
       return { runnerToken: runner, agentToken: agent, auditKey };
   }
-}
-
-function hashOf(token: string): string {
-  return createHash("sha256").update(token).digest("hex");
 }

@@ -23,11 +23,9 @@ export function readPodSecrets(
   const refs = spec.tools.flatMap((tool) =>
     (tool.spec.credentials ?? []).map(({ secretRef }) => `${secretRef.name}/${secretRef.key}`),
   );
-  const secrets = Object.fromEntries(
-    [...new Set(refs)].map((id) => [id, readSecret(join(dir, id), id)]),
-  );
-  const modelKey = modelKeyFile === undefined ? null : readSecret(modelKeyFile, "the model key");
   const files = [...new Set(refs)].map((id) => [id, join(dir, id)] as const);
+  const secrets = Object.fromEntries(files.map(([id, path]) => [id, readSecret(path, id)]));
+  const modelKey = modelKeyFile === undefined ? null : readSecret(modelKeyFile, "the model key");
   if (modelKeyFile !== undefined) files.push(["model-key", modelKeyFile]);
   const sources = Object.fromEntries(
     files.map(([id, path]) => [id, { from: "file", path } satisfies SecretSource]),
