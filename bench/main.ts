@@ -1,7 +1,7 @@
 // The numbers that decide, measured side by side in one run: `npm run bench [ROOM…]`.
 // `npm run --silent bench -- --json [ROOM…]` gives one JSON document.
 import { cpus, release, totalmem } from "node:os";
-import { setSandboxSearchPath } from "../src/kit/sandbox.ts";
+import { setSandboxSearchPath } from "../src/kit/bubblewrap-zone.ts";
 import { messageOf } from "../src/kit/platform-error.ts";
 import { giveAllBack, isEnding } from "./belongings.ts";
 import { boundaryRows } from "./boundary-rows.ts";

@@ -1,4 +1,4 @@
-import { findBubblewrap } from "../src/kit/sandbox.ts";
+import { findBubblewrap } from "../src/kit/bubblewrap-zone.ts";
 import { configurePool } from "../src/kit/sandbox-pool.ts";
 import { messageOf } from "../src/kit/platform-error.ts";
 import { ask, forked } from "./forked.ts";

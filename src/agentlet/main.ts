@@ -2,7 +2,7 @@ import { dirname } from "node:path";
 import { native } from "../kit/native.ts";
 import { openLog, type Log } from "../kit/log.ts";
 import { PlatformError, messageOf } from "../kit/platform-error.ts";
-import { setSandboxSearchPath } from "../kit/sandbox.ts";
+import { setSandboxSearchPath } from "../kit/bubblewrap-zone.ts";
 import { readBoot, say } from "../protocol/boot.ts";
 import { exitCodeOfRun } from "../protocol/outcome.ts";
 import { fetchBoot, podTokenFile } from "../protocol/pod-start.ts";

@@ -3,7 +3,7 @@ import { constants } from "node:os";
 import type { Watcher } from "../kit/native.ts";
 import { native } from "../kit/native.ts";
 import type { ProgramExit } from "../kit/init-channel.ts";
-import type { StartedProgram } from "../kit/sandbox.ts";
+import type { StartedProgram } from "../kit/started-programs.ts";
 import { InputQueue } from "./input-queue.ts";
 
 /** A size of a terminal in cells, each at least 1. */

@@ -3,7 +3,7 @@ import type { ProgramExit } from "../kit/init-channel.ts";
 import type { Log } from "../kit/log.ts";
 import { messageOf } from "../kit/platform-error.ts";
 import type { RedactionSet } from "../kit/redaction-set.ts";
-import type { StartedProgram } from "../kit/sandbox.ts";
+import type { StartedProgram } from "../kit/started-programs.ts";
 import type { AgentletCommand, AgentletEvent, AgentletMessage } from "../protocol/agentlet-link.ts";
 import type { GrantId } from "../protocol/ids.ts";
 import { signalExitCode } from "../protocol/outcome.ts";

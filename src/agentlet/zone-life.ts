@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ProgramExit } from "../kit/init-channel.ts";
-import type { Sandbox, StartedProgram } from "../kit/sandbox.ts";
+import type { Sandbox } from "../kit/sandbox.ts";
+import type { StartedProgram } from "../kit/started-programs.ts";
 import type { Driver, Gateway, Judge, Launch } from "./drivers/driver.ts";
 import { driverOf } from "./drivers/registry.ts";
 import { endOfProgram, endOfStop } from "./exit.ts";

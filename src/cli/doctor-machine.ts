@@ -3,7 +3,7 @@ import { access, readFile, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { messageOf } from "../kit/platform-error.ts";
 import { native, nativeProgram } from "../kit/native.ts";
-import { findBubblewrap } from "../kit/sandbox.ts";
+import { findBubblewrap } from "../kit/bubblewrap-zone.ts";
 import type { DoctorResult } from "../protocol/results.ts";
 import { humanBytes } from "./human.ts";
 import { findProgram } from "./resolve-program.ts";

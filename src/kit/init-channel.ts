@@ -41,7 +41,7 @@ export interface InitEvents {
   onClosed(): void;
 }
 
-/** The largest request, argv and environment together; `MAX_REQUEST` in src/native/init.h. */
+/** The largest request, argv and environment together; `MAX_MESSAGE` in src/native/message.h. */
 const MAX_REQUEST_BYTES = 192 * 1024;
 /** ECONNRESET: the peer closed with messages of ours unread. */
 const PEER_GONE = new Set(["EPIPE", "ECONNRESET"]);

@@ -1,6 +1,5 @@
 import type { InitChannel, ProgramExit } from "./init-channel.ts";
 import { PlatformError } from "./platform-error.ts";
-import type { StartedProgram } from "./sandbox.ts";
 
 /** A program to start on a new terminal. */
 export interface ProgramRequest {
@@ -9,6 +8,15 @@ export interface ProgramRequest {
   env: Record<string, string>;
   cols: number;
   rows: number;
+}
+
+export interface StartedProgram {
+  /** inside the sandbox's pid namespace */
+  pid: number;
+  /** PTY master, not blocking; the caller owns it */
+  master: number;
+  /** settles once and never rejects */
+  exited: Promise<ProgramExit>;
 }
 
 interface Waiter {

@@ -21,8 +21,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "message.h"
 
-enum { CONTROL = 3, MAX_REQUEST = 192 * 1024, MAX_WORDS = 16384, FAULT = 125 };
+enum { CONTROL = 3, MAX_WORDS = 16384, FAULT = 125 };
 
 /** Ends this init, and with it the namespace, with one line on standard error. */
 static inline _Noreturn void fault(const char *what) {
@@ -32,23 +33,7 @@ static inline _Noreturn void fault(const char *what) {
 
 /** Sends one message with at most one descriptor. A peer that is gone ends the namespace. */
 static inline void tell(const void *data, size_t length, int descriptor) {
-  union {
-    struct cmsghdr align;
-    char space[CMSG_SPACE(sizeof(int))];
-  } control = {0};
-  struct iovec part = {.iov_base = (void *)data, .iov_len = length};
-  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-  if (descriptor >= 0) {
-    message.msg_control = &control;
-    message.msg_controllen = sizeof control;
-    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-    head->cmsg_level = SOL_SOCKET;
-    head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(head), &descriptor, sizeof descriptor);
-  }
-  while (sendmsg(CONTROL, &message, MSG_NOSIGNAL) < 0)
-    if (errno != EINTR) fault("control socket");
+  if (!send_message(CONTROL, data, length, descriptor)) fault("control socket");
 }
 
 static inline void tell_numbers(char kind, uint32_t first, uint32_t second, int descriptor) {
@@ -59,12 +44,7 @@ static inline void tell_numbers(char kind, uint32_t first, uint32_t second, int 
 }
 
 static inline void tell_failure(uint32_t id, uint32_t code, const char *step) {
-  unsigned char message[64] = {'E'};
-  size_t length = strnlen(step, 32);
-  memcpy(message + 1, &id, 4);
-  memcpy(message + 5, &code, 4);
-  memcpy(message + 9, step, length);
-  tell(message, 9 + length, -1);
+  if (!send_failure(CONTROL, id, (int)code, step, "")) fault("control socket");
 }
 
 /** Listens on 127.0.0.1:port of this network namespace and gives the socket away. */

@@ -129,10 +129,10 @@ int main(int argc, char **argv) {
     }
   }
   tell("R", 1, -1);
-  static char message[MAX_REQUEST + 1];
+  static char message[MAX_MESSAGE + 1];
   static struct request request;
   for (;;) {
-    size_t length = wait_for(children, message, MAX_REQUEST);
+    size_t length = wait_for(children, message, MAX_MESSAGE);
     if (length == 0) reap();
     else if (parse_request(message, length, &request)) start(&request);
     else if (length == 5 && message[0] == 'K') {

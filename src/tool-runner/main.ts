@@ -2,7 +2,7 @@ import { openLog, type Log } from "../kit/log.ts";
 import { keptSigningKey } from "../kit/kept-key.ts";
 import { native } from "../kit/native.ts";
 import { PlatformError, messageOf } from "../kit/platform-error.ts";
-import { setSandboxSearchPath } from "../kit/sandbox.ts";
+import { setSandboxSearchPath } from "../kit/bubblewrap-zone.ts";
 import { toolSpawner } from "../kit/tool-sandbox.ts";
 import { readBoot, say } from "../protocol/boot.ts";
 import { fetchBoot, podTokenFile } from "../protocol/pod-start.ts";

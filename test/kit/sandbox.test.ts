@@ -19,7 +19,8 @@ import { text } from "node:stream/consumers";
 import timers from "node:timers/promises";
 import { native } from "../../src/kit/native.ts";
 import { processTree } from "../../src/kit/process-tree.ts";
-import { type SandboxPlan, openSandbox, setSandboxSearchPath } from "../../src/kit/sandbox.ts";
+import { setSandboxSearchPath } from "../../src/kit/bubblewrap-zone.ts";
+import { type SandboxPlan, openSandbox } from "../../src/kit/sandbox.ts";
 
 const never = new AbortController().signal;
 

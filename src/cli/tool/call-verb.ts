@@ -1,4 +1,4 @@
-import { setSandboxSearchPath } from "../../kit/sandbox.ts";
+import { setSandboxSearchPath } from "../../kit/bubblewrap-zone.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import type { ToolCallResult } from "../../protocol/results.ts";
 import { resolveDataDir } from "../data-dir.ts";

@@ -1,4 +1,4 @@
-import { setSandboxSearchPath } from "../../kit/sandbox.ts";
+import { setSandboxSearchPath } from "../../kit/bubblewrap-zone.ts";
 import { PlatformError } from "../../kit/platform-error.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import type { Tool } from "../../protocol/tool-manifest.ts";

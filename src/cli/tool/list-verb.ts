@@ -1,7 +1,7 @@
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setSandboxSearchPath } from "../../kit/sandbox.ts";
+import { setSandboxSearchPath } from "../../kit/bubblewrap-zone.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import type { Tool } from "../../protocol/tool-manifest.ts";
 import { describeTool } from "../../tool-runner/local-call.ts";

@@ -1,6 +1,6 @@
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
-import { setSandboxSearchPath } from "../../kit/sandbox.ts";
+import { setSandboxSearchPath } from "../../kit/bubblewrap-zone.ts";
 import { errnoOf, messageOf, PlatformError } from "../../kit/platform-error.ts";
 import { ObjectName } from "../../protocol/ids.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
