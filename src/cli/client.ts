@@ -20,6 +20,7 @@ import {
   type PromptRun,
   type RegisterRun,
 } from "../protocol/manager-api.ts";
+import { MetricList, type Metric } from "../protocol/metrics.ts";
 import { ApiError } from "../protocol/tool-api.ts";
 import { requireProtocol } from "../protocol/version.ts";
 
@@ -108,6 +109,15 @@ export class ManagerClient {
         throw error;
       return false;
     }
+  }
+
+  async metrics(): Promise<Metric[]> {
+    return parseJson("the metrics", MetricList, await this.#call("GET", "/v1/metrics")).metrics;
+  }
+
+  /** The same in Prometheus' text format. */
+  async metricsText(): Promise<string> {
+    return await this.#call("GET", "/metrics");
   }
 
   async registerRun(run: RegisterRun): Promise<void> {

@@ -91,6 +91,12 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./commands/doctor.ts")).command,
   },
   {
+    name: "metrics",
+    summary: "show what the manager and its tool-runners count",
+    group: "Tools and machine",
+    load: async () => (await import("./commands/metrics.ts")).command,
+  },
+  {
     name: "schema",
     summary: "print the JSON Schemas of every contract",
     group: "Tools and machine",

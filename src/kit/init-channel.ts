@@ -127,6 +127,11 @@ export class InitChannel {
     this.#send(message);
   }
 
+  /** Reads what the init has said so far, also while it is not watched. */
+  hear(): void {
+    this.#receive();
+  }
+
   /** Reads what the init said before its end, then closes: its last word may still be in the socket when its end is known. */
   finish(): void {
     this.#receive();

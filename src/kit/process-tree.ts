@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { readFile, readdir } from "node:fs/promises";
 
 /** What a process and all its descendants use now. Processes that end while we look are left out. */
@@ -47,6 +48,19 @@ export async function processTree(root: number): Promise<TreeUsage> {
     open.push(...children);
   }
   return usage;
+}
+
+/** Resident memory that a process shares with no file, in bytes; 0 when it is gone or null. */
+export function ownMemoryOf(pid: number | null): number {
+  if (pid === null) return 0;
+  try {
+    const [, resident = 0, shared = 0] = readFileSync(`/proc/${pid}/statm`, "latin1")
+      .split(" ")
+      .map(Number);
+    return (resident - shared) * PAGE_BYTES;
+  } catch {
+    return 0;
+  }
 }
 
 /** The children of every thread: a Go program forks from any of them. Empty when the process is gone. */

@@ -1,4 +1,5 @@
 import { messageOf } from "./platform-error.ts";
+import { ownMemoryOf } from "./process-tree.ts";
 import type { SandboxPlan } from "./sandbox-arguments.ts";
 import type { Sandbox, SandboxStdio } from "./sandbox.ts";
 import {
@@ -21,8 +22,12 @@ export interface PoolOptions {
 
 /** What the pool did since it was configured. */
 export interface PoolMetrics {
+  /** how many are to wait for each profile */
+  size: number;
   /** waiting now */
   waiting: number;
+  /** memory of their own that these hold */
+  waitingBytes: number;
   /** calls that found a prepared sandbox */
   warm: number;
   /** calls that had to build theirs */
@@ -56,8 +61,14 @@ export async function emptyPool(): Promise<void> {
 }
 
 export function poolMetrics(): PoolMetrics {
-  const waiting = [...shelves.values()].reduce((sum, shelf) => sum + shelf.length, 0);
-  return { waiting, ...counted };
+  const waiting = [...shelves.values()].flat();
+  const bytes = waiting.map(({ sandbox }) => ownMemoryOf(sandbox.waitingPid));
+  return {
+    size: options.size,
+    waiting: waiting.length,
+    waitingBytes: bytes.reduce((sum, each) => sum + each, 0),
+    ...counted,
+  };
 }
 
 /** Starts a tool's sandbox: a prepared one when there is one of its profile, else one of its own. Each is used once. */

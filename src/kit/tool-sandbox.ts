@@ -144,6 +144,12 @@ export class ToolSandbox implements Sandbox {
     return this.#limitReached;
   }
 
+  /** Its pid 1 as the host knows it, asked for while it waits; null before it is known. */
+  get waitingPid(): number | null {
+    this.#channel.hear();
+    return this.pid === -1 ? null : this.pid;
+  }
+
   get isGone(): boolean {
     return this.#isGone;
   }

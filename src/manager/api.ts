@@ -10,25 +10,23 @@ import {
   type RunList,
 } from "../protocol/manager-api.ts";
 import { RegisterPod } from "../protocol/pod-boot.ts";
+import type { MetricList } from "../protocol/metrics.ts";
 import { PROTOCOL } from "../protocol/version.ts";
 import { actOn } from "./acts.ts";
-import type { Counters } from "./counters.ts";
 import type { Guard, OperatorProof } from "./guard.ts";
 import { readJournal } from "./journal.ts";
-import { DATA_HEADERS, readBody, replyJson } from "./reply.ts";
+import { metricsOf, textOfMetrics, type MetricSources } from "./metrics.ts";
+import { DATA_HEADERS, readBody, replyJson, replyText } from "./reply.ts";
 import type { Pods } from "./pods.ts";
 import { handleReplay } from "./replay-routes.ts";
 import type { Replays } from "./replays.ts";
-import type { Runs } from "./runs.ts";
 import { sendRecording } from "./send-recording.ts";
 import { handleShells } from "./shell-routes.ts";
 
 /** What the routes need of the manager. */
-export interface ApiContext {
-  readonly runs: Runs;
+export interface ApiContext extends MetricSources {
   readonly pods: Pods;
   readonly guard: Guard;
-  readonly counters: Counters;
   readonly version: string;
   readonly replays: Replays;
   /** the manager's public key */
@@ -51,8 +49,10 @@ export async function handleApi(context: ApiContext, call: Call): Promise<void> 
   switch (route) {
     case "GET /v1/health":
       return replyJson(response, 200, healthOf(context));
-    case "GET /v1/stats":
-      return replyJson(response, 200, context.counters);
+    case "GET /v1/metrics":
+      return replyJson(response, 200, { metrics: metricsOf(context) } satisfies MetricList);
+    case "GET /metrics":
+      return replyText(response, textOfMetrics(metricsOf(context)));
     case "GET /v1/runs":
       return replyJson(response, 200, {
         runs: context.runs.list().map((run) => run.info),

@@ -8,6 +8,7 @@ import { errnoOf, PlatformError } from "../kit/platform-error.ts";
 import { PROTOCOL } from "../protocol/version.ts";
 import { Adoption, ADOPTION_TIMES, type AdoptionTimes } from "./adoption.ts";
 import { handleApi } from "./api.ts";
+import { isMetrics } from "./metrics.ts";
 import { createCounters } from "./counters.ts";
 import { openDataDir, type DataDir } from "./data-dir.ts";
 import { Guard } from "./guard.ts";
@@ -18,6 +19,7 @@ import { isPageFile, sendPageFile } from "./page-files.ts";
 import { Replays } from "./replays.ts";
 import { errorReply, replyJson, urlOf } from "./reply.ts";
 import { createRunStore } from "./run-store.ts";
+import { RunnerReports } from "./runner-reports.ts";
 import { Runs } from "./runs.ts";
 import { Sockets } from "./sockets.ts";
 
@@ -60,6 +62,7 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
   const identity = await openIdentity(dir.path);
   const token = dir.previous?.token ?? randomBytes(32).toString("base64url");
   const counters = createCounters();
+  const reports = new RunnerReports();
   const guard = new Guard(token, counters, options.hosts ?? []);
   const runs = new Runs({
     store: createRunStore(dir.path, log),
@@ -75,7 +78,7 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
   server.maxConnections = MAX_CONNECTIONS;
   stack.defer(async () => await closeServer(server));
   const replays = stack.use(new Replays(log));
-  const sockets = stack.use(new Sockets({ runs, guard, counters, replays, log }));
+  const sockets = stack.use(new Sockets({ runs, guard, counters, reports, replays, log }));
   const idle = stack.use(
     new IdleExit({
       ephemeral: options.ephemeral,
@@ -89,6 +92,7 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
     pods,
     guard,
     counters,
+    reports,
     version: options.version,
     replays,
     key: identity.publicKey,
@@ -121,7 +125,8 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
         throw new PlatformError("unauthorized", "Expected the operator token", {
           fix: "open the link that agentkube run printed, or send the token of manager.json as Bearer",
         });
-      idle.touch();
+      // Who only reads the numbers again and again keeps no manager alive.
+      if (!isMetrics(url.pathname)) idle.touch();
       await handleApi(context, { request, response, url, proof });
     } catch (error) {
       const { status, body } = errorReply(error);

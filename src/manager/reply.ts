@@ -47,6 +47,16 @@ export const DATA_HEADERS = {
   "cross-origin-resource-policy": "same-origin",
 };
 
+/** Answers with numbers as Prometheus reads them. */
+export function replyText(response: ServerResponse, text: string): void {
+  response.writeHead(200, {
+    ...DATA_HEADERS,
+    "content-type": "text/plain; version=0.0.4; charset=utf-8",
+    "content-length": Buffer.byteLength(text),
+  });
+  response.end(text);
+}
+
 /** Answers with one JSON document. */
 export function replyJson(response: ServerResponse, status: number, value: unknown): void {
   const body = Buffer.from(`${JSON.stringify(value)}\n`);

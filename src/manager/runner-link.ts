@@ -5,6 +5,7 @@ import { CloseCode } from "../protocol/recording-link.ts";
 import type { AuditFile } from "./audit-file.ts";
 import { LinkRefusal, type LinkHandler } from "./role-link.ts";
 import type { Run } from "./run.ts";
+import type { RunnerReports } from "./runner-reports.ts";
 import { sendJson } from "./socket.ts";
 
 const MAX_PENDING_BYTES = 1024 * 1024;
@@ -13,6 +14,7 @@ const MAX_PENDING_BYTES = 1024 * 1024;
 export function runnerLink(
   socket: WebSocket,
   run: Run,
+  reports: RunnerReports,
   refuse: (error: unknown) => void,
 ): LinkHandler<Exclude<AuditMessage, { kind: "hello" }>> {
   let soon: NodeJS.Immediate | null = null;
@@ -30,8 +32,14 @@ export function runnerLink(
       const audit = await run.audit();
       await audit.flushed();
       acknowledge(audit);
+      run.onEnded(() => reports.close(run.id));
     },
-    async message({ seq, record }) {
+    async message(message) {
+      if (message.kind === "report") {
+        reports.take(run.id, run.epochOf("runner"), message.report);
+        return;
+      }
+      const { seq, record } = message;
       if (record.run !== run.id)
         throw new LinkRefusal(CloseCode.badMessage, "The record is of another run");
       const audit = await run.audit();

@@ -23,6 +23,7 @@ import type { RecordedSession } from "./recorded-session.ts";
 import { shellOf } from "./shell-routes.ts";
 import type { Shell } from "./shell.ts";
 import { runnerLink } from "./runner-link.ts";
+import type { RunnerReports } from "./runner-reports.ts";
 import { closeSocket, Heartbeat } from "./socket.ts";
 
 /** The largest message of each kind of sender; a larger one closes its connection with 1009. */
@@ -39,6 +40,7 @@ export class Sockets implements AsyncDisposable {
   readonly #replays: Replays;
   readonly #guard: Guard;
   readonly #counters: Counters;
+  readonly #reports: RunnerReports;
   readonly #log: Log;
   readonly #heartbeat = new Heartbeat();
   readonly #servers: Record<Role | "person", WebSocketServer>;
@@ -50,6 +52,7 @@ export class Sockets implements AsyncDisposable {
     runs: Runs;
     guard: Guard;
     counters: Counters;
+    reports: RunnerReports;
     replays: Replays;
     log: Log;
   }) {
@@ -57,6 +60,7 @@ export class Sockets implements AsyncDisposable {
     this.#replays = options.replays;
     this.#guard = options.guard;
     this.#counters = options.counters;
+    this.#reports = options.reports;
     this.#log = options.log;
     // Compression costs more memory and time than the loopback would gain.
     const open = (maxPayload: number): WebSocketServer =>
@@ -201,7 +205,7 @@ export class Sockets implements AsyncDisposable {
     };
     if (role === "recorder") serveLink(socket, run, recorderLink(socket, run, tools.log), tools);
     else if (role === "agentlet") serveLink(socket, run, agentletLink(socket, run, refuse), tools);
-    else serveLink(socket, run, runnerLink(socket, run, refuse), tools);
+    else serveLink(socket, run, runnerLink(socket, run, this.#reports, refuse), tools);
   }
 
   #person(

@@ -1,6 +1,7 @@
 import * as z from "zod";
 import { PublicKey, Signature } from "./countersignature.ts";
 import { CallId, RunId } from "./ids.ts";
+import { RunnerReport } from "./metrics.ts";
 import { CallOutcome, EndDetail } from "./outcome.ts";
 import { Tier } from "./tool-manifest.ts";
 import { ProtocolVersion } from "./version.ts";
@@ -164,5 +165,6 @@ export const AuditMessage = z.discriminatedUnion("kind", [
     epoch: z.int().nonnegative(),
   }),
   z.strictObject({ kind: z.literal("audit"), seq: z.int().positive(), record: AuditRecord }),
+  z.strictObject({ kind: z.literal("report"), report: RunnerReport }).describe("not acknowledged"),
 ]);
 export type AuditMessage = z.infer<typeof AuditMessage>;

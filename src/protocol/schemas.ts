@@ -16,6 +16,7 @@ import {
 import { Agent } from "./agent-manifest.ts";
 import { ConfigMap, Secret } from "./manifest.ts";
 import { Tool } from "./tool-manifest.ts";
+import { MetricList } from "./metrics.ts";
 import { RunEnd } from "./outcome.ts";
 import { Challenge, Proof } from "./proof.ts";
 import { RecorderMessage, RecordingReply } from "./recording-link.ts";
@@ -80,6 +81,7 @@ export const contracts: readonly Contract[] = [
   contract("RunInfo", "manager", "GET /v1/runs/{run}", RunInfo),
   contract("OpenShell", "manager", "POST /v1/runs/{run}/shells", OpenShell),
   contract("ShellInfo", "manager", "a shell of a run, GET /v1/runs/{run}/shells", ShellInfo),
+  contract("MetricList", "manager", "GET /v1/metrics", MetricList),
   contract("FinishRun", "manager", "POST /v1/runs/{run}/end", FinishRun),
   contract(
     "AgentletMessage",
@@ -114,7 +116,6 @@ export const contracts: readonly Contract[] = [
   contract("ToolCallReply", "tools", "the answer to a tool call", ToolCallReply),
   contract("ApiError", "tools", "the body of every refused HTTP request", ApiError),
   contract("RunResult", "result", "last line of run --json", RunResult),
-  contract("ToolExplanation", "result", "agentkube tool call --explain --json", ToolExplanation),
   contract("ToolExplanation", "result", "tool call --explain --json", ToolExplanation),
   contract("ToolCallResult", "result", "last line of tool call --json", ToolCallResult),
   contract("VerifyResult", "result", "last line of recording verify --json", VerifyResult),

@@ -5,6 +5,7 @@ import type { Log } from "../kit/log.ts";
 import type { AuditMessage } from "../protocol/audit.ts";
 import { AuditAck } from "../protocol/audit-chain.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
+import type { RunnerReport } from "../protocol/metrics.ts";
 import { PROTOCOL } from "../protocol/version.ts";
 import type { AuditJournal } from "./audit-journal.ts";
 
@@ -12,6 +13,7 @@ const HANDSHAKE_MS = 10_000;
 /** Records that may be on their way at once. */
 const WINDOW = 256;
 const SILENCE_MS = 15_000;
+const REPORT_MS = 5000;
 const FINAL_CODES: ReadonlySet<number> = new Set([
   CloseCode.unauthorized,
   CloseCode.notFound,
@@ -25,6 +27,8 @@ export interface AuditLinkOptions {
   epoch: number;
   token: string;
   journal: AuditJournal;
+  /** what is counted, told every 5 s when it changed, and at the end */
+  report: () => RunnerReport;
   log: Log;
 }
 
@@ -37,6 +41,7 @@ export class AuditLink implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
   #acked = 0;
+  #reporter: { tell(): void } | null = null;
   #changed = Promise.withResolvers<void>();
 
   constructor(options: AuditLinkOptions) {
@@ -46,6 +51,7 @@ export class AuditLink implements AsyncDisposable {
 
   /** Waits until the manager has every record so far, or the time is over. True when it has. */
   async flush(timeoutMs: number): Promise<boolean> {
+    this.#reporter?.tell();
     const signal = AbortSignal.timeout(timeoutMs);
     const { promise: over, resolve } = Promise.withResolvers<void>();
     signal.addEventListener("abort", () => resolve(), { once: true });
@@ -120,6 +126,7 @@ export class AuditLink implements AsyncDisposable {
         this.#acked = ack.seq;
         this.#wake();
         if (!greeted) void this.#send(socket, over.signal).catch(() => socket.terminate());
+        if (!greeted) this.#reportOn(socket, over.signal);
         greeted = true;
       } catch (error) {
         if (error instanceof ForkedError) this.#giveUp(error);
@@ -156,6 +163,20 @@ export class AuditLink implements AsyncDisposable {
       if (over.aborted) return;
       send(socket, { kind: "audit", seq, record });
     }
+  }
+
+  #reportOn(socket: WebSocket, over: AbortSignal): void {
+    let told = "";
+    const tell = (): void => {
+      const message = { kind: "report", report: this.#options.report() } as const;
+      const text = JSON.stringify(message);
+      if (text !== told) send(socket, message);
+      told = text;
+    };
+    const timer = setInterval(tell, REPORT_MS).unref();
+    over.addEventListener("abort", () => clearInterval(timer), { once: true });
+    this.#reporter = { tell };
+    tell();
   }
 
   /** A full window that does not move means a connection that only looks alive. */

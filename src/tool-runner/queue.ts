@@ -6,20 +6,28 @@ interface Waiting {
 
 /** Lets a bounded number of calls run at once and a bounded number wait; the rest is refused. */
 export class CallQueue {
-  readonly #running: number;
+  readonly #limit: number;
   readonly #waitingLimit: number;
   #active = 0;
   readonly #waiting: Waiting[] = [];
 
   constructor(options: { running: number; waiting: number }) {
-    this.#running = options.running;
+    this.#limit = options.running;
     this.#waitingLimit = options.waiting;
+  }
+
+  get running(): number {
+    return this.#active;
+  }
+
+  get waiting(): number {
+    return this.#waiting.length;
   }
 
   /** Waits for a place; disposing gives it back. Throws `queue_full`, or the signal's reason when it is aborted. */
   async enter(signal: AbortSignal): Promise<Disposable> {
     signal.throwIfAborted();
-    if (this.#active >= this.#running) await this.#wait(signal);
+    if (this.#active >= this.#limit) await this.#wait(signal);
     else this.#active += 1;
     let held = true;
     return {
@@ -34,7 +42,7 @@ export class CallQueue {
     if (this.#waiting.length >= this.#waitingLimit) {
       throw new PlatformError(
         "queue_full",
-        `Too many tool calls at once: ${this.#running} run and ${this.#waitingLimit} wait already`,
+        `Too many tool calls at once: ${this.#limit} run and ${this.#waitingLimit} wait already`,
         { fix: "call again when earlier calls have ended", retryable: true },
       );
     }

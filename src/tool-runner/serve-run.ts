@@ -17,6 +17,7 @@ import { ModelBudget } from "./boundary/model-budget.ts";
 import { createModelGateway, type ModelKey } from "./boundary/model-gateway.ts";
 import { createPublicProxy } from "./boundary/public-proxy.ts";
 import type { BoundaryRequest } from "./boundary/request-record.ts";
+import { CallTally } from "./call-tally.ts";
 import { CallRequests } from "./call-requests.ts";
 import { coversOf } from "./call-sandbox.ts";
 import { CallSecrets } from "./call-secrets.ts";
@@ -77,12 +78,15 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     },
   });
   secrets.require(tools.values());
+  const tally = new CallTally();
+  const queue = new CallQueue(QUEUE);
   await using link = new AuditLink({
     managerUrl: spec.manager.url,
     run: spec.run,
     epoch: spec.epoch,
     token: boot.runnerToken,
     journal: audit.journal,
+    report: () => tally.report(queue, poolMetrics()),
     log,
   });
   await using markers = new Markers({
@@ -117,13 +121,16 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     boundary,
     servers,
     requests,
-    queue: new CallQueue(QUEUE),
+    queue,
     merges: new CallQueue({ running: 1, waiting: QUEUE.running }),
     workspace,
     callsDir,
     keepDir: join(spec.runDir ?? spec.runtimeDir, "unmerged"),
     auditKey: argumentsKey,
-    record: (entry: AuditRecord) => audit.record(entry),
+    record: (entry: AuditRecord) => {
+      tally.take(entry);
+      audit.record(entry);
+    },
     mark: (label) => markers.mark(label),
     ended: ended.signal,
     log,

@@ -9,6 +9,7 @@ import { createSigningKey } from "../../src/kit/signing.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import { AuditMessage, type AuditRecord } from "../../src/protocol/audit.ts";
 import { chainLine, firstPrev, parseChainLine } from "../../src/protocol/audit-chain.ts";
+import type { RunnerReport } from "../../src/protocol/metrics.ts";
 import { Audit } from "../../src/tool-runner/audit.ts";
 import { AuditJournal } from "../../src/tool-runner/audit-journal.ts";
 import { AuditLink } from "../../src/tool-runner/audit-link.ts";
@@ -246,6 +247,11 @@ async function aManager(context: TestContext): Promise<{
   };
 }
 
+const NOTHING_COUNTED: RunnerReport = {
+  pool: { size: 0, waiting: 0, waitingBytes: 0, warm: 0, cold: 0, prepared: 0, discarded: 0 },
+  calls: { running: 0, waiting: 0, outcomes: {}, durationMs: 0 },
+};
+
 suite("AuditLink", () => {
   test("brings every record to the manager, in order, across cut connections", async (context) => {
     const manager = await aManager(context);
@@ -258,6 +264,7 @@ suite("AuditLink", () => {
       epoch: 0,
       token: "secret-token",
       journal,
+      report: () => NOTHING_COUNTED,
       log: silentLog,
     });
 
@@ -284,6 +291,7 @@ suite("AuditLink", () => {
       epoch: 0,
       token: "t",
       journal,
+      report: () => NOTHING_COUNTED,
       log: silentLog,
     });
 
@@ -302,6 +310,7 @@ suite("AuditLink", () => {
       epoch: 0,
       token: "t",
       journal,
+      report: () => NOTHING_COUNTED,
       log: silentLog,
     });
 
@@ -321,6 +330,7 @@ suite("AuditLink", () => {
       epoch: 0,
       token: "t",
       journal,
+      report: () => NOTHING_COUNTED,
       log: silentLog,
     });
 

@@ -24,6 +24,7 @@ import { WebSocketServer } from "ws";
 import { createSigningKey } from "../../src/kit/signing.ts";
 import { chainLine, firstPrev, parseChainLine } from "../../src/protocol/audit-chain.ts";
 import { AuditMessage, type AuditRecord } from "../../src/protocol/audit.ts";
+import type { RunnerReport } from "../../src/protocol/metrics.ts";
 import type { RunSpec, RunnerBoot } from "../../src/protocol/run-spec.ts";
 import { aTool } from "./support.ts";
 
@@ -72,11 +73,15 @@ const tools = [
   },
 ];
 
+/** What tool-runners told of themselves. */
+const reports: RunnerReport[] = [];
+
 /** A manager that has everything at once, so that no end waits for it. */
 const manager = new WebSocketServer({ port: 0, host: "127.0.0.1" });
 manager.on("connection", (socket) => {
   socket.on("message", (data: Buffer) => {
     const message = AuditMessage.parse(JSON.parse(data.toString("utf8")));
+    if (message.kind === "report") return void reports.push(message.report);
     const { seq, hash } =
       message.kind === "audit"
         ? chainLine(message.seq, message.record)
@@ -204,7 +209,7 @@ async function connect(url: string): Promise<Client> {
 }
 
 async function waitFor<T>(what: () => T | undefined | false): Promise<T> {
-  for (let left = 200; left > 0; left -= 1) {
+  for (let left = 500; left > 0; left -= 1) {
     const found = what();
     if (found !== undefined && found !== false) return found;
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -273,6 +278,36 @@ async function shim(
   [ran.code] = (await once(child, "close")) as [number | null];
   return ran;
 }
+
+suite("what a tool-runner counts", () => {
+  test("is told to the manager: how calls ended, and what the pool did and costs", async () => {
+    reports.length = 0;
+    const started = await startRunner(newDirectory());
+    const post = async (operation: string): Promise<void> => {
+      const answer = await fetch(new URL(`/v1/tools/talker/${operation}`, started.url), {
+        method: "POST",
+        headers: { authorization: `Bearer ${TOKEN}` },
+        body: JSON.stringify({ arguments: {} }),
+      });
+      await answer.arrayBuffer();
+    };
+    const first = await waitFor(() => reports.at(0));
+    await post("fail");
+    await post("fail");
+    await post("die");
+    await post("no_such");
+    const resting = await waitFor(() => reports.find(({ pool }) => pool.waiting > 0));
+    await stopRunner(started);
+
+    assert.deepEqual(first.calls, { running: 0, waiting: 0, outcomes: {}, durationMs: 0 });
+    assert.ok(resting.pool.waitingBytes > 4096, `${resting.pool.waitingBytes} bytes`);
+    assert.ok(resting.pool.waitingBytes < resting.pool.waiting * 1024 * 1024);
+    const last = reports.at(-1)!;
+    assert.deepEqual(last.calls.outcomes, { completed: 2, signalled: 1, refused: 1 });
+    assert.deepEqual([last.pool.size, last.pool.warm + last.pool.cold], [2, 3]);
+    assert.ok(last.pool.prepared >= 2);
+  });
+});
 
 suite("the tool-runner's faces", () => {
   let started: Started;
