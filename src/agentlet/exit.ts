@@ -1,5 +1,4 @@
 import type { ProgramExit } from "../kit/init-channel.ts";
-import { PlatformError, messageOf } from "../kit/platform-error.ts";
 import { ExitCode, signalExitCode } from "../protocol/outcome.ts";
 import type { EndDetail, RunEnd } from "../protocol/outcome.ts";
 import type { StopReason } from "./stop.ts";
@@ -50,18 +49,6 @@ export function endOfStop(reason: StopReason, cause: string): RunEnd {
     };
   if (reason === "hung_after_result") return failed("hung_after_result", { cause });
   return failed(reason, { cause });
-}
-
-/** The end of a run whose program never started: the zone or the recorder was not there. */
-export function endOfRefusal(error: unknown): RunEnd {
-  const fix = error instanceof PlatformError ? error.fix : undefined;
-  const path = error instanceof PlatformError ? error.path : undefined;
-  const detail: EndDetail = {
-    cause: messageOf(error).slice(0, 4096),
-    ...(path === undefined ? {} : { path: path.slice(0, 4096) }),
-    ...(fix === undefined ? {} : { fix: fix.slice(0, 4096) }),
-  };
-  return { outcome: "refused", reason: "not_started", exitCode: null, signal: null, detail };
 }
 
 /** The status that the recording's last event carries: what a shell would have seen. */

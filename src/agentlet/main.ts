@@ -1,26 +1,19 @@
 import { dirname } from "node:path";
 import { native } from "../kit/native.ts";
-import { openLog, type Log } from "../kit/log.ts";
-import { PlatformError, messageOf } from "../kit/platform-error.ts";
+import { openLog } from "../kit/log.ts";
+import { errorFacts } from "../kit/platform-error.ts";
 import { setSandboxSearchPath } from "../kit/bubblewrap-zone.ts";
-import { readBoot, say } from "../protocol/boot.ts";
-import { exitCodeOfRun } from "../protocol/outcome.ts";
-import { fetchBoot, podTokenFile } from "../protocol/pod-start.ts";
+import { bootProgram } from "../protocol/begin-program.ts";
+import { say } from "../protocol/boot.ts";
+import { endOfRefusal, exitCodeOfRun } from "../protocol/outcome.ts";
+import { podTokenFile } from "../protocol/pod-start.ts";
 import { readRunSpec } from "../protocol/read-run-spec.ts";
-import { AgentletBoot, type RunSpec } from "../protocol/run-spec.ts";
+import { AgentletBoot } from "../protocol/run-spec.ts";
 import { TOKEN_VARIABLES } from "../protocol/token-variables.ts";
-import { endOfRefusal } from "./exit.ts";
 import { runAgent } from "./run-life.ts";
 import { ZoneRedaction } from "./zone-redaction.ts";
 import { StopWish } from "./stop.ts";
 import { writeTerminationMessage } from "./termination-message.ts";
-
-/** In a pod: tokens from the manager, and with `delivery: env` the key from the variable that Kubernetes set. */
-async function podBoot(spec: RunSpec, tokenFile: string, log: Log): Promise<AgentletBoot> {
-  const boot = await fetchBoot({ role: "agentlet" }, { spec, tokenFile, log });
-  const key = process.env[TOKEN_VARIABLES[spec.agent.runtime]];
-  return key === undefined ? boot : { ...boot, modelKey: Buffer.from(key).toString("base64") };
-}
 
 /** The agentlet of one run: started by the supervisor, it says `ready`, runs the Agent, says `ended`. Its exit code is 0 unless it could not start. */
 export async function main(): Promise<number> {
@@ -37,22 +30,28 @@ export async function main(): Promise<number> {
     process.on("SIGHUP", () => undefined);
     const redaction = Promise.withResolvers<ZoneRedaction>();
     const tokenFile = podTokenFile(process.env);
-    const boot =
-      tokenFile === undefined
-        ? await readBoot(
-            AgentletBoot,
-            {
-              onCommand: (command) => {
-                if (command.kind === "redact")
-                  void redaction.promise.then((known) => known.add(command.values));
-                if (command.kind === "stop")
-                  stop.wish(command.reason, `The supervisor ended the run (${command.reason})`);
-              },
-              onParentGone: () => stop.wish("agentlet_fault", "The supervisor is gone"),
-            },
-            process.stdin,
-          )
-        : await podBoot(spec, tokenFile, log);
+    const boot = await bootProgram(
+      {
+        role: "agentlet",
+        schema: AgentletBoot,
+        handlers: {
+          onCommand: (command) => {
+            if (command.kind === "redact")
+              void redaction.promise.then((known) => known.add(command.values));
+            if (command.kind === "stop")
+              stop.wish(command.reason, `The supervisor ended the run (${command.reason})`);
+          },
+          onParentGone: () => stop.wish("agentlet_fault", "The supervisor is gone"),
+        },
+        keyDir: null,
+        ownParts: () => {
+          // With `delivery: env`, the variable that Kubernetes set.
+          const key = process.env[TOKEN_VARIABLES[spec.agent.runtime]];
+          return key === undefined ? {} : { modelKey: Buffer.from(key).toString("base64") };
+        },
+      },
+      { spec, tokenFile, log },
+    );
     const zone = new ZoneRedaction(boot.modelKey === undefined ? [] : [boot.modelKey]);
     redaction.resolve(zone);
     say(process.stdout, { kind: "ready" });
@@ -72,10 +71,8 @@ export async function main(): Promise<number> {
     return exitCodeOfRun(end, { verified: true });
   } catch (error) {
     log.error({ err: error }, "agentlet could not run");
-    const code = error instanceof PlatformError ? error.code : "agentlet_fault";
-    const fix = error instanceof PlatformError && error.fix !== undefined ? `; ${error.fix}` : "";
     if (podTokenFile(process.env) !== undefined) writeTerminationMessage(endOfRefusal(error), log);
-    say(process.stdout, { kind: "fault", code, message: `${messageOf(error)}${fix}` });
+    say(process.stdout, { kind: "fault", ...errorFacts(error, "agentlet_fault") });
     return 1;
   } finally {
     process.off("SIGTERM", cancel).off("SIGINT", cancel);

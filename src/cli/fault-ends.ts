@@ -1,4 +1,3 @@
-import { messageOf, PlatformError } from "../kit/platform-error.ts";
 import type { RunEnd } from "../protocol/outcome.ts";
 
 /** The end of a run that the supervisor was told to stop, when the agentlet could not say it. */
@@ -24,38 +23,6 @@ export function faultEnd(cause: string, logsDir: string): RunEnd {
       path: logsDir,
       fix: "read the logs there, then start the run again",
     },
-  };
-}
-
-/** The end of a run whose programs could not be started. */
-export function refusedBy(error: unknown): RunEnd {
-  const { message, path, fix } = faultOf(error);
-  return {
-    outcome: "refused",
-    reason: "not_started",
-    exitCode: null,
-    signal: null,
-    detail: {
-      cause: message.slice(0, 4096),
-      ...(path === undefined ? {} : { path }),
-      ...(fix === undefined ? {} : { fix }),
-    },
-  };
-}
-
-/** What a report or an end says of an error. */
-export function faultOf(error: unknown): {
-  code: string;
-  message: string;
-  path?: string;
-  fix?: string;
-} {
-  if (!(error instanceof PlatformError)) return { code: "not_started", message: messageOf(error) };
-  return {
-    code: error.code,
-    message: error.message,
-    ...(error.path === undefined ? {} : { path: error.path }),
-    ...(error.fix === undefined ? {} : { fix: error.fix }),
   };
 }
 

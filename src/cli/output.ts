@@ -1,5 +1,5 @@
 import type { Writable } from "node:stream";
-import { messageOf, PlatformError } from "../kit/platform-error.ts";
+import { errorFacts, PlatformError } from "../kit/platform-error.ts";
 import { ExitCode } from "../protocol/outcome.ts";
 
 /** A stream that may be a terminal. */
@@ -82,22 +82,6 @@ export function exitCodeOfError(code: string): number {
   if (USAGE_CODES.has(code)) return ExitCode.usage;
   if (REFUSED_CODES.has(code)) return ExitCode.refused;
   return ExitCode.failed;
-}
-
-/** An error as plain data for `--json` and for pipes: `{code, message, path?, fix?}`. */
-export function errorFacts(error: unknown): {
-  code: string;
-  message: string;
-  path?: string;
-  fix?: string;
-} {
-  if (!(error instanceof PlatformError)) return { code: "internal", message: messageOf(error) };
-  return {
-    code: error.code,
-    message: error.message,
-    ...(error.path === undefined ? {} : { path: error.path }),
-    ...(error.fix === undefined ? {} : { fix: error.fix }),
-  };
 }
 
 /** Makes the writer of a verb. */

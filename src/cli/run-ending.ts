@@ -1,10 +1,10 @@
 import timers from "node:timers/promises";
 import { PlatformError } from "../kit/platform-error.ts";
 import type { RunInfo } from "../protocol/manager-api.ts";
-import { exitCodeOfRun, ExitCode, type RunEnd } from "../protocol/outcome.ts";
+import { endOfRefusal, exitCodeOfRun, ExitCode, type RunEnd } from "../protocol/outcome.ts";
 import type { RunResult } from "../protocol/results.ts";
 import { humanBytes, humanSpan, oneLine } from "./human.ts";
-import { errorFacts, exitCodeOf, type Output } from "./output.ts";
+import { exitCodeOf, type Output } from "./output.ts";
 import { rereadRun, type KnownRun } from "./run-files.ts";
 
 /** The end that the manager wrote down; a run whose supervisor was killed is closed by the manager a little later. */
@@ -58,19 +58,12 @@ export function refusedResult(
   agent: string | null,
   wasStopped: boolean,
 ): RunResult {
-  const { message, path, fix } = errorFacts(error);
+  const end = endOfRefusal(error);
   return {
     run: "",
     agent: agent ?? "",
-    outcome: wasStopped ? "cancelled" : "refused",
-    reason: wasStopped ? "cancelled" : "not_started",
-    exitCode: null,
-    signal: null,
-    detail: {
-      cause: message,
-      ...(path === undefined ? {} : { path }),
-      ...(fix === undefined ? {} : { fix }),
-    },
+    ...end,
+    ...(wasStopped ? { outcome: "cancelled", reason: "cancelled" } : {}),
     recording: null,
     calls: [],
     page: null,

@@ -3,10 +3,11 @@ import { join } from "node:path";
 import timers from "node:timers/promises";
 import type { Log } from "../kit/log.ts";
 import type { ChildStatus, SealedRecording } from "../protocol/child-status.ts";
-import { exitCodeOfRun, type RunEnd } from "../protocol/outcome.ts";
+import { errorFacts } from "../kit/platform-error.ts";
+import { endOfRefusal, exitCodeOfRun, type RunEnd } from "../protocol/outcome.ts";
 import type { AgentletBoot, RecorderBoot, RunnerBoot, RunSpec } from "../protocol/run-spec.ts";
 import { Child, KeptChild, type ChildOptions } from "./children.ts";
-import { cancelledEnd, faultEnd, faultOf, refusedBy } from "./fault-ends.ts";
+import { cancelledEnd, faultEnd } from "./fault-ends.ts";
 import type { ManagerLink } from "./manager-link.ts";
 import type { PreparedRun } from "./prepare-run.ts";
 import type { RunTokens } from "./run-tokens.ts";
@@ -44,8 +45,8 @@ export async function superviseRun(options: SuperviseOptions, stop: AbortSignal)
     end = await programs.run(stop);
   } catch (error) {
     log.error({ err: error }, "run could not be started");
-    options.report({ kind: "fault", agent: spec.agentName, ...faultOf(error) });
-    end = stop.aborted ? cancelledEnd(stop) : refusedBy(error);
+    options.report({ kind: "fault", agent: spec.agentName, ...errorFacts(error, "not_started") });
+    end = stop.aborted ? cancelledEnd(stop) : endOfRefusal(error);
   }
   const recording = await programs.close();
   const isTold = await manager.finish(spec.run, { end, recording }, log);
@@ -96,7 +97,8 @@ class Programs {
     const agentlet = new Child({
       ...this.#child("agentlet", this.#agentletBoot()),
       onStatus: (status) => {
-        if (status.kind === "fault") fault = status.message;
+        if (status.kind === "fault")
+          fault = [status.message, status.fix].filter(Boolean).join("; ");
         if (status.kind !== "ended") return;
         end = status.end;
         ended.resolve();

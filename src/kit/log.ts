@@ -1,5 +1,5 @@
 import { fstatSync, writeSync } from "node:fs";
-import { errorFacts } from "./error-facts.ts";
+import { loggedError } from "./logged-error.ts";
 
 /** Facts first, then what happened; or only what happened. Errors stand under `err`. */
 export interface LogLine {
@@ -48,7 +48,7 @@ function logOf(own: object, least: number, write: (line: string) => void): Log {
 /** JSON of a line; what JSON cannot say never throws, since a log must not end what it is about. */
 function lineOf(line: { level: number; time: number; msg: string | undefined }): string {
   const plain = (_key: string, value: unknown): unknown => {
-    if (value instanceof Error) return errorFacts(value);
+    if (value instanceof Error) return loggedError(value);
     return typeof value === "bigint" ? value.toString() : value;
   };
   try {

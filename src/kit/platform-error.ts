@@ -36,3 +36,23 @@ export function errnoOf(error: unknown): string | undefined {
     ? error.code
     : undefined;
 }
+
+/** What a person or another program is told of an error. */
+export interface ErrorFacts {
+  code: string;
+  message: string;
+  path?: string;
+  fix?: string;
+}
+
+/** An error as plain data; `otherCode` is the code of one that was not thrown on purpose. */
+export function errorFacts(error: unknown, otherCode = "internal"): ErrorFacts {
+  if (!(error instanceof PlatformError)) return { code: otherCode, message: messageOf(error) };
+  const { code, message, path, fix } = error;
+  return {
+    code,
+    message,
+    ...(path === undefined ? {} : { path }),
+    ...(fix === undefined ? {} : { fix }),
+  };
+}

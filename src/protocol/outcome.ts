@@ -1,5 +1,6 @@
 import { constants } from "node:os";
 import * as z from "zod";
+import { errorFacts } from "../kit/platform-error.ts";
 
 export const RunOutcome = z.enum(["succeeded", "failed", "refused", "cancelled"]);
 export type RunOutcome = z.infer<typeof RunOutcome>;
@@ -39,6 +40,17 @@ export const RunEnd = z.strictObject({
   detail: EndDetail.optional(),
 });
 export type RunEnd = z.infer<typeof RunEnd>;
+
+/** The end of a run whose program never started, for whatever this error says. */
+export function endOfRefusal(error: unknown): RunEnd {
+  const { message, path, fix } = errorFacts(error);
+  const detail: EndDetail = {
+    cause: message.slice(0, 4096),
+    ...(path === undefined ? {} : { path: path.slice(0, 4096) }),
+    ...(fix === undefined ? {} : { fix: fix.slice(0, 4096) }),
+  };
+  return { outcome: "refused", reason: "not_started", exitCode: null, signal: null, detail };
+}
 
 /** How a tool call ended: a closed list. */
 export const CallOutcome = z.enum([

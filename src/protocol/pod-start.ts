@@ -14,7 +14,7 @@ const REQUEST_MS = 10_000;
 const START_LIMIT_MS = 120_000;
 const MAX_ANSWER_BYTES = 64 * 1024;
 
-type BootOf<R extends PodRole> = z.infer<(typeof BootAnswers)[R]>;
+export type BootOf<R extends PodRole> = z.infer<(typeof BootAnswers)[R]>;
 
 /** The file with this container's own token, in a pod; undefined where a supervisor started this program. */
 export function podTokenFile(env: NodeJS.ProcessEnv): string | undefined {

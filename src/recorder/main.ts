@@ -1,25 +1,14 @@
 import { dirname } from "node:path";
-import { openLog, type Log } from "../kit/log.ts";
-import { keptSigningKey } from "../kit/kept-key.ts";
+import { openLog } from "../kit/log.ts";
 import { native } from "../kit/native.ts";
-import { PlatformError, messageOf } from "../kit/platform-error.ts";
-import { readBoot, say } from "../protocol/boot.ts";
-import { fetchBoot, podTokenFile } from "../protocol/pod-start.ts";
+import { errorFacts } from "../kit/platform-error.ts";
+import { bootProgram } from "../protocol/begin-program.ts";
+import { say } from "../protocol/boot.ts";
+import { podTokenFile } from "../protocol/pod-start.ts";
 import { readRunSpec } from "../protocol/read-run-spec.ts";
-import { RecorderBoot, type RunSpec } from "../protocol/run-spec.ts";
+import { RecorderBoot } from "../protocol/run-spec.ts";
 import { isSealed, noteSealed, untilAborted } from "./pod-life.ts";
 import { record } from "./record.ts";
-
-/** In a pod: tokens from the manager, and with `delivery: env` the value to mask. */
-async function podBoot(spec: RunSpec, tokenFile: string, log: Log): Promise<RecorderBoot> {
-  const key = keptSigningKey(dirname(spec.spoolDir));
-  const request = { role: "recorder", key: key.publicKey } as const;
-  const boot = { ...(await fetchBoot(request, { spec, tokenFile, log })), signingSeed: key.seed() };
-  const secret = process.env["AGENTKUBE_ZONE_SECRET"];
-  return secret === undefined
-    ? boot
-    : { ...boot, zoneSecrets: [Buffer.from(secret).toString("base64")] };
-}
 
 /**
  * The session-recorder: `AGENTKUBE_RUN_SPEC` in the environment, `RecorderBoot` and commands on standard input, status on
@@ -45,22 +34,30 @@ export async function main(): Promise<number> {
       await untilAborted(supervisorGone.signal);
       return 0;
     }
-    const boot =
-      tokenFile === undefined
-        ? await readBoot(
-            RecorderBoot,
-            {
-              onCommand: (command) => {
-                // `stop` is for the agentlet; what it makes of it arrives as frames.
-                if (command.kind === "producer_lost") producerLost.abort(command.cause);
-                if (command.kind === "redact")
-                  takeSecrets(command.values.map((value) => Buffer.from(value, "base64")));
-              },
-              onParentGone: () => supervisorGone.abort("supervisor lost"),
-            },
-            process.stdin,
-          )
-        : await podBoot(spec, tokenFile, log);
+    const boot = await bootProgram(
+      {
+        role: "recorder",
+        schema: RecorderBoot,
+        handlers: {
+          onCommand: (command) => {
+            // `stop` is for the agentlet; what it makes of it arrives as frames.
+            if (command.kind === "producer_lost") producerLost.abort(command.cause);
+            if (command.kind === "redact")
+              takeSecrets(command.values.map((value) => Buffer.from(value, "base64")));
+          },
+          onParentGone: () => supervisorGone.abort("supervisor lost"),
+        },
+        keyDir: dirname(spec.spoolDir),
+        ownParts: () => {
+          // With `delivery: env`, the value to mask.
+          const secret = process.env["AGENTKUBE_ZONE_SECRET"];
+          return secret === undefined
+            ? {}
+            : { zoneSecrets: [Buffer.from(secret).toString("base64")] };
+        },
+      },
+      { spec, tokenFile, log },
+    );
     const recording = await record({
       spec,
       boot,
@@ -80,8 +77,7 @@ export async function main(): Promise<number> {
     return recording.verified ? 0 : 1;
   } catch (error) {
     log.error({ err: error }, "recorder failed");
-    const code = error instanceof PlatformError ? error.code : "recorder_failed";
-    say(process.stdout, { kind: "fault", code, message: messageOf(error) });
+    say(process.stdout, { kind: "fault", ...errorFacts(error, "recorder_failed") });
     return 1;
   } finally {
     process.off("SIGTERM", onSignal);

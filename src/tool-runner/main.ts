@@ -1,13 +1,13 @@
-import { openLog, type Log } from "../kit/log.ts";
-import { keptSigningKey } from "../kit/kept-key.ts";
+import { openLog } from "../kit/log.ts";
 import { native } from "../kit/native.ts";
-import { PlatformError, messageOf } from "../kit/platform-error.ts";
+import { errorFacts } from "../kit/platform-error.ts";
 import { setSandboxSearchPath } from "../kit/bubblewrap-zone.ts";
 import { toolSpawner } from "../kit/tool-sandbox.ts";
-import { readBoot, say } from "../protocol/boot.ts";
-import { fetchBoot, podTokenFile } from "../protocol/pod-start.ts";
+import { bootProgram } from "../protocol/begin-program.ts";
+import { say } from "../protocol/boot.ts";
+import { podTokenFile } from "../protocol/pod-start.ts";
 import { readRunSpec } from "../protocol/read-run-spec.ts";
-import { RunnerBoot, type RunSpec } from "../protocol/run-spec.ts";
+import { RunnerBoot } from "../protocol/run-spec.ts";
 import { readPodSecrets } from "./pod-secrets.ts";
 import { readPoolOptions } from "./pool-settings.ts";
 import { serveRun } from "./serve-run.ts";
@@ -31,53 +31,35 @@ export async function main(): Promise<number> {
     // Now, while this process is small: it is the only one that is ever forked from it.
     toolSpawner();
     const spec = readRunSpec(process.env);
-    const tokenFile = podTokenFile(process.env);
-    const boot =
-      tokenFile === undefined
-        ? await readBoot(
-            RunnerBoot,
-            {
-              onCommand: (command) => {
-                if (command.kind === "stop") stop.abort();
-              },
-              onParentGone: () => stop.abort(),
-            },
-            process.stdin,
-          )
-        : await podBoot(spec, tokenFile, log);
+    const boot = await bootProgram(
+      {
+        role: "runner",
+        schema: RunnerBoot,
+        handlers: {
+          onCommand: (command) => {
+            if (command.kind === "stop") stop.abort();
+          },
+          onParentGone: () => stop.abort(),
+        },
+        keyDir: spec.runtimeDir,
+        ownParts: () =>
+          readPodSecrets(spec, {
+            dir: process.env["AGENTKUBE_SECRETS_DIR"] ?? "/var/run/agentkube/secrets",
+            modelKeyFile: process.env["AGENTKUBE_MODEL_KEY_FILE"],
+          }),
+      },
+      { spec, tokenFile: podTokenFile(process.env), log },
+    );
     const onReady = (): void => say(process.stdout, { kind: "ready" });
     await serveRun({ spec, boot, log: log.child({ run: spec.run }), pool, onReady }, stop.signal);
     return 0;
   } catch (error) {
     log.error({ err: error }, "tool-runner failed");
-    say(process.stdout, faultOf(error));
+    say(process.stdout, { kind: "fault", ...errorFacts(error, "tool_runner_failed") });
     return 1;
   } finally {
     process.off("SIGTERM", onSignal);
     process.off("SIGINT", onSignal);
     process.stdin.destroy();
   }
-}
-
-/** In a pod: tokens from the manager, Secrets as Kubernetes mounted them, the signing key from our own volume. */
-async function podBoot(spec: RunSpec, tokenFile: string, log: Log): Promise<RunnerBoot> {
-  const key = keptSigningKey(spec.runtimeDir);
-  const mounted = readPodSecrets(spec, {
-    dir: process.env["AGENTKUBE_SECRETS_DIR"] ?? "/var/run/agentkube/secrets",
-    modelKeyFile: process.env["AGENTKUBE_MODEL_KEY_FILE"],
-  });
-  const request = { role: "runner", key: key.publicKey } as const;
-  const boot = await fetchBoot(request, { spec, tokenFile, log });
-  return { ...boot, ...mounted, signingSeed: key.seed() };
-}
-
-function faultOf(error: unknown): Parameters<typeof say>[1] {
-  const known = error instanceof PlatformError ? error : null;
-  return {
-    kind: "fault",
-    code: known?.code ?? "tool_runner_failed",
-    message: messageOf(error),
-    ...(known?.path === undefined ? {} : { path: known.path }),
-    ...(known?.fix === undefined ? {} : { fix: known.fix }),
-  };
 }

@@ -2,7 +2,7 @@
 const MAX_DEPTH = 8;
 
 /** An error as a log line has it: type, message, stack, its own fields such as `code` and `fix`, and its causes. */
-export function errorFacts(error: Error, depth = 0): object {
+export function loggedError(error: Error, depth = 0): object {
   const own = Object.fromEntries(Object.entries(error).filter(([name]) => name !== "cause"));
   const first = error.cause;
   const errors = error instanceof AggregateError ? (error.errors as unknown[]).slice(0, 10) : [];
@@ -18,5 +18,5 @@ export function errorFacts(error: Error, depth = 0): object {
 
 function nested(value: unknown, depth: number): unknown {
   if (!(value instanceof Error)) return value;
-  return depth < MAX_DEPTH ? errorFacts(value, depth + 1) : value.message;
+  return depth < MAX_DEPTH ? loggedError(value, depth + 1) : value.message;
 }

@@ -1,0 +1,36 @@
+import type * as z from "zod";
+import { keptSigningKey } from "../kit/kept-key.ts";
+import type { Log } from "../kit/log.ts";
+import { type BootHandlers, readBoot } from "./boot.ts";
+import type { PodRole } from "./pod-boot.ts";
+import { type BootOf, fetchBoot } from "./pod-start.ts";
+import type { RunSpec } from "./run-spec.ts";
+
+/** How one of a run's three programs comes to its boot document. */
+export interface ProgramBoot<R extends PodRole, B> {
+  readonly role: R;
+  readonly schema: z.ZodType<B>;
+  /** what the supervisor says after it; in a pod nobody does */
+  readonly handlers: BootHandlers;
+  /** in a pod: the volume that keeps the key which the program signs with; null when it signs nothing */
+  readonly keyDir: string | null;
+  /** in a pod: what Kubernetes put into the container, beside the tokens that the manager gives */
+  ownParts(): Omit<B, keyof BootOf<R> | "signingSeed">;
+}
+
+/**
+ * The boot document of this program: from the supervisor on standard input, or, where a pod gave it a `tokenFile`, from the manager.
+ * Rejects with `boot_missing`, or in a pod with `boot_refused` or `boot_failed`.
+ */
+export async function bootProgram<R extends PodRole, B>(
+  program: ProgramBoot<R, B>,
+  { spec, tokenFile, log }: { spec: RunSpec; tokenFile: string | undefined; log: Log },
+): Promise<B> {
+  const { role, schema, handlers, keyDir } = program;
+  if (tokenFile === undefined) return await readBoot(schema, handlers, process.stdin);
+  const key = keyDir === null ? null : keptSigningKey(keyDir);
+  const own = program.ownParts();
+  const request = { role, ...(key === null ? {} : { key: key.publicKey }) };
+  const answer = await fetchBoot(request, { spec, tokenFile, log });
+  return schema.parse({ ...answer, ...own, ...(key === null ? {} : { signingSeed: key.seed() }) });
+}
