@@ -19,6 +19,13 @@ export class Backoff {
     await timers.setTimeout(this.#minMs / 2 + Math.random() * ceiling, undefined, { signal });
   }
 
+  /** Waits for a random part of `ms`, as the other side asked: it is there, so short waits come back. */
+  async within(ms: number, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    this.startOver();
+    await timers.setTimeout(this.#minMs / 2 + Math.random() * ms, undefined, { signal });
+  }
+
   startOver(): void {
     this.#attempt = 0;
   }

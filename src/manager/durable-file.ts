@@ -1,6 +1,7 @@
 import { open, rename, rm, type FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { randomBytes } from "node:crypto";
+import { errnoOf } from "../kit/platform-error.ts";
 
 /** Writes a whole file so that a reader, or a crash, sees the old content or the new one. Mode 0600. */
 export async function writeAtomically(path: string, text: string): Promise<void> {
@@ -41,6 +42,18 @@ export async function writeFully(
   while (done < bytes.length) {
     const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
     done += bytesWritten;
+  }
+}
+
+/** The size of a file whose bytes are all durable by then; 0 for one that is not there. */
+export async function durableSizeOf(path: string): Promise<number> {
+  try {
+    await using handle = await open(path, "r");
+    await handle.datasync();
+    return (await handle.stat()).size;
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return 0;
+    throw error;
   }
 }
 

@@ -9,6 +9,7 @@ import {
   type RecordingReply,
 } from "../protocol/recording-link.ts";
 import type { SignedCheckpoint } from "../protocol/recording-proof.ts";
+import type { Admission, Place } from "./admission.ts";
 import type { RecordedSession } from "./recorded-session.ts";
 import type { RecordingFile } from "./recording-file.ts";
 import type { RecordingProofs } from "./recording-proofs.ts";
@@ -19,11 +20,14 @@ const IDLE_ACK_MS = 5000;
 /** Checkpoints that wait for their bytes to be durable. */
 const MAX_PROVING = 64;
 
-/** The recorder's side of a session: appends by offset, durable acknowledgements, and the proof at the end. */
+/**
+ * The recorder's side of a session: appends by offset, durable acknowledgements, and the proof at the end. Until it has caught up
+ * with what it had when it came, it holds a place.
+ */
 export function recorderLink(
   socket: WebSocket,
   session: RecordedSession,
-  log: Log,
+  { log, admission }: { log: Log; admission: Admission },
 ): LinkHandler<Exclude<RecorderMessage, { kind: "hello" }>> {
   let recording: RecordingFile | null = null;
   let proofs: RecordingProofs | null = null;
@@ -31,6 +35,8 @@ export function recorderLink(
   let unsubscribe: (() => void) | null = null;
   let idle: NodeJS.Timeout | null = null;
   let closed = false;
+  let place: Place | null = null;
+  let backlogEnd = 0;
 
   function reply(message: RecordingReply): void {
     sendJson(socket, message);
@@ -48,6 +54,8 @@ export function recorderLink(
         `The manager cannot write: ${messageOf(failure)}`,
       );
     reply({ kind: "committed", bytes: recording.committed });
+    if (recording.committed >= backlogEnd) place?.leave();
+    else place?.progress();
   }
 
   /** A proof that cannot be taken is missing later, and `recording verify` says so; the recording goes on. */
@@ -63,6 +71,18 @@ export function recorderLink(
   return {
     role: "recorder",
     schema: RecorderMessage,
+    admit({ bytes = 0 }) {
+      const admitted = admission.enter(session.session);
+      if ("retryAfterMs" in admitted) {
+        sendJson(socket, {
+          kind: "retry_after",
+          ms: admitted.retryAfterMs,
+        } satisfies RecordingReply);
+        throw new LinkRefusal(CloseCode.busy, "Too many recorders catch up; come back later");
+      }
+      place = admitted;
+      backlogEnd = bytes;
+    },
     async welcome() {
       recording = await session.recording();
       await recording.flushed();
@@ -122,6 +142,7 @@ export function recorderLink(
     },
     closed() {
       closed = true;
+      place?.leave();
       unsubscribe?.();
       if (idle !== null) clearInterval(idle);
     },

@@ -18,12 +18,16 @@ interface Hello {
   kind: "hello";
   protocol: number;
   epoch: number;
+  /** what a recorder has; others say none */
+  bytes?: number;
 }
 
 /** What a role's room does with its messages. They are handled one after the other. */
 export interface LinkHandler<Message> {
   readonly role: Role;
   readonly schema: z.ZodType<Message | Hello>;
+  /** Before the link counts as this run's. Throws `LinkRefusal` for one that has to come back later. */
+  admit?(hello: Hello): void;
   /** The link is this run's link of the role now. */
   welcome(): Promise<void>;
   message(message: Message): Promise<void> | void;
@@ -82,7 +86,8 @@ export function serveLink<Message extends { kind: string }>(
 
   function refuse(code: number, reason: string): void {
     if (code === CloseCode.badMessage || code === CloseCode.tooLarge) counters.badMessages += 1;
-    log.warn({ run: run.id, role, code, reason }, "link closed by the manager");
+    if (code === CloseCode.busy) counters.deferred += 1;
+    else log.warn({ run: run.id, role, code, reason }, "link closed by the manager");
     link.close(code, reason);
   }
 
@@ -94,6 +99,7 @@ export function serveLink<Message extends { kind: string }>(
     if (hello.epoch < known)
       throw new LinkRefusal(CloseCode.fenced, `Epoch ${hello.epoch} is over, ${known} is current`);
     clearTimeout(helloTimer);
+    handler.admit?.(hello);
     greeted = true;
     run.links[role]?.close(CloseCode.fenced, "Replaced by a newer connection");
     run.links[role] = link;

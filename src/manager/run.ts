@@ -9,6 +9,7 @@ import { createGrantId, type GrantId } from "../protocol/ids.ts";
 import type { FollowMessage, RunInfo, ShellInfo } from "../protocol/manager-api.ts";
 import type { RunEnd } from "../protocol/outcome.ts";
 import { AttachRelay } from "./attach-relay.ts";
+import { durableSizeOf } from "./durable-file.ts";
 import { AuditFile } from "./audit-file.ts";
 import type { Identity } from "./identity.ts";
 import { Journal } from "./journal.ts";
@@ -315,7 +316,7 @@ export class Run implements RecordedSession {
       const shell = this.#shell(info);
       this.shells.set(info.grant_id, shell);
       if (!this.isLive) await shell.end("the run is over");
-      else if (shell.isLive && existsSync(shell.recordingPath)) await shell.recording();
+      else if (shell.isLive) shell.setCommittedBytes(await durableSizeOf(shell.recordingPath));
     }
   }
 

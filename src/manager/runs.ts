@@ -11,6 +11,7 @@ import type { SealedRecording } from "../protocol/child-status.ts";
 import type { FinishRun, RegisterRun } from "../protocol/manager-api.ts";
 import type { RegisterPod } from "../protocol/pod-boot.ts";
 import { requireProtocol } from "../protocol/version.ts";
+import { durableSizeOf } from "./durable-file.ts";
 import { completeRecording } from "./complete-recording.ts";
 import type { Identity } from "./identity.ts";
 import { readJournal } from "./journal.ts";
@@ -213,7 +214,8 @@ export class Runs {
       const read = this.#read("audit record", AuditRecord, line);
       if (read !== null) run.noteAudit(read.value);
     }
-    await run.recording();
+    // Opened, and hashed, when its recorder is admitted: a manager with many long ones must answer at once.
+    run.setCommittedBytes(await durableSizeOf(run.recordingPath));
     if (record.stopAskedBy !== null) run.relay.stop(record.stopAskedBy);
     this.#log.info({ run: run.id, phase: run.info.phase }, "run taken up again");
   }

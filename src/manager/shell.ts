@@ -110,6 +110,11 @@ export class Shell implements RecordedSession {
     await this.save();
   }
 
+  /** What an earlier manager left; until the recording is opened. */
+  setCommittedBytes(bytes: number): void {
+    this.#info.committedBytes = bytes;
+  }
+
   onCommitted(listener: () => void): () => void {
     return this.#open?.onCommitted(listener) ?? ((): void => undefined);
   }

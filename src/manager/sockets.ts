@@ -6,6 +6,7 @@ import type { Log } from "../kit/log.ts";
 import { PlatformError } from "../kit/platform-error.ts";
 import { AttachMessage } from "../protocol/agentlet-link.ts";
 import { CloseCode, MAX_APPEND_BYTES } from "../protocol/recording-link.ts";
+import { Admission } from "./admission.ts";
 import { agentletLink } from "./agentlet-link.ts";
 import type { AttachRelay } from "./attach-relay.ts";
 import { fromOf } from "./api.ts";
@@ -43,6 +44,7 @@ export class Sockets implements AsyncDisposable {
   readonly #reports: RunnerReports;
   readonly #log: Log;
   readonly #heartbeat = new Heartbeat();
+  readonly #admission = new Admission();
   readonly #servers: Record<Role | "person", WebSocketServer>;
   readonly #live: WebSocketServer;
   readonly #viewers = new Set<WebSocket>();
@@ -179,6 +181,10 @@ export class Sockets implements AsyncDisposable {
     });
   }
 
+  get #tools(): { log: Log; counters: Counters; admission: Admission } {
+    return { log: this.#log, counters: this.#counters, admission: this.#admission };
+  }
+
   #serveShellRecorder(socket: WebSocket, run: Run, grant: string): void {
     const shell = run.shells.get(grant);
     if (shell === undefined)
@@ -187,12 +193,12 @@ export class Sockets implements AsyncDisposable {
       if (!shell.isLive)
         shell.closeFiles().catch((error: unknown) => this.#log.error({ err: error }, "not closed"));
     });
-    const tools = { log: this.#log, counters: this.#counters };
-    serveLink(socket, shell, recorderLink(socket, shell, this.#log), tools);
+    const tools = this.#tools;
+    serveLink(socket, shell, recorderLink(socket, shell, tools), tools);
   }
 
   #serveRole(socket: WebSocket, run: Run, role: Role): void {
-    const tools = { log: this.#log, counters: this.#counters };
+    const tools = this.#tools;
     // The recorder may come late and still prove what it has; its file is closed again after it.
     if (!run.isLive && role !== "recorder") return closeSocket(socket, 1000, "Run ended");
     socket.once("close", () => {
@@ -203,7 +209,7 @@ export class Sockets implements AsyncDisposable {
       this.#log.error({ run: run.id, role, err: error }, "journal could not be written");
       closeSocket(socket, CloseCode.unavailable, "The manager cannot write; send again later");
     };
-    if (role === "recorder") serveLink(socket, run, recorderLink(socket, run, tools.log), tools);
+    if (role === "recorder") serveLink(socket, run, recorderLink(socket, run, tools), tools);
     else if (role === "agentlet") serveLink(socket, run, agentletLink(socket, run, refuse), tools);
     else serveLink(socket, run, runnerLink(socket, run, this.#reports, refuse), tools);
   }

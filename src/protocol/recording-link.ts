@@ -33,6 +33,11 @@ export const RecordingReply = z.discriminatedUnion("kind", [
   z
     .strictObject({ kind: z.literal("proven"), next: z.int().nonnegative() })
     .describe("checkpoints below `next` are countersigned; said at the start and after each"),
+  z
+    .strictObject({ kind: z.literal("retry_after"), ms: z.int().nonnegative().max(60_000) })
+    .describe(
+      "instead of the first `committed`, then close code 4429: too many catch up; come back at a random moment within `ms`",
+    ),
   z.strictObject({ kind: z.literal("verified"), bytes: z.int().nonnegative(), sha256: z.string() }),
   z.strictObject({ kind: z.literal("mismatch"), bytes: z.int().nonnegative(), sha256: z.string() }),
 ]);
@@ -46,6 +51,7 @@ export const CloseCode = {
   fenced: 4409,
   tooLarge: 4413,
   protocolMismatch: 4426,
+  busy: 4429,
   unavailable: 4503,
 } as const;
 

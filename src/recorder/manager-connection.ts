@@ -14,6 +14,17 @@ const MAX_REPLY_BYTES = 64 * 1024;
 /** Thrown when the manager will not take this recording, now or later. Trying again does not help. */
 export class FinalRefusalError extends PlatformError {}
 
+/** Thrown when the manager is there and has no place for another recorder that catches up. */
+export class ManagerBusyError extends PlatformError {
+  /** The longest wait that it asks for. */
+  readonly retryAfterMs: number;
+
+  constructor(retryAfterMs: number) {
+    super("manager_busy", "Too many recorders catch up at the manager");
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
 const FINAL_CLOSE = new Map<number, string>([
   [CloseCode.unauthorized, "recorder token refused"],
   [CloseCode.fenced, "another recorder has taken over this recording"],
@@ -110,13 +121,16 @@ export class ManagerConnection implements Disposable {
       const text = Buffer.isBuffer(data) ? data.toString("utf8") : "";
       const reply = parseJson("a reply of the manager", RecordingReply, text);
       if (reply.kind === "proven") this.proven = reply.next;
+      else if (reply.kind === "retry_after") throw new ManagerBusyError(reply.ms);
       else if (reply.kind !== "committed") this.verdict = reply;
       else if (reply.bytes < (this.committed ?? 0))
         throw new Error(`Manager had ${this.committed} bytes and now says ${reply.bytes}`);
       else this.committed = reply.bytes;
       this.changed.ring();
     } catch (error) {
-      this.#fail(new Error(messageOf(error), { cause: error }));
+      this.#fail(
+        error instanceof ManagerBusyError ? error : new Error(messageOf(error), { cause: error }),
+      );
     }
   }
 

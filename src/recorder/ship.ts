@@ -8,7 +8,7 @@ import {
 } from "../protocol/recording-link.ts";
 import type { SignedCheckpoint } from "../protocol/recording-proof.ts";
 import { PROTOCOL } from "../protocol/version.ts";
-import { FinalRefusalError, ManagerConnection } from "./manager-connection.ts";
+import { FinalRefusalError, ManagerBusyError, ManagerConnection } from "./manager-connection.ts";
 import type { Checkpoints } from "./checkpoints.ts";
 import type { Spool } from "./spool.ts";
 
@@ -46,6 +46,8 @@ export async function shipSpool(options: ShipOptions, signal: AbortSignal): Prom
   signal.addEventListener("abort", onAbort);
   let lost = false;
   let known = -1;
+  /** what a manager that is there, and busy, asked for */
+  let retryAfterMs: number | null = null;
   try {
     for (;;) {
       try {
@@ -68,8 +70,10 @@ export async function shipSpool(options: ShipOptions, signal: AbortSignal): Prom
         if (error instanceof FinalRefusalError) throw error;
         if (!lost) log.warn({ err: error, committed: known }, "manager is away, spooling");
         lost = true;
+        retryAfterMs = error instanceof ManagerBusyError ? error.retryAfterMs : null;
       }
-      await backoff.wait(signal);
+      if (retryAfterMs === null) await backoff.wait(signal);
+      else await backoff.within(retryAfterMs, signal);
     }
   } finally {
     signal.removeEventListener("abort", onAbort);
