@@ -1,52 +1,40 @@
 import { createReadStream } from "node:fs";
 import type { ServerResponse } from "node:http";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 
 const pageDir = fileURLToPath(new URL("./page/", import.meta.url));
 const { resolve } = createRequire(import.meta.url);
-const playerFile = (name: string): string => resolve(`asciinema-player/dist/bundle/${name}`);
+
+/** The page's own, by name. */
+const OWN = `
+  base.css list.css run.css session.css rows.css favicon.svg
+  page.js api.js connection.js dom.js format.js pills.js list-view.js
+  run-view.js run-head.js follow-run.js ask-banner.js call-list.js event-list.js shell-list.js
+  session-view.js player-view.js moments.js terminal-view.js adopt-styles.js
+`
+  .trim()
+  .split(/\s+/);
 
 /** The page: a closed list of files without data, the only thing that is served without a token. */
-const FILES: Record<string, { path: string; type: string }> = {
-  "/": { path: join(pageDir, "index.html"), type: "text/html; charset=utf-8" },
-  "/page.js": { path: join(pageDir, "page.js"), type: "text/javascript; charset=utf-8" },
-  "/api.js": { path: join(pageDir, "api.js"), type: "text/javascript; charset=utf-8" },
-  "/run-view.js": { path: join(pageDir, "run-view.js"), type: "text/javascript; charset=utf-8" },
-  "/dom.js": { path: join(pageDir, "dom.js"), type: "text/javascript; charset=utf-8" },
-  "/player-view.js": {
-    path: join(pageDir, "player-view.js"),
-    type: "text/javascript; charset=utf-8",
-  },
-  "/terminal-view.js": {
-    path: join(pageDir, "terminal-view.js"),
-    type: "text/javascript; charset=utf-8",
-  },
-  "/adopt-styles.js": {
-    path: join(pageDir, "adopt-styles.js"),
-    type: "text/javascript; charset=utf-8",
-  },
-  "/xterm.js": {
-    path: resolve("@xterm/xterm/lib/xterm.mjs"),
-    type: "text/javascript; charset=utf-8",
-  },
-  "/xterm.css": { path: resolve("@xterm/xterm/css/xterm.css"), type: "text/css; charset=utf-8" },
-  "/addon-fit.js": {
-    path: resolve("@xterm/addon-fit/lib/addon-fit.mjs"),
-    type: "text/javascript; charset=utf-8",
-  },
-  "/page.css": { path: join(pageDir, "page.css"), type: "text/css; charset=utf-8" },
-  "/favicon.svg": { path: join(pageDir, "favicon.svg"), type: "image/svg+xml" },
-  "/player.js": {
-    path: playerFile("asciinema-player.min.js"),
-    type: "text/javascript; charset=utf-8",
-  },
-  "/player.css": {
-    path: playerFile("asciinema-player.css"),
-    type: "text/css; charset=utf-8",
-  },
+const FILES: Readonly<Record<string, string>> = {
+  "/": join(pageDir, "index.html"),
+  ...Object.fromEntries(OWN.map((name) => [`/${name}`, join(pageDir, name)])),
+  "/player.js": resolve("asciinema-player/dist/bundle/asciinema-player.min.js"),
+  "/player.css": resolve("asciinema-player/dist/bundle/asciinema-player.css"),
+  "/xterm.js": resolve("@xterm/xterm/lib/xterm.mjs"),
+  "/xterm.css": resolve("@xterm/xterm/css/xterm.css"),
+  "/addon-fit.js": resolve("@xterm/addon-fit/lib/addon-fit.mjs"),
+};
+
+const TYPES: Readonly<Record<string, string>> = {
+  ".html": "text/html; charset=utf-8",
+  ".css": "text/css; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
+  ".mjs": "text/javascript; charset=utf-8",
+  ".svg": "image/svg+xml",
 };
 
 /** True when the path names a file of the page. */
@@ -63,7 +51,7 @@ export async function sendPageFile(
   const file = FILES[path];
   if (file === undefined) throw new RangeError(`Not a file of the page: ${path}`);
   response.writeHead(200, {
-    "content-type": file.type,
+    "content-type": TYPES[extname(file)] ?? "application/octet-stream",
     "content-security-policy": contentSecurityPolicy(port),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -73,7 +61,7 @@ export async function sendPageFile(
     "cache-control": "no-cache",
   });
   if (head) response.end();
-  else await pipeline(createReadStream(file.path), response);
+  else await pipeline(createReadStream(file), response);
 }
 
 function contentSecurityPolicy(port: number): string {

@@ -1,28 +1,19 @@
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
-import { chromium, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
+import { openBrowser, openPage, shoot, withoutBrowser } from "../helpers/browser.ts";
 import { openLab } from "../helpers/lab.ts";
 import { anAgent } from "../helpers/manifests.ts";
-
-const CHROMIUM = "/usr/bin/chromium";
-const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"];
-const skip = existsSync(CHROMIUM) ? false : `${CHROMIUM} is not installed`;
-const screenshots = process.env["AGENTKUBE_TEST_SCREENSHOTS"];
 
 /** xterm.js draws rows as elements; what a person reads there. */
 async function windowShows(page: Page, text: string): Promise<void> {
   await page.locator(".xterm-rows", { hasText: text }).waitFor({ timeout: 15_000 });
 }
 
-async function shoot(page: Page, name: string): Promise<void> {
-  if (screenshots !== undefined)
-    await page.screenshot({ path: `${screenshots}/${name}.png`, fullPage: true });
-}
-
-suite("the page of a real run", { skip }, () => {
-  test("shows its terminal in xterm.js, lets a person type when they ask for it, and opens a shell beside it", async (t) => {
+suite("the page of a real run", { skip: withoutBrowser }, () => {
+  test("shows its terminal in xterm.js, lets a person type when they ask for it, and opens a shell beside it", async () => {
     await using lab = openLab();
     const program = `printf '\\033[32mready\\033[0m \\344\\270\\255 ─┐\\n'; read -r line; echo "got:$line"; sleep 1; read -r more; exit 0`;
     const agent = lab.write("agent.yaml", anAgent(program));
@@ -32,15 +23,10 @@ suite("the page of a real run", { skip }, () => {
     await started.ended;
     const { run } = await lab.waitForRun(({ phase }) => phase === "running");
     const { port, token } = lab.manager();
-    const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
-    t.after(async () => await browser.close());
-    const page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
-    const faults: string[] = [];
-    page.on("console", (message) => {
-      if (message.type() === "error") faults.push(message.text());
-    });
-    page.on("pageerror", (error) => faults.push(error.message));
-    await page.goto(`http://127.0.0.1:${port}/#token=${token}&run=${run}`);
+    await using opened = await openBrowser();
+    const url = `http://127.0.0.1:${port}`;
+    const { page, faults } = await openPage(opened.browser, { url, token });
+    await page.goto(`${url}/#/runs/${run}`);
     await page.locator(".ap-term", { hasText: "ready" }).waitFor();
 
     await page.getByRole("tab", { name: "Terminal" }).click();

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
 import { suite, test } from "node:test";
-import { chromium, type Browser, type Page } from "playwright-core";
+import type { Page } from "playwright-core";
 import type { Manager } from "../../src/manager/manager.ts";
+import { openBrowser, openPage, playerShows, shoot, withoutBrowser } from "../helpers/browser.ts";
 import {
   auditMessages,
   agentlet,
@@ -18,39 +18,9 @@ import {
   SUCCEEDED,
 } from "./seed.ts";
 
-const CHROMIUM = "/usr/bin/chromium";
-const FLAGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
-const skip = existsSync(CHROMIUM) ? false : `${CHROMIUM} is not installed`;
 const time = "2026-11-20T10:00:00.000Z";
 
-async function openPage(
-  browser: Browser,
-  manager: Manager,
-): Promise<{ page: Page; faults: string[] }> {
-  const page = await browser.newPage();
-  const faults: string[] = [];
-  page.on("console", (message) => {
-    if (message.type() === "error") faults.push(message.text());
-  });
-  page.on("pageerror", (error) => faults.push(error.message));
-  await page.goto(`${manager.url}/#token=${manager.token}`);
-  await page.getByRole("heading", { name: "Runs", exact: true }).waitFor();
-  return { page, faults };
-}
-
-async function terminalShows(page: Page, text: string): Promise<void> {
-  await page.locator(".ap-term", { hasText: text }).waitFor({ timeout: 15_000 });
-}
-
-suite("page", { skip }, () => {
+suite("page", { skip: withoutBrowser }, () => {
   test("shows a finished run and a live one in the real player, and keeps the token out of sight", async (t) => {
     const { manager, dataDir } = await startManager(t);
     const done = await seedRun(manager, dataDir, { agent: "finished-bot" });
@@ -109,19 +79,18 @@ suite("page", { skip }, () => {
       await audit.send(message);
     const second = await recorder(manager, live);
     await ship(second.peer, 0, Buffer.from(CAST));
-    const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
-    t.after(async () => await browser.close());
-    const { page, faults } = await openPage(browser, manager);
+    await using opened = await openBrowser();
+    const { page, faults } = await openPage(opened.browser, manager);
 
     assert.ok(!page.url().includes("token"));
     await page.getByRole("link", { name: /finished-bot/ }).click();
-    await terminalShows(page, "second line ─ box");
+    await playerShows(page, "second line ─ box");
     await page.getByText("verified", { exact: true }).waitFor();
     await page.getByRole("button", { name: "tool: list" }).click();
-    await terminalShows(page, "hello from the agent");
+    await playerShows(page, "hello from the agent");
     await page.goBack();
     await page.getByRole("link", { name: /live-bot/ }).press("Enter");
-    await terminalShows(page, "hello from the agent");
+    await playerShows(page, "hello from the agent");
     await page.getByText("<b>a notice</b>").waitFor();
     await page.getByText("github-issues list").click();
     await page.getByText("GET api.github.com:443/repos/acme/site/issues").waitFor();
@@ -130,7 +99,7 @@ suite("page", { skip }, () => {
       Buffer.byteLength(CAST),
       Buffer.from('[0.250, "o", "came later\\r\\n"]\n'),
     );
-    await terminalShows(page, "came later");
+    await playerShows(page, "came later");
     if (process.env["AGENTKUBE_TEST_SCREENSHOTS"] !== undefined)
       await screenshots(page, manager, process.env["AGENTKUBE_TEST_SCREENSHOTS"]);
     await api(manager, `/v1/runs/${live.run}/end`, {
@@ -138,12 +107,99 @@ suite("page", { skip }, () => {
       body: JSON.stringify({ end: SUCCEEDED, recording: null }),
     });
     await page.getByRole("button", { name: "Replay from the start" }).click();
-    await terminalShows(page, "came later");
+    await playerShows(page, "came later");
 
     assert.deepEqual(faults, []);
     assert.deepEqual(await page.evaluate("document.cookie"), "");
   });
+
+  test("shows what the agent asks, and takes the answer to it", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const seed = await seedRun(manager, dataDir, { agent: "asking-bot" });
+    const link = await agentlet(manager, seed);
+    const ask = {
+      id: 1,
+      kind: "permission",
+      tool: "Bash",
+      text: "Run it?",
+      detail: "rm -rf build",
+    };
+    const state = { type: "state", time, channel: "hook", evidence: "asked", outputOffset: 0 };
+    await link.send({
+      kind: "event",
+      seq: 1,
+      event: { ...state, state: "permission", ask: { ...ask, options: [] } },
+    });
+    await using opened = await openBrowser();
+    const { page, faults } = await openPage(opened.browser, manager);
+
+    await page.getByRole("link", { name: /asking-bot/ }).click();
+    const asked = page.getByRole("region", { name: "The agent asks" });
+    await asked.getByText("rm -rf build").waitFor();
+    await shoot(page, "ask");
+    await asked.getByRole("button", { name: "Allow once" }).press("Enter");
+    const command = await link.until(({ kind }) => kind === "answer");
+    const act = { type: "act", time, act: "answer", request: command["request"], by: "the page" };
+    await link.send({
+      kind: "event",
+      seq: 2,
+      event: { ...act, ask: 1, phase: "done", message: "pressed 1", outputOffset: 0 },
+    });
+    await asked.getByText("done: pressed 1").waitFor();
+    await link.send({ kind: "event", seq: 3, event: { ...state, state: "busy" } });
+    await asked.waitFor({ state: "hidden" });
+
+    assert.deepEqual(command["choice"], { kind: "allow" });
+    assert.equal(command["ask"], 1);
+    assert.deepEqual(faults, []);
+  });
+
+  test("goes by the keyboard: the ways to see a session are one stop, its moments another", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const seed = await seedRun(manager, dataDir, { agent: "keyed-bot" });
+    const { peer } = await recorder(manager, seed);
+    await ship(peer, 0, Buffer.from(CAST + '[0.200, "m", "state idle"]\n'));
+    await using opened = await openBrowser();
+    const { page } = await openPage(opened.browser, manager);
+    await page.getByRole("link", { name: /keyed-bot/ }).press("Enter");
+    await playerShows(page, "second line");
+
+    await page.getByRole("tab", { name: "Live" }).focus();
+    await page.keyboard.press("ArrowRight");
+    const tab = await focused(page);
+    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "tool: list" }).focus();
+    await page.keyboard.press("ArrowDown");
+    const moment = await focused(page);
+    await page.keyboard.press("Enter");
+    await page.locator('.moments [aria-current="true"]', { hasText: "state idle" }).waitFor();
+    const stops = await page.locator('.moments button[tabindex="0"]').count();
+
+    assert.match(tab, /Replay/);
+    assert.match(moment, /state idle/);
+    assert.equal(stops, 1);
+    assert.equal(await page.getByRole("tab", { selected: true }).textContent(), "Replay");
+  });
+
+  test("says what to do to a person without the token, and to one without runs", async (t) => {
+    const { manager } = await startManager(t);
+    await using opened = await openBrowser();
+    const page = await opened.browser.newPage();
+
+    await page.goto(`${manager.url}/`);
+    await page.getByText("the link with the token that agentkube run prints").waitFor();
+    await page.goto(`${manager.url}/#token=${"0".repeat(64)}`);
+    await page.getByText("the link with the token that agentkube run prints").waitFor();
+    assert.ok(!page.url().includes("token"));
+    await page.goto(`${manager.url}/#token=${manager.token}`);
+    await page.getByText("agentkube run agent.yaml").waitFor();
+    await shoot(page, "empty");
+  });
 });
+
+async function focused(page: Page): Promise<string> {
+  return await page.evaluate("document.activeElement?.textContent ?? ''");
+}
 
 async function screenshots(page: Page, manager: Manager, dir: string): Promise<void> {
   await page.screenshot({ path: `${dir}/run.png`, fullPage: true });
@@ -159,5 +215,5 @@ async function screenshots(page: Page, manager: Manager, dir: string): Promise<v
   await page.emulateMedia({ colorScheme: "light" });
   await page.screenshot({ path: `${dir}/list.png` });
   await page.goto(url);
-  await terminalShows(page, "came later");
+  await playerShows(page, "came later");
 }

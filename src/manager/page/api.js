@@ -8,13 +8,18 @@ export class ApiFailure extends Error {
   }
 }
 
-/** Takes the token out of the URL and its history, and exchanges it for a cookie. */
-export async function login() {
+/** Takes the operator token out of the URL and its history; null when there is none. */
+export function takeToken() {
   const fragment = location.hash;
   const token = /token=([\w-]+)/.exec(fragment)?.[1];
-  if (token === undefined) return;
+  if (token === undefined) return null;
   const run = /(?:run=|\/runs\/)([a-z0-9-]+)/.exec(fragment)?.[1];
   history.replaceState(null, "", run === undefined ? "#/" : `#/runs/${run}`);
+  return token;
+}
+
+/** Exchanges the token for a cookie. */
+export async function login(token) {
   await call("/v1/login", { method: "POST", headers: { authorization: `Bearer ${token}` } });
 }
 
@@ -36,7 +41,7 @@ export async function remove(path) {
 
 /** The URL of a WebSocket of this manager. */
 export function socketUrl(path) {
-  return `ws://${location.host}${path}`;
+  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
 }
 
 async function call(path, options) {
@@ -45,7 +50,7 @@ async function call(path, options) {
     response = await fetch(path, options);
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw new ApiFailure(0, "The manager has ended or cannot be reached");
+    throw new ApiFailure(0, "The manager cannot be reached");
   }
   if (response.ok) return response;
   const body = await response.json().catch(() => null);

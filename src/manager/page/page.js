@@ -1,17 +1,10 @@
 // The page: a list of runs, and one run. The fragment of the URL says which.
-import { ApiFailure, getJson, login } from "./api.js";
-import {
-  formatBytes,
-  formatDuration,
-  h,
-  proofPill,
-  runDuration,
-  runPills,
-  timeElement,
-} from "./dom.js";
+import { ApiFailure, login, takeToken } from "./api.js";
+import { patiently } from "./connection.js";
+import { h } from "./dom.js";
+import { openListView } from "./list-view.js";
 import { openRunView } from "./run-view.js";
 
-const POLL_MS = 2000;
 const main = document.querySelector("#main");
 const summary = document.querySelector("#summary");
 let leave = () => {};
@@ -23,72 +16,17 @@ async function route() {
   leave = () => life.abort();
   const run = /^#\/runs\/([a-z0-9-]{1,63})$/.exec(location.hash)?.[1];
   document.title = run === undefined ? "agentkube" : `${run} · agentkube`;
-  summary.textContent = "";
+  document.body.classList.toggle("of-run", run !== undefined);
+  const say = (text) => {
+    summary.textContent = text;
+  };
+  say("");
   try {
-    if (run === undefined) await showList(life.signal);
+    if (run === undefined) await openListView(main, say, life.signal);
     else await openRunView(main, run, life.signal);
   } catch (error) {
     if (!life.signal.aborted) showFailure(error);
   }
-}
-
-async function showList(signal) {
-  let shown = "";
-  while (!signal.aborted) {
-    if (document.visibilityState === "visible") {
-      const { runs } = await getJson("/v1/runs", signal);
-      const live = runs.filter((info) => info.end === null).length;
-      summary.textContent = `${runs.length} ${runs.length === 1 ? "run" : "runs"}, ${live} live`;
-      const state = JSON.stringify(runs) + (live > 0 ? Date.now() : "");
-      // Drawn again only when something changed, so that focus and selection stay.
-      if (state !== shown) drawList(runs);
-      shown = state;
-    }
-    await pause(POLL_MS, signal);
-  }
-}
-
-function drawList(runs) {
-  const focused = document.activeElement?.getAttribute("href");
-  if (runs.length === 0) {
-    main.replaceChildren(
-      h(
-        "section",
-        { class: "empty" },
-        h("h1", {}, "No runs yet"),
-        h("p", {}, "Start one in a terminal:"),
-        h("pre", {}, "agentkube run agent.yaml"),
-      ),
-    );
-    return;
-  }
-  main.replaceChildren(h("h1", {}, "Runs"), h("ul", { class: "runs" }, runs.map(runCard)));
-  if (focused !== null && focused !== undefined)
-    main.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
-}
-
-function runCard(info) {
-  return h(
-    "li",
-    { class: "card" },
-    h(
-      "a",
-      { class: "cover", href: `#/runs/${info.run}` },
-      h("span", { class: "name" }, info.agent),
-      h("span", { class: "id" }, info.run),
-    ),
-    h("span", { class: "pills" }, runPills(info), proofPill(info)),
-    h(
-      "span",
-      { class: "facts" },
-      h("span", {}, info.runtime),
-      h("span", {}, timeElement(info.startedAt)),
-      h("span", {}, formatDuration(runDuration(info))),
-      h("span", {}, formatBytes(info.committedBytes)),
-      info.calls.length > 0 &&
-        h("span", {}, `${info.calls.length} ${info.calls.length === 1 ? "call" : "calls"}`),
-    ),
-  );
 }
 
 function showFailure(error) {
@@ -116,25 +54,15 @@ function showFailure(error) {
   );
 }
 
-function pause(ms, signal) {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        resolve();
-      },
-      { once: true },
-    );
-  });
-}
-
 async function enter() {
+  leave();
+  const life = new AbortController();
+  leave = () => life.abort();
+  const token = takeToken();
   try {
-    await login();
+    if (token !== null) await patiently(() => login(token), life.signal);
   } catch (error) {
-    showFailure(error);
+    if (!life.signal.aborted) showFailure(error);
     return;
   }
   await route();
