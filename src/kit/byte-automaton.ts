@@ -16,6 +16,11 @@ export interface ByteAutomaton {
   readonly depth: Int32Array;
   /** length of the longest pattern that ends here, 0 for none */
   readonly matchLength: Int32Array;
+  /**
+   * 1 at `(first << 8) | second` where the two bytes begin a pattern. From a state of depth 0 or 1 nothing else leads deeper, so
+   * where this is 0 the state need not be followed. All 1 if a pattern has one byte only.
+   */
+  readonly startsPattern: Uint8Array;
 }
 
 /** Builds the automaton of these patterns; empty patterns are ignored. State 0 is the start. */
@@ -32,7 +37,12 @@ export function buildByteAutomaton(patterns: readonly Buffer[]): ByteAutomaton {
     fail: new Int32Array(size),
     depth: new Int32Array(size),
     matchLength: new Int32Array(size),
+    startsPattern: new Uint8Array(1 << 16),
   };
+  for (const pattern of patterns) {
+    if (pattern.length === 1) automaton.startsPattern.fill(1);
+    if (pattern.length > 1) automaton.startsPattern[pattern.readUInt16BE(0)] = 1;
+  }
   for (const node of order) {
     const state = at(number, node);
     const depth = at(trie.depth, node);

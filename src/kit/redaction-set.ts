@@ -37,8 +37,10 @@ export function compileRedactionSet(
   const beginnings = shapes.flatMap((shape) =>
     shape.prefixes.map((prefix) => ({ shape, bytes: Buffer.from(prefix) })),
   );
-  const patterns = [...forms.values(), ...beginnings.map(({ bytes }) => bytes)];
-  const automaton = buildByteAutomaton(patterns);
+  const automaton = buildByteAutomaton([
+    ...forms.values(),
+    ...beginnings.map(({ bytes }) => bytes),
+  ]);
   // The beginning of a shape is no secret, and does not wait: only its own states are left out.
   const inForm = new Uint8Array(automaton.fail.length);
   for (const form of forms.values()) markForm(automaton, form, inForm);
@@ -49,7 +51,12 @@ export function compileRedactionSet(
     here.push({ shape, length: bytes.length });
     begun.set(state, here);
   }
-  return { automaton, begun, pairs: pairsOf(patterns), ...lookups(automaton, inForm, begun) };
+  return {
+    automaton,
+    begun,
+    pairs: withControls(automaton.startsPattern),
+    ...lookups(automaton, inForm, begun),
+  };
 }
 
 /** One step of the automaton. */
@@ -60,9 +67,8 @@ export function nextState(automaton: ByteAutomaton, from: number, byte: number):
   return (state >= denseCount ? chainNext[state] : dense[(state << 8) | byte]) as number;
 }
 
-function pairsOf(patterns: readonly Buffer[]): Uint8Array {
-  const pairs = new Uint8Array(256 * 256);
-  for (const pattern of patterns) pairs[pattern.readUInt16BE(0)] = 1;
+function withControls(startsPattern: Uint8Array): Uint8Array {
+  const pairs = startsPattern.slice();
   for (let control = 0; control < 0x20; control += 1)
     for (let byte = 0; byte < 256; byte += 1) {
       pairs[(control << 8) | byte] = 1;

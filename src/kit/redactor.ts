@@ -71,26 +71,50 @@ export class Redactor {
   }
 
   #search(chunk: Buffer): Buffer {
-    const { dense, denseCount, chainByte, chainNext, fail, matchLength, depth } = this.#automaton;
     const start = this.#held.length;
     const bytes = start === 0 ? Buffer.from(chunk) : Buffer.concat([this.#held, chunk]);
-    let state = this.#state;
-    for (let index = start; index < bytes.length; index++) {
-      const byte = bytes[index] as number;
-      while (state >= denseCount && chainByte[state] !== byte) state = fail[state] as number;
-      state = (state >= denseCount ? chainNext[state] : dense[(state << 8) | byte]) as number;
-      if (matchLength[state] !== 0) this.#mask(bytes, index + 1, matchLength[state] as number);
-    }
+    const state = this.#follow(bytes, start);
     this.#state = state;
     // A live pattern may begin in a mask that was given out already: then all that is here waits.
     const keep = Math.min(
       bytes.length,
-      this.#undecided(this.#offset + bytes.length, depth[state] as number),
+      this.#undecided(this.#offset + bytes.length, this.#automaton.depth[state] as number),
     );
     const out = bytes.subarray(0, bytes.length - keep);
     this.#held = Buffer.from(bytes.subarray(bytes.length - keep));
     this.#offset += out.length;
     return out;
+  }
+
+  /**
+   * Follows the automaton over `bytes` from `start` on, masks what it finds in place, and gives the state at their end.
+   * Where no pattern is alive, looking at two bytes at a time is enough: one look-up then does not wait for the one before it.
+   */
+  #follow(bytes: Buffer, start: number): number {
+    const { dense, denseCount, chainByte, chainNext, fail } = this.#automaton;
+    const { matchLength, depth, startsPattern } = this.#automaton;
+    let state = this.#state;
+    let index = start;
+    while (index < bytes.length) {
+      let byte: number;
+      do {
+        byte = bytes[index] as number;
+        while (state >= denseCount && chainByte[state] !== byte) state = fail[state] as number;
+        state = (state >= denseCount ? chainNext[state] : dense[(state << 8) | byte]) as number;
+        index += 1;
+        if (matchLength[state] !== 0) this.#mask(bytes, index, matchLength[state] as number);
+      } while (index < bytes.length && (depth[state] as number) > 1);
+      if (index === bytes.length) return state;
+      let next = bytes[index] as number;
+      while (startsPattern[(byte << 8) | next] === 0) {
+        byte = next;
+        index += 1;
+        if (index === bytes.length) break;
+        next = bytes[index] as number;
+      }
+      state = dense[byte] as number;
+    }
+    return state;
   }
 
   /** Gives what was held back, at the end of the stream. The redactor may then be used for another one. */
