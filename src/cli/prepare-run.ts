@@ -1,4 +1,3 @@
-import { isUtf8 } from "node:buffer";
 import { realpathSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname } from "node:path";
@@ -6,18 +5,20 @@ import { PlatformError } from "../kit/platform-error.ts";
 import type { Agent, Mode } from "../protocol/agent-manifest.ts";
 import type { Tool } from "../protocol/tool-manifest.ts";
 import { bytesOf, millisecondsOf, type Duration } from "../protocol/quantities.ts";
-import type { Bind, RunSpec, RunTool, Zone } from "../protocol/run-spec.ts";
+import type { Bind, RunSpec, Zone } from "../protocol/run-spec.ts";
 import type { SecretSource } from "../protocol/secret-source.ts";
 import { resolveAgentProgram, SYSTEM_PATH, type AgentProgram } from "./agent-program.ts";
-import { checkTool } from "../tool-runner/local-call.ts";
 import { ruleProblems, valueProblems } from "./credential-rules.ts";
 import { openDataDir } from "./data-dir.ts";
-import { DEFAULT_MODEL_KEY } from "./manifests/from-words.ts";
+import { type DeliveredKey, modelKeyOf, modelSecretOf, zoneKeyNotes } from "./model-key.ts";
 import { withProvider } from "./model-provider.ts";
 import { loadManifests, type LoadedManifests, type Placed } from "./manifests/load.ts";
-import { parseSecretWords, resolveSecrets, secretFilesOf, type SecretNeed } from "./secrets.ts";
-import { packageSourceOf, type PackageSource } from "./store-tools.ts";
+import { refuseProblems } from "./manifests/problems.ts";
+import { parseSecretWords, resolveSecrets, secretFilesOf } from "./secrets.ts";
+import { packageSourceOf } from "./store-tools.ts";
 import type { SupervisorRequest } from "./supervisor-request.ts";
+import { toolProblems } from "./tool-checks.ts";
+import { needsOf, sourcesOf, toolSecretsOf } from "./tool-secrets.ts";
 import {
   mountBinds,
   readListeningSockets,
@@ -30,8 +31,6 @@ import {
 
 /** Bounds of zone A when the Agent names none. */
 const DEFAULT_LIMITS = { memory: "4Gi", processes: 512, scratch: "2Gi" } as const;
-/** Shorter values occur in ordinary text; of longer ones not every part would be masked. */
-const ZONE_KEY_BYTES = { least: 8, most: 4096 };
 /** How long a run goes on without a person, when nothing else is said. */
 const UNATTENDED_TIMEOUT = "30m";
 
@@ -43,7 +42,7 @@ export interface Outside {
 }
 
 /** A run that was read and checked, before anything of it exists. */
-export interface PreparedRun {
+export interface PreparedRun extends DeliveredKey {
   readonly agent: Agent;
   readonly tools: readonly Placed<Tool>[];
   readonly agentPart: RunSpec["agent"];
@@ -51,12 +50,8 @@ export interface PreparedRun {
   readonly shellPath: string;
   /** secrets of tools by NAME/KEY */
   readonly toolSecrets: ReadonlyMap<string, Buffer>;
-  /** the gateway puts it in */
-  readonly modelKey: Buffer | null;
   /** where secrets are read again at every use: by NAME/KEY, and the model's as `model-key` */
   readonly secretSources: Readonly<Record<string, SecretSource>>;
-  /** the same key with `agentToken.delivery: env`, which enters zone A; then the gateway has none */
-  readonly zoneModelKey: Buffer | null;
   readonly notes: readonly string[];
 }
 
@@ -74,7 +69,7 @@ export async function prepareRun(
   const { agent, tools } = loaded;
   refuseUnsupported(agent);
   const packages = tools.map((tool) => packageSourceOf(tool));
-  invalidWhen(
+  refuseProblems(
     tools.flatMap((tool, index) => [
       ...ruleProblems(tool.value),
       ...toolProblems(tool.value, packages[index] ?? null),
@@ -111,7 +106,7 @@ export async function prepareRun(
     { env: outside.env, cwd: request.cwd },
     signal,
   );
-  invalidWhen(tools.flatMap((tool) => valueProblems(tool.value, secrets.values)));
+  refuseProblems(tools.flatMap((tool) => valueProblems(tool.value, secrets.values)));
 
   const writable = [
     { source: workspace, target: workspace },
@@ -140,32 +135,6 @@ export async function prepareRun(
     ...modelKeyOf(agent, secrets.values.get(modelRef[0]?.id ?? "") ?? null),
     notes: [...loaded.warnings, ...secrets.warnings, ...time.notes, ...zoneKeyNotes(agent)],
   };
-}
-
-/** What the tool-runner would refuse, found before the run exists. */
-function toolProblems(tool: Tool, source: PackageSource | null): string[] {
-  // What is in an archive is seen once it is unpacked, into the store; the supervisor looks then.
-  if (source?.kind === "archive") return [];
-  const { name } = tool.metadata;
-  const packageDir = source?.path ?? null;
-  return problemsOfStored({
-    name,
-    spec: tool.spec,
-    packageDir,
-    digest: `sha256:${"0".repeat(64)}`,
-  });
-}
-
-/** Throws `invalid_manifest` when a tool of the store could not be called. */
-export function refuseUnusable(tool: RunTool): void {
-  invalidWhen(problemsOfStored(tool));
-}
-
-function problemsOfStored(tool: RunTool): string[] {
-  return checkTool(tool).map(
-    ({ path, problem, fix }) =>
-      `Tool "${tool.name}" ${path}: ${problem}${fix === undefined ? "" : ` (${fix})`}`,
-  );
 }
 
 function refuseUnsupported(agent: Agent): void {
@@ -253,85 +222,4 @@ function ownInstallation(self: readonly string[]): string[] {
     const at = path.indexOf("/node_modules/");
     return at === -1 ? path : path.slice(0, at + "/node_modules".length);
   });
-}
-
-/** The secret of the model key: the one that the Agent names, else the usual one when the command line gives it. */
-function modelSecretOf(agent: Agent, given: readonly string[]): SecretNeed[] {
-  const ref = agent.spec.agentToken?.secretRef;
-  const usual = `${DEFAULT_MODEL_KEY.name}/${DEFAULT_MODEL_KEY.key}`;
-  const neededBy = `the model of Agent "${agent.metadata.name}"`;
-  if (ref !== undefined) return [{ id: `${ref.name}/${ref.key}`, neededBy }];
-  return given.includes(usual) ? [{ id: usual, neededBy }] : [];
-}
-
-/** Where the model key goes: to the gateway, or by `delivery: env` into zone A. Throws when it cannot be delivered or not be masked. */
-function modelKeyOf(
-  agent: Agent,
-  key: Buffer | null,
-): Pick<PreparedRun, "modelKey" | "zoneModelKey"> {
-  if (agent.spec.agentToken?.delivery !== "env" || key === null)
-    return { modelKey: key, zoneModelKey: null };
-  const problem = problemOfZoneKey(key);
-  if (problem === null) return { modelKey: null, zoneModelKey: key };
-  throw new PlatformError(
-    "invalid_manifest",
-    `Cannot run Agent "${agent.metadata.name}": agentToken.delivery env ${problem}`,
-    { fix: "use delivery: brokered, which never shows the key to the agent" },
-  );
-}
-
-function zoneKeyNotes({ spec }: Agent): string[] {
-  if (spec.agentToken?.delivery !== "env" || spec.network !== "gateway") return [];
-  return [
-    "agentToken.delivery env: the CLI speaks to the provider itself, which spec.network gateway does not let it reach",
-  ];
-}
-
-/** A variable ends at NUL and is text; a value that is too short or too long could not be masked in the recording. */
-function problemOfZoneKey(key: Buffer): string | null {
-  if (!isUtf8(key) || key.includes(0)) return "expects a key that is text, got other bytes";
-  const { least, most } = ZONE_KEY_BYTES;
-  if (key.length >= least && key.length <= most) return null;
-  return `expects a key of ${least} to ${most} bytes, which the recording can mask, got ${key.length}`;
-}
-
-function needsOf(tools: readonly Placed<Tool>[]): SecretNeed[] {
-  return tools.flatMap(({ value }) =>
-    (value.spec.credentials ?? []).map((credential) => ({
-      id: `${credential.secretRef.name}/${credential.secretRef.key}`,
-      neededBy: `credential "${credential.name}" of Tool "${value.metadata.name}"`,
-    })),
-  );
-}
-
-function toolSecretsOf(
-  tools: readonly Placed<Tool>[],
-  values: ReadonlyMap<string, Buffer>,
-): Map<string, Buffer> {
-  const ids = new Set(needsOf(tools).map((need) => need.id));
-  return new Map([...values].filter(([id]) => ids.has(id)));
-}
-
-function sourcesOf(
-  tools: readonly Placed<Tool>[],
-  modelId: string | undefined,
-  sources: ReadonlyMap<string, SecretSource>,
-): Record<string, SecretSource> {
-  const ids = new Set(needsOf(tools).map((need) => need.id));
-  const model = modelId === undefined ? undefined : sources.get(modelId);
-  return {
-    ...Object.fromEntries([...sources].filter(([id]) => ids.has(id))),
-    ...(model === undefined ? {} : { "model-key": model }),
-  };
-}
-
-function invalidWhen(problems: readonly string[]): void {
-  if (problems.length === 0) return;
-  throw new PlatformError(
-    "invalid_manifest",
-    problems.length === 1
-      ? `Cannot use the manifest: ${problems[0] ?? ""}`
-      : `Cannot use the manifest: ${problems.length} problems\n${problems.map((problem) => `  ${problem}`).join("\n")}`,
-    { fix: "correct the rules named above; docs/tool-authors.md explains them" },
-  );
 }

@@ -10,12 +10,13 @@ import type { CommandContext, CommandOptions } from "./command.ts";
 import { openManagerLink, type ManagerLink } from "./manager-link.ts";
 import { errorFacts } from "../kit/platform-error.ts";
 import { exitCodeOf } from "./output.ts";
-import { prepareRun, refuseUnusable, type PreparedRun } from "./prepare-run.ts";
+import { prepareRun, type PreparedRun } from "./prepare-run.ts";
 import { mintTokens, type RunTokens } from "./run-tokens.ts";
 import { openRuntimeDir } from "./runtime-dir.ts";
 import { storeTool } from "./store-tools.ts";
 import { pinStore } from "../tool-runner/store-pin.ts";
 import { superviseRun } from "./supervise-run.ts";
+import { refuseUnusable } from "./tool-checks.ts";
 import { SupervisorRequest, type SupervisorReport } from "./supervisor-request.ts";
 
 const MAX_REQUEST_BYTES = 64 * 1024 * 1024;

@@ -6,10 +6,16 @@ import { native, nativeProgram } from "./native.ts";
 import { PlatformError } from "./platform-error.ts";
 import { killNow } from "./process-alive.ts";
 import { childrenOf } from "./process-tree.ts";
-import { type SandboxLine, type SandboxPlan, sandboxLine } from "./sandbox-arguments.ts";
+import {
+  insideIdentity,
+  type SandboxLine,
+  type SandboxPlan,
+  sandboxLine,
+} from "./sandbox-arguments.ts";
 import { layOut } from "./sandbox-layout.ts";
 import type { Sandbox, SandboxStdio } from "./sandbox.ts";
 import { compileSeccomp } from "./seccomp.ts";
+import { startFailure } from "./start-failure.ts";
 import { type FailedStart, launchZone, openedZone, ZoneProcess } from "./zone-process.ts";
 
 /** After the control socket, which the inits expect as descriptor 3. */
@@ -34,7 +40,7 @@ export async function openBubblewrapZone(
     descriptors: launchFiles(plan, launch.inputs),
   });
   return await openedZone(new BubblewrapZone(child, control), async (zone) => {
-    await zone.ready(startFailure, signal);
+    await zone.ready(launcherFailure, signal);
     await zone.checkBinds(plan);
     if (stdio.stderr === "ignore") zone.stderr?.resume();
   });
@@ -91,11 +97,9 @@ export function findBubblewrap(path: string): string {
 function launchOf(plan: SandboxPlan): SandboxLine & { program: string } {
   const init = nativeProgram("zone-init");
   const bubblewrap = findBubblewrap(searchPath);
-  const uid = process.getuid?.() ?? -1;
-  const gid = process.getgid?.() ?? -1;
-  const identity = uid === 0 ? { uid: 1000, gid: 1000 } : { uid, gid };
+  const identity = insideIdentity();
   const layout = layOut(plan, identity);
-  if (uid !== 0) {
+  if (process.getuid?.() !== 0) {
     const line = sandboxLine(plan, layout, identity, init, (source) => source, SECCOMP_DESCRIPTOR);
     return { program: bubblewrap, arguments: line.arguments, inputs: line.inputs };
   }
@@ -130,16 +134,9 @@ export function setSandboxSearchPath(path: string): void {
   searchPath = path;
 }
 
-function startFailure({ said }: FailedStart): PlatformError {
+function launcherFailure({ said }: FailedStart): PlatformError {
   const last = said.split("\n").slice(-3).join("; ");
-  const denied = /namespace|Operation not permitted|Permission denied/.test(last);
-  return new PlatformError(
-    "sandbox_start_failed",
-    `Sandbox did not start: ${last === "" ? "its launcher ended without a word" : last}`,
-    {
-      fix: denied
-        ? "allow unprivileged user namespaces (agentkube doctor shows the kernel's own answers)"
-        : "run agentkube doctor to see what this machine lacks",
-    },
-  );
+  return startFailure(last === "" ? "its launcher ended without a word" : last, {
+    isDenied: /namespace|Operation not permitted|Permission denied/.test(last),
+  });
 }

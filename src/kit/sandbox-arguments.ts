@@ -60,6 +60,12 @@ export interface InsideIdentity {
   gid: number;
 }
 
+/** Ours, or for root a user of its own inside: no sandboxed program is uid 0. */
+export function insideIdentity(): InsideIdentity {
+  const [uid, gid] = [process.getuid?.() ?? -1, process.getgid?.() ?? -1];
+  return uid === 0 ? { uid: 1000, gid: 1000 } : { uid, gid };
+}
+
 /** The parts of a `host-uid`/bwrap line that depend on the plan alone. */
 export interface SandboxLine {
   arguments: string[];

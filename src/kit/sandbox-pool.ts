@@ -2,13 +2,8 @@ import { messageOf } from "./platform-error.ts";
 import { ownMemoryOf } from "./process-tree.ts";
 import type { SandboxPlan } from "./sandbox-arguments.ts";
 import type { Sandbox, SandboxStdio } from "./sandbox.ts";
-import {
-  profileOf,
-  type SandboxProfile,
-  spawnBinds,
-  ToolSandbox,
-  toolSpawner,
-} from "./tool-sandbox.ts";
+import { profileOf, type SandboxProfile, spawnBinds } from "./sandbox-profile.ts";
+import { ToolSandbox, toolSpawner } from "./tool-sandbox.ts";
 
 /** Sandboxes prepared before their calls are known. Each costs a small process of about 0.5 MiB and its namespaces. */
 export interface PoolOptions {

@@ -1,35 +1,24 @@
 import { closeSync, existsSync } from "node:fs";
-import { Socket } from "node:net";
+import type { Socket } from "node:net";
 import timers from "node:timers/promises";
+import { openCallPipes } from "./call-pipes.ts";
 import { type ControlGroup, openControlGroup } from "./control-groups.ts";
 import { InitChannel, type ProgramExit, type SetUpFailure } from "./init-channel.ts";
-import { movableBinds } from "./mounted-binds.ts";
 import { native } from "./native.ts";
 import { PlatformError } from "./platform-error.ts";
-import type { InsideIdentity, SandboxPlan } from "./sandbox-arguments.ts";
+import type { SandboxPlan } from "./sandbox-arguments.ts";
+import { limitsOf, type SandboxProfile, tmpfsOf } from "./sandbox-profile.ts";
 import { templateKey, templateText } from "./sandbox-template.ts";
 import type { Sandbox, SandboxStdio } from "./sandbox.ts";
+import { startFailure } from "./start-failure.ts";
 import { type SpawnBind, ToolSpawner } from "./tool-spawner.ts";
 
-/** Numbers of setrlimit(2), the same on x64 and arm64. */
-const RLIMIT = {
-  cpu: 0,
-  fileBytes: 1,
-  data: 2,
-  core: 4,
-  processes: 6,
-  openFiles: 7,
-  lockedMemory: 8,
-  messageQueues: 12,
-} as const;
-const LOCKED_MEMORY_BYTES = 64 * 1024;
-const DEV_SHM_BYTES = 64 * 1024 * 1024;
-const BYTES_PER_INODE = 4096;
-const INODES = { least: 1024, most: 65536 };
 const START_TIMEOUT_MS = 20_000;
 const GONE_WITHIN_MS = 2000;
 const LOOK_EVERY_MS = 5;
 const REQUEST = 1;
+/** What a kernel says that gives this user no namespaces. */
+const DENIED = new Set(["EPERM", "ENOSPC", "EACCES"]);
 
 let spawner: ToolSpawner | undefined;
 
@@ -40,26 +29,6 @@ let spawner: ToolSpawner | undefined;
 export function toolSpawner(program?: string): ToolSpawner {
   if (spawner === undefined || spawner.isClosed) spawner = new ToolSpawner(program);
   return spawner;
-}
-
-/** The part of a plan that can be made before its call is known, and the words that two such plans have in common. */
-export interface SandboxProfile {
-  key: string;
-  plan: SandboxPlan;
-  identity: InsideIdentity;
-  ports: number[];
-}
-
-export function profileOf(plan: SandboxPlan): SandboxProfile {
-  const [uid, gid] = [process.getuid?.() ?? -1, process.getgid?.() ?? -1];
-  const identity = uid === 0 ? { uid: 1000, gid: 1000 } : { uid, gid };
-  const ports = portsOf(plan.initArgs);
-  return {
-    key: `${templateKey(plan, identity)} ${JSON.stringify([plan.tmpfs, ports])}`,
-    plan,
-    identity,
-    ports,
-  };
 }
 
 /**
@@ -161,7 +130,7 @@ export class ToolSandbox implements Sandbox {
     laterBinds: readonly SpawnBind[] | null,
     signal: AbortSignal,
   ): Promise<void> {
-    const pipes = openPipes(stdio);
+    const pipes = openCallPipes(stdio);
     this.#spawner.idle(this.#id, false);
     try {
       if (laterBinds !== null && laterBinds.length > 0) this.#spawner.bind(this.#id, laterBinds);
@@ -179,7 +148,7 @@ export class ToolSandbox implements Sandbox {
     const abort = AbortSignal.any([signal, stop.signal]);
     this.#channel.watch();
     const late = timers.setTimeout(START_TIMEOUT_MS, undefined, { signal: abort }).then(() => {
-      throw notStarted(`it took longer than ${START_TIMEOUT_MS} ms`);
+      throw startFailure(`it took longer than ${START_TIMEOUT_MS} ms`);
     });
     late.catch(() => {});
     try {
@@ -227,7 +196,11 @@ export class ToolSandbox implements Sandbox {
               retryable: true,
             },
           )
-        : notStarted(`${failure.step} failed with ${failure.errno}`, path, failure.errno),
+        : startFailure(`${failure.step} failed with ${failure.errno}`, {
+            path,
+            isDenied: DENIED.has(failure.errno),
+            isIdMapping: failure.step.startsWith("id-mapped mount"),
+          }),
     );
     this.#tool.resolve({ kind: "lost" });
     // A sandbox that never was has no end of its own to wait for.
@@ -238,7 +211,7 @@ export class ToolSandbox implements Sandbox {
     if (this.#isGone) return;
     this.#isGone = true;
     this.#channel.finish();
-    this.#started.reject(notStarted("it ended without a word"));
+    this.#started.reject(startFailure("it ended without a word"));
     if (this.#group === null) return this.#closing.resolve();
     if (this.#group.wasOutOfMemory()) this.#limitReached = "memory";
     void this.#group.close().finally(this.#closing.resolve);
@@ -251,107 +224,4 @@ export class ToolSandbox implements Sandbox {
       await timers.setTimeout(LOOK_EVERY_MS);
     this.#finish();
   }
-}
-
-/** The binds of a plan as tool-spawner opens them: no link is followed where somebody may put one in the way meanwhile. */
-export function spawnBinds(plan: SandboxPlan): SpawnBind[] {
-  const movable = new Set(movableBinds(plan.binds));
-  return plan.binds.map((bind) => ({
-    source: bind.source,
-    target: bind.target,
-    writable: bind.mode === "rw",
-    exact: movable.has(bind),
-  }));
-}
-
-function portsOf(initArgs: readonly string[]): number[] {
-  return initArgs.flatMap((word, index) => {
-    if (word === "--listen") return [];
-    const port = Number(word);
-    if (initArgs[index - 1] === "--listen" && Number.isInteger(port) && port > 0 && port < 65536)
-      return [port];
-    throw new TypeError(`Expected pairs of --listen and a port, got "${initArgs.join(" ")}"`);
-  });
-}
-
-function tmpfsOf(
-  plan: SandboxPlan,
-): { path: string; bytes: number; inodes: number; mode: number }[] {
-  return [{ path: "/dev/shm", bytes: DEV_SHM_BYTES }, ...plan.tmpfs].map(({ path, bytes }) => ({
-    path,
-    bytes,
-    inodes: Math.min(INODES.most, Math.max(INODES.least, Math.floor(bytes / BYTES_PER_INODE))),
-    mode: path === "/tmp" || path === "/dev/shm" ? 0o1777 : 0o755,
-  }));
-}
-
-function limitsOf({ processes, limits = {} }: SandboxPlan): [number, number][] {
-  const { fileBytes, cpuSeconds, openFiles, dataBytes } = limits;
-  const all: [number, number | undefined][] = [
-    [RLIMIT.processes, processes],
-    [RLIMIT.core, 0],
-    [RLIMIT.lockedMemory, LOCKED_MEMORY_BYTES],
-    [RLIMIT.messageQueues, 0],
-    [RLIMIT.fileBytes, fileBytes],
-    [RLIMIT.cpu, cpuSeconds],
-    [RLIMIT.openFiles, openFiles],
-    [RLIMIT.data, dataBytes],
-  ];
-  return all.flatMap(([resource, value]) => (value === undefined ? [] : [[resource, value]]));
-}
-
-/** Pipes and not sockets: `/dev/stdout` can be opened again, and no descriptor can be sent through them. */
-function openPipes(stdio: SandboxStdio) {
-  const theirs: number[] = [];
-  const ours: (number | null)[] = [];
-  let bits = 0;
-  for (const [index, kind] of [stdio.stdin, stdio.stdout, stdio.stderr].entries()) {
-    if (kind === "ignore") {
-      ours.push(null);
-      continue;
-    }
-    const [read, write] = native().pipe();
-    bits |= 1 << index;
-    theirs.push(index === 0 ? read : write);
-    ours.push(index === 0 ? write : read);
-  }
-  let isTaken = false;
-  return {
-    bits,
-    theirs,
-    streams(): [Socket | null, Socket | null, Socket | null] {
-      isTaken = true;
-      const [stdin, stdout, stderr] = ours.map((fd, index) =>
-        fd === null ? null : pipeStream(fd, index === 0),
-      );
-      return [stdin ?? null, stdout ?? null, stderr ?? null];
-    },
-    closeTheirs(): void {
-      theirs.forEach(closeSync);
-      if (!isTaken) for (const fd of ours) if (fd !== null) closeSync(fd);
-    },
-  };
-}
-
-function pipeStream(fd: number, writable: boolean): Socket {
-  // Read from only once somebody listens, or an early end would be told to nobody.
-  const options = { fd, readable: !writable, writable, manualStart: true };
-  return new Socket(options);
-}
-
-function notStarted(why: string, path?: string, errno?: string): PlatformError {
-  const idMapped = why.startsWith("id-mapped mount");
-  const denied = errno === "EPERM" || errno === "ENOSPC" || errno === "EACCES";
-  return new PlatformError(
-    "sandbox_start_failed",
-    `Sandbox did not start: ${why}${path === undefined ? "" : ` at "${path}"`}`,
-    {
-      ...(path === undefined ? {} : { path }),
-      fix: idMapped
-        ? "its file system cannot show files under another owner; use a directory on ext4, xfs, btrfs or tmpfs, or start agentkube as an ordinary user"
-        : denied
-          ? "allow unprivileged user namespaces (agentkube doctor shows the kernel's own answers)"
-          : "run agentkube doctor to see what this machine lacks",
-    },
-  );
 }

@@ -3,6 +3,7 @@ import type { Agent } from "../../protocol/agent-manifest.ts";
 import type { ConfigMap, Secret } from "../../protocol/manifest.ts";
 import type { Tool } from "../../protocol/tool-manifest.ts";
 import { nearest } from "../suggest.ts";
+import { invalidManifest } from "./problems.ts";
 import { synthesise, withWords } from "./from-words.ts";
 import { parseManifest, readManifestFile, type ManifestDocument, type Place } from "./documents.ts";
 
@@ -241,13 +242,8 @@ function refusePaused(agent: Agent, place: Place): void {
 function invalid(words: ManifestWords, problems: readonly string[]): PlatformError {
   const isWords = words.files.length === 0;
   const head = isWords ? "Cannot run" : "Cannot use the manifest";
-  const body =
-    problems.length === 1
-      ? `: ${problems[0] ?? ""}`
-      : `: ${problems.length} problems\n${problems.map((problem) => `  ${problem}`).join("\n")}`;
-  return new PlatformError("invalid_manifest", `${head}${body}`, {
-    fix: isWords
-      ? "see agentkube run --help"
-      : "correct the fields named above; agentkube schema Agent and agentkube schema Tool print what is allowed",
-  });
+  const fix = isWords
+    ? "see agentkube run --help"
+    : "correct the fields named above; agentkube schema Agent and agentkube schema Tool print what is allowed";
+  return invalidManifest(head, problems, fix);
 }

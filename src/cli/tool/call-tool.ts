@@ -1,5 +1,6 @@
 import { realpathSync } from "node:fs";
 import { join } from "node:path";
+import { refuseProblems } from "../manifests/problems.ts";
 import type { Tool } from "../../protocol/tool-manifest.ts";
 import { explainCall } from "../../tool-runner/explain-call.ts";
 import type { ToolCallResult, ToolExplanation } from "../../protocol/results.ts";
@@ -13,7 +14,7 @@ import type { Placed } from "../manifests/load.ts";
 import { UsageError } from "../output.ts";
 import { parseSecretWords, resolveSecrets, secretFilesOf } from "../secrets.ts";
 import { storeTool } from "../store-tools.ts";
-import { refuseProblems, type ToolFiles } from "./tool-files.ts";
+import { type ToolFiles } from "./tool-files.ts";
 import {
   readListeningSockets,
   refuseOverlaps,

@@ -1,6 +1,7 @@
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { refuseProblems } from "../manifests/problems.ts";
 import { setSandboxSearchPath } from "../../kit/bubblewrap-zone.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import type { Tool } from "../../protocol/tool-manifest.ts";
@@ -10,7 +11,7 @@ import { humanTable, oneLine } from "../human.ts";
 import type { Placed } from "../manifests/load.ts";
 import { storeTool } from "../store-tools.ts";
 import type { ToolAction, ToolContext } from "./action.ts";
-import { readToolFiles, refuseProblems } from "./tool-files.ts";
+import { readToolFiles } from "./tool-files.ts";
 
 /** `agentkube tool ls`: operations under the names that agents see. */
 export const list: ToolAction = {

@@ -1,5 +1,6 @@
 import { mkdtemp, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { refuseProblems } from "../manifests/problems.ts";
 import { errnoOf, PlatformError } from "../../kit/platform-error.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import type { Tool } from "../../protocol/tool-manifest.ts";
@@ -11,7 +12,7 @@ import { ruleProblems } from "../credential-rules.ts";
 import { humanBytes } from "../human.ts";
 import { storeTool } from "../store-tools.ts";
 import type { ToolAction, ToolContext } from "./action.ts";
-import { chooseTool, readToolFiles, refuseProblems } from "./tool-files.ts";
+import { chooseTool, readToolFiles } from "./tool-files.ts";
 
 /** `agentkube tool pack`: a Tool as one file, an OCI image layout that any registry takes. */
 export const pack: ToolAction = {

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readdirSync, readSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
+import { refuseProblems } from "../manifests/problems.ts";
 import { errnoOf, messageOf, PlatformError } from "../../kit/platform-error.ts";
 import type { Secret } from "../../protocol/manifest.ts";
 import type { Tool } from "../../protocol/tool-manifest.ts";
@@ -96,18 +97,6 @@ export function chooseTool(files: ToolFiles, word: string, name: string | undefi
       "choose one with --tool NAME",
     );
   return only;
-}
-
-/** Throws `invalid_manifest` that lists every problem; nothing when there is none. */
-export function refuseProblems(problems: readonly string[]): void {
-  if (problems.length === 0) return;
-  const body =
-    problems.length === 1
-      ? `: ${problems[0] ?? ""}`
-      : `: ${problems.length} problems\n${problems.map((problem) => `  ${problem}`).join("\n")}`;
-  throw new PlatformError("invalid_manifest", `Cannot use the manifest${body}`, {
-    fix: "correct what is named above; agentkube schema Tool prints what is allowed",
-  });
 }
 
 function manifestsOf(word: string, cwd: string): string[] {

@@ -9,8 +9,7 @@ import { lendBoundary } from "../lend-boundary.ts";
 import type { PrivateWorkspace } from "../private-workspace.ts";
 import type { AdmittedCall, EndedCall, ToolRunner } from "../tool-runner.ts";
 import type { ProgramExit } from "../../kit/sandbox.ts";
-import { runaway } from "./mcp-servers.ts";
-import { endOfServer, ServerProcess } from "./server-process.ts";
+import { endOfServer, runaway, ServerProcess } from "./server-process.ts";
 import { renderReply, type RenderedReply } from "./server-reply.ts";
 
 const EXIT_KNOWN_MS = 1000;

@@ -11,6 +11,7 @@ import {
 import { PlatformError } from "../../kit/platform-error.ts";
 import type { RedactionTable } from "../../kit/redactor.ts";
 import type { ProgramExit, Sandbox } from "../../kit/sandbox.ts";
+import { CallStopped } from "../call-end.ts";
 import { StdioTransport } from "./stdio-transport.ts";
 
 /** How far a call has come, in the server's own words. */
@@ -173,4 +174,13 @@ function introductionFailure(error: unknown): string {
   return isLate
     ? `The MCP server did not answer to "initialize" within ${INITIALIZE_MS} ms`
     : "The MCP server ended, or spoke something else than MCP, before it was ready";
+}
+
+/** The reason why a server that writes without end is stopped. */
+export function runaway(): CallStopped {
+  return new CallStopped(
+    "killed_by_limit",
+    "The MCP server wrote far more than its output limit and was killed",
+    "raise spec.sandbox.limits.output, or make the server write less",
+  );
 }
