@@ -103,7 +103,7 @@ export function assertBeginning(raw: Buffer, run: FloodRun, atLeast: number): vo
 }
 
 /** Compares without printing megabytes. */
-function assertSameBytes(actual: Buffer, expected: Buffer): void {
+export function assertSameBytes(actual: Buffer, expected: Buffer): void {
   if (actual.equals(expected)) return;
   let at = 0;
   while (at < actual.length && actual[at] === expected[at]) at += 1;

@@ -1,25 +1,19 @@
 // Many recorders and one real manager: all of them come at once with a backlog, then the manager is killed under them and they come again.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
-import { once } from "node:events";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import timers from "node:timers/promises";
 import { ask, forked } from "../../bench/forked.ts";
-import { MANAGER_THREADS } from "../../src/cli/ensure-manager.ts";
 import { createSigningKey } from "../../src/kit/signing.ts";
 import { rawBytesOf } from "../../src/protocol/asciicast.ts";
-import { ManagerFile } from "../../src/protocol/manager-api.ts";
 import { verifyProofs } from "../../src/protocol/recording-proof-verify.ts";
 import { PIECE_BYTES, stormOutput } from "../fixtures/storm-output.ts";
 import type { StormAnswer, StormOrder, StormSession } from "../fixtures/storm-recorders.ts";
 import { registration } from "../manager/seed.ts";
-import { eventually, repository } from "./lab.ts";
+import { freePort, RealManager } from "./real-manager.ts";
 
 const CALM_MS = 3000;
 
@@ -57,8 +51,8 @@ export async function storm(options: StormOptions): Promise<StormReport> {
   stack.defer(() => rmSync(root, { recursive: true, force: true }));
   const data = path.join(root, "data");
   const port = await freePort();
-  const first = stack.use(await StormManager.start(data, port));
-  const seats = await first.register(data, options.live + options.sessions);
+  const first = stack.use(await RealManager.start(data, port));
+  const seats = await seatsAt(first, data, options.live + options.sessions);
   const sessions = seats.map(({ session }) => session);
 
   const spools = path.join(root, "spools");
@@ -99,7 +93,7 @@ export async function storm(options: StormOptions): Promise<StormReport> {
 
   await first.kill();
   await tellAll(everyone, write);
-  const second = stack.use(await StormManager.start(data, port));
+  const second = stack.use(await RealManager.start(data, port));
   const secondMs = await taken(async () => await tellAll(everyone, { kind: "drain" }));
   const answers = await tellAll(everyone, { kind: "end" });
   const after = await second.facts();
@@ -137,76 +131,20 @@ async function assertExact(
   assert.equal(checked?.proof.ended, true);
 }
 
-/** The real manager, as `agentkube run` starts it. */
-class StormManager implements AsyncDisposable {
-  readonly #child: ChildProcess;
-  readonly #gone: Promise<unknown>;
-  readonly #file: ManagerFile;
-
-  private constructor(child: ChildProcess, file: ManagerFile) {
-    this.#child = child;
-    this.#gone = once(child, "exit");
-    this.#file = file;
+async function seatsAt(
+  manager: RealManager,
+  data: string,
+  count: number,
+): Promise<{ session: StormSession; publicKey: string }[]> {
+  const seats = [];
+  for (let number = 0; number < count; number += 1) {
+    const key = createSigningKey();
+    const { body, seed } = registration(data, { recorderKey: key.publicKey });
+    await manager.register(body);
+    const session = { run: seed.run, token: seed.tokens.recorder, seed: key.seed(), number };
+    seats.push({ session, publicKey: key.publicKey });
   }
-
-  static async start(data: string, port: number): Promise<StormManager> {
-    const words = ["bin/agentkube.js", "manager", "--data", data, "--port", String(port)];
-    const child = spawn(process.execPath, words, {
-      cwd: repository,
-      env: { ...process.env, ...MANAGER_THREADS },
-      stdio: ["ignore", "ignore", "ignore"],
-    });
-    const file = await eventually(
-      () => {
-        const text = readFileSync(path.join(data, "manager.json"), "utf8");
-        const said = ManagerFile.parse(JSON.parse(text));
-        return said.pid === child.pid ? said : undefined;
-      },
-      "the manager",
-      60_000,
-    );
-    return new StormManager(child, file);
-  }
-
-  async register(
-    data: string,
-    count: number,
-  ): Promise<{ session: StormSession; publicKey: string }[]> {
-    const seats = [];
-    for (let number = 0; number < count; number += 1) {
-      const key = createSigningKey();
-      const { body, seed } = registration(data, { recorderKey: key.publicKey });
-      const answer = await this.#ask("/v1/runs", { method: "POST", body: JSON.stringify(body) });
-      assert.equal(answer.status, 201, await answer.text());
-      const session = { run: seed.run, token: seed.tokens.recorder, seed: key.seed(), number };
-      seats.push({ session, publicKey: key.publicKey });
-    }
-    return seats;
-  }
-
-  async facts(): Promise<{ deferred: number; peakMiB: number }> {
-    const { deferred } = (await (await this.#ask("/v1/stats")).json()) as { deferred: number };
-    const status = readFileSync(`/proc/${this.#child.pid}/status`, "utf8");
-    const peakKiB = Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]);
-    return { deferred, peakMiB: Math.round(peakKiB / 1024) };
-  }
-
-  async kill(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    this.#child.kill("SIGKILL");
-    await this.#gone;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.kill();
-  }
-
-  async #ask(route: string, init: RequestInit = {}): Promise<Response> {
-    return await fetch(`http://127.0.0.1:${this.#file.port}${route}`, {
-      ...init,
-      headers: { authorization: `Bearer ${this.#file.token}` },
-    });
-  }
+  return seats;
 }
 
 async function tell(group: Group, order: StormOrder): Promise<StormAnswer> {
@@ -231,13 +169,4 @@ function p99(values: number[]): number {
   assert.ok(values.length > 0, "Nothing was measured");
   const sorted = values.toSorted((left, right) => left - right);
   return Math.round(sorted[Math.floor(sorted.length * 0.99)] ?? Infinity);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }

@@ -16,7 +16,6 @@ const program = fileURLToPath(new URL("../fixtures/recorder-child.ts", import.me
 /** A real recorder, started as the supervisor starts it. */
 export class RecorderProcess implements AsyncDisposable {
   readonly said: ChildStatus[] = [];
-  static pid = 0;
   log = "";
   readonly #child: ChildProcessByStdio<Writable, Readable, Readable>;
   readonly #exited: Promise<unknown>;
@@ -31,14 +30,18 @@ export class RecorderProcess implements AsyncDisposable {
     });
   }
 
-  static async start(run: TestRun): Promise<RecorderProcess> {
+  /** `wrap`: a program, and its arguments, that starts it; `env`: more of its environment. */
+  static async start(
+    run: TestRun,
+    { wrap = [], env = {} }: { wrap?: string[]; env?: Record<string, string> } = {},
+  ): Promise<RecorderProcess> {
     const specPath = join(run.dir, "spec.json");
     await writeFile(specPath, JSON.stringify(run.spec));
-    const child = spawn(process.execPath, [program], {
-      env: { AGENTKUBE_RUN_SPEC: specPath },
+    const [first = "", ...words] = [...wrap, process.execPath, program];
+    const child = spawn(first, words, {
+      env: { AGENTKUBE_RUN_SPEC: specPath, ...env },
       stdio: ["pipe", "pipe", "pipe"],
     });
-    RecorderProcess.pid = child.pid ?? 0;
     const recorder = new RecorderProcess(child);
     child.stdin.write(`${JSON.stringify(run.boot)}\n`);
     await until(
@@ -46,6 +49,10 @@ export class RecorderProcess implements AsyncDisposable {
       () => recorder.said.length > 0 || child.exitCode !== null,
     );
     return recorder;
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? -1;
   }
 
   command(command: ChildCommand): void {

@@ -20,11 +20,14 @@ export async function aRun(
     recordInput?: boolean;
     whenFull?: WhenFull;
     spoolQuotaBytes?: number;
+    /** the directory of all spools; made beside the rest unless given */
+    spools?: string;
   } = {},
 ): Promise<TestRun> {
   const dir = await mkdtemp(join(tmpdir(), "recorder-test-"));
-  const spoolDir = join(dir, "spool", "run-1");
-  await mkdir(join(dir, "spool"), { mode: 0o700 });
+  const spools = options.spools ?? join(dir, "spool");
+  const spoolDir = join(spools, "run-1");
+  await mkdir(spools, { recursive: true, mode: 0o700 });
   const spec = RunSpec.parse({
     protocol: 1,
     run: "run-1",
