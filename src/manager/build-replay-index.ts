@@ -2,7 +2,8 @@ import { constants } from "node:fs";
 import { open, rm } from "node:fs/promises";
 import { Screen } from "../kit/screen.ts";
 import { SequenceScanner } from "../kit/sequence-scanner.ts";
-import { parseEvent, stripComments } from "../protocol/asciicast.ts";
+import { stripComments } from "../protocol/asciicast.ts";
+import { parseEvent } from "../protocol/asciicast-event.ts";
 import { endOfWholeLines, writeFully } from "./durable-file.ts";
 import { SEGMENT_BYTES, indexPathOf, readReplayIndex, type IndexLine } from "./replay-index.ts";
 

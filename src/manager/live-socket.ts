@@ -1,5 +1,6 @@
 import type { WebSocket } from "ws";
-import { parseEvent, stripComments } from "../protocol/asciicast.ts";
+import { stripComments } from "../protocol/asciicast.ts";
+import { parseEvent } from "../protocol/asciicast-event.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
 import { ALIS_MAGIC, alisEnd, alisEvent, alisInit } from "./alis.ts";
 import { sizeOfHeader } from "./build-replay-index.ts";

@@ -72,6 +72,12 @@ export function recorderLink(
     role: "recorder",
     schema: RecorderMessage,
     admit({ bytes = 0 }) {
+      // A recorder always has what we have of it: this is another one, and must not take the place of the one that is here.
+      if (bytes < session.committedBytes)
+        throw new LinkRefusal(
+          CloseCode.fenced,
+          `Expected the spool of this recording, with at least ${session.committedBytes} bytes, got ${bytes}`,
+        );
       const admitted = admission.enter(session.session);
       if ("retryAfterMs" in admitted) {
         sendJson(socket, {

@@ -1,7 +1,8 @@
 import { open } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
 import { PlatformError } from "../kit/platform-error.ts";
-import { parseEvent, stripComments } from "../protocol/asciicast.ts";
+import { stripComments } from "../protocol/asciicast.ts";
+import { parseEvent } from "../protocol/asciicast-event.ts";
 import type { RecordedSession } from "./recorded-session.ts";
 import { replyJson } from "./reply.ts";
 import { SEGMENTED_BYTES, type IndexSegment, type ReplayIndex } from "./replay-index.ts";

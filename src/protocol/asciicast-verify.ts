@@ -24,7 +24,7 @@ export const MAX_PROBLEMS = 100;
 export async function verifyAsciicast(source: CastSource): Promise<VerifyResult> {
   const hash = createHash("sha256");
   const size = { bytes: 0 };
-  const sums: Sums = { out: 0, in: 0, ms: 0, gap: 0 };
+  const sums: Sums = { out: 0, in: 0, ms: 0, gap: 0, last: null };
   const result: VerifyResult = { ok: true, events: 0, bytes: 0, sha256: "", problems: [] };
   for await (const item of readAsciicast(hashed(source, hash, size))) {
     if (item.kind === "event") {
@@ -34,7 +34,12 @@ export async function verifyAsciicast(source: CastSource): Promise<VerifyResult>
       if (code === "i") sums.in += bytesOfEvent(item.event).length;
       sums.ms = Math.round(timeUs / 1000);
     }
-    const problem = item.kind === "problem" ? item.problem : problemOfComment(item, sums);
+    const problem =
+      item.kind === "problem"
+        ? item.problem
+        : sums.last?.end === true
+          ? "Position before it says that nothing follows"
+          : problemOfComment(item, sums);
     if (problem === null) continue;
     result.ok = false;
     if (result.problems.length < MAX_PROBLEMS) result.problems.push({ line: item.line, problem });
@@ -48,6 +53,8 @@ interface Sums {
   in: number;
   ms: number;
   gap: number;
+  /** the last position */
+  last: CastPosition | null;
 }
 
 /** Adds what a `#gap` stands for; a `#pos` that disagrees with what is before it shows lines that were lost, added or changed. */
@@ -59,6 +66,13 @@ function problemOfComment(item: CastLine, sums: Sums): string | null {
     if (!item.text.startsWith(POSITION_PREFIX)) return null;
     const text = item.text.slice(POSITION_PREFIX.length);
     const position = { gap: 0, ...parseJson("a position", CastPosition, text) };
+    const { last } = sums;
+    sums.last = position;
+    const back = (["seq", "fact", "masked"] as const).find(
+      (key) => last !== null && position[key] < last[key],
+    );
+    if (back !== undefined)
+      return `Position says ${back} ${position[back]}, the one before it ${last?.[back]}`;
     const wrong = (["out", "in", "ms", "gap"] as const).find((key) => position[key] !== sums[key]);
     if (wrong === undefined) return null;
     return `Position says ${wrong} ${position[wrong]}, the lines before it make ${sums[wrong]}`;

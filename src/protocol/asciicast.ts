@@ -2,13 +2,15 @@ import { isUtf8 } from "node:buffer";
 import { createReadStream } from "node:fs";
 import * as z from "zod";
 import { PlatformError } from "../kit/platform-error.ts";
+import { parseEvent } from "./asciicast-event.ts";
+import { mayBeginV1, readV1 } from "./asciicast-v1.ts";
 
 /**
- * Reading asciicast v3 (ours, and anybody's) and v2. docs/recording-format.md describes what ours adds in comment lines:
+ * Reading asciicast v3 (ours, and anybody's), v2 and v1. docs/recording-format.md describes what ours adds in comment lines:
  * `#raw BASE64` before an event whose bytes were not UTF-8, and `#pos JSON` at the end of each durable batch.
  */
 export interface CastHeader {
-  version: 2 | 3;
+  version: 1 | 2 | 3;
   cols: number;
   rows: number;
   /** the header line as it was parsed, for the fields that only some readers want */
@@ -68,6 +70,13 @@ export type CastGap = z.infer<typeof CastGap>;
 
 /** Longer lines are a problem and are skipped, so that a reader's memory is bounded. */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024;
+const COMPRESSED = "File is compressed with";
+const PACKERS = [
+  ["gzip", "\x1f\x8b"],
+  ["zstd", "\x28\xb5\x2f\xfd"],
+  ["xz", "\xfd7zXZ"],
+  ["bzip2", "BZh"],
+] as const;
 export const RAW_PREFIX = "#raw ";
 export const POSITION_PREFIX = "#pos ";
 export const GAP_PREFIX = "#gap ";
@@ -79,10 +88,14 @@ const Palette = z
   .string()
   .regex(/^#[0-9a-fA-F]{6}(?::#[0-9a-fA-F]{6})*$/, "expected colours joined by colons")
   .refine((text) => [8, 16].includes(text.split(":").length), "expected 8 or 16 colours");
-const Theme = z.union([
-  z.strictObject({}),
-  z.looseObject({ fg: Color, bg: Color, palette: Palette }),
-]);
+const Theme = z
+  .looseObject({ fg: Color.optional(), bg: Color.optional(), palette: Palette.optional() })
+  .refine(
+    ({ fg, bg, palette, ...others }) =>
+      [fg, bg, palette].every((part) => part !== undefined) ||
+      ([fg, bg, palette].every((part) => part === undefined) && Object.keys(others).length === 0),
+    "expected fg, bg and palette",
+  );
 const Facts = {
   timestamp: z.number().nonnegative().nullish(),
   title: z.string().nullish(),
@@ -108,10 +121,24 @@ const HeaderLine = z.discriminatedUnion("version", [HeaderV2, HeaderV3]);
 export async function* readAsciicast(source: CastSource): AsyncGenerator<CastLine> {
   const state = new ReadState();
   let line = 0;
+  /** lines that together may be one document of v1 */
+  let held: LinePiece[] | null = [];
+  let heldBytes = 0;
   for await (const piece of linesOf(source)) {
-    line += 1;
-    yield* state.take(line, piece);
+    if (held !== null) {
+      // Copied: the source may use its memory again.
+      held.push({ bytes: piece.bytes && Buffer.from(piece.bytes), ended: piece.ended });
+      heldBytes += (piece.bytes?.length ?? MAX_LINE_BYTES) + 1;
+      const isOpen = held.length > 1 || mayBeginV1(piece.bytes?.toString("utf8") ?? "");
+      if (isOpen && heldBytes <= MAX_LINE_BYTES) continue;
+      for (const before of held) yield* state.take((line += 1), before);
+      held = null;
+    } else yield* state.take((line += 1), piece);
   }
+  const text = held?.map(({ bytes }) => bytes?.toString("utf8") ?? "").join("\n");
+  const old = text === undefined ? null : readV1(text);
+  if (old !== null) return yield* old;
+  for (const before of held ?? []) yield* state.take((line += 1), before);
   yield* state.end(line);
 }
 
@@ -153,33 +180,6 @@ export function stripComments(line: string): string | null {
   return line.startsWith("#") || line.trim() === "" ? null : line;
 }
 
-/** Parses one event line: its time field as it stands (v2 absolute, v3 interval), code and data; or what is wrong. */
-export function parseEvent(
-  text: string,
-): { time: number; code: string; data: string } | { problem: string } {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return { problem: "Expected an event as a JSON array, got text that is not JSON" };
-  }
-  if (!Array.isArray(value) || value.length !== 3)
-    return { problem: "Expected an event of three fields: [seconds, code, data]" };
-  const [time, code, data] = value as unknown[];
-  if (typeof time !== "number" || !Number.isFinite(time))
-    return { problem: "Expected the time of an event to be a number of seconds" };
-  if (time < 0) return { problem: `Expected a time of at least 0, got ${time}` };
-  if (typeof code !== "string" || !/^\p{L}$/u.test(code))
-    return { problem: "Expected the code of an event to be one letter" };
-  if (typeof data !== "string") return { problem: "Expected the data of an event to be text" };
-  if (!data.isWellFormed()) return { problem: "Data holds half of a surrogate pair" };
-  if (code === "r" && !/^[1-9][0-9]{0,5}x[1-9][0-9]{0,5}$/.test(data))
-    return { problem: "Expected the data of a resize to be COLSxROWS" };
-  if (code === "x" && !/^[0-9]{1,10}$/.test(data))
-    return { problem: "Expected the data of an exit to be a number" };
-  return { time, code, data };
-}
-
 /** What was read so far of one recording: its version, its clock, and a `#raw` that waits for its event. */
 class ReadState {
   #version: 2 | 3 | null = null;
@@ -187,8 +187,11 @@ class ReadState {
   #raw: { line: number; bytes: Buffer } | null = null;
   /** our own files end every line; a missing newline there is a cut, even when the rest parses */
   #ours = false;
+  /** not a text at all: one problem says so, and its lines say nothing */
+  #isAlien = false;
 
   *take(line: number, piece: LinePiece): Generator<CastLine> {
+    if (this.#isAlien) return;
     if (piece.bytes === null) {
       yield { kind: "problem", line, problem: `Line is longer than ${MAX_LINE_BYTES} bytes` };
       return;
@@ -197,6 +200,7 @@ class ReadState {
     if (problem !== null) {
       yield { kind: "problem", line, problem };
       if (line === 1) this.#version = 3;
+      this.#isAlien = problem.startsWith(COMPRESSED);
       return;
     }
     const text = piece.bytes.toString("utf8");
@@ -213,6 +217,9 @@ class ReadState {
   #problemOfBytes(line: number, bytes: Buffer): string | null {
     if (line === 1 && bytes.subarray(0, 3).equals(Buffer.from([0xef, 0xbb, 0xbf])))
       return "File begins with a byte order mark";
+    for (const [name, magic] of PACKERS)
+      if (line === 1 && bytes.toString("latin1", 0, magic.length) === magic)
+        return `${COMPRESSED} ${name}; expected an asciicast as text, unpack it first`;
     return isUtf8(bytes) ? null : "Line is not UTF-8";
   }
 
@@ -265,6 +272,14 @@ class ReadState {
       return;
     }
     const timeUs = Math.round(parsed.time * 1e6) + (this.#version === 3 ? this.#timeUs : 0);
+    if (!Number.isSafeInteger(timeUs)) {
+      yield {
+        kind: "problem",
+        line,
+        problem: `Time is beyond what can be counted: ${parsed.time} s`,
+      };
+      return;
+    }
     if (timeUs < this.#timeUs) {
       yield { kind: "problem", line, problem: "Time goes backwards" };
       return;
@@ -320,8 +335,13 @@ async function* linesOf(source: CastSource): AsyncGenerator<LinePiece> {
 }
 
 function headerV2(header: CastHeader): Record<string, unknown> {
-  if (header.version === 2) return header.fields;
-  const { timestamp, idle_time_limit, command, title } = header.fields;
+  const { timestamp, duration, idle_time_limit, command, title } = header.fields;
+  // Only what the format knows: what else a file of somebody has may be anything, and of any depth.
+  if (header.version !== 3) {
+    const { width, height, env, theme } = header.fields;
+    const size = { width, height, timestamp, duration };
+    return { version: 2, ...size, idle_time_limit, command, title, env, theme };
+  }
   const term = header.fields["term"] as { type?: string; theme?: unknown };
   const env = { ...(header.fields["env"] as object | undefined) };
   return {

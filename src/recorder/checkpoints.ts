@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, readFile } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { parseJson } from "../kit/json-lines.ts";
 import type { Log } from "../kit/log.ts";
@@ -74,6 +74,22 @@ export class Checkpoints implements AsyncDisposable {
       await file.close();
       throw error;
     }
+  }
+
+  /**
+   * Those from this number on are wanted. A manager that was restored from a backup lacks some that it had: they are read again from
+   * beside the spool.
+   */
+  async from(n: number): Promise<void> {
+    this.taken(n);
+    const first = this.#waiting[0]?.checkpoint.n ?? (this.#last?.checkpoint.n ?? -1) + 1;
+    if (first <= n) return;
+    await this.#writing;
+    const lines = (await readFile(this.#options.path, "utf8")).split("\n");
+    const known = lines.map(readLine).filter((signed) => signed !== null);
+    this.#waiting.unshift(
+      ...known.filter(({ checkpoint }) => checkpoint.n >= n && checkpoint.n < first),
+    );
   }
 
   /** The one of this number, or the first after it; null when there is none yet. */

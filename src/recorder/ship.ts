@@ -133,7 +133,8 @@ async function shipOver(
       );
     }
     if (connection.proven !== null) {
-      checkpoints.taken(connection.proven);
+      if (stated === null) await checkpoints.from(connection.proven);
+      else checkpoints.taken(connection.proven);
       stated = Math.max(stated ?? 0, connection.proven);
     }
     const due: SignedCheckpoint | null = stated === null ? null : checkpoints.at(stated);

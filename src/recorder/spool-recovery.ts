@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import type { Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
-import { CastPosition, POSITION_PREFIX, RAW_PREFIX, parseEvent } from "../protocol/asciicast.ts";
+import { parseEvent } from "../protocol/asciicast-event.ts";
+import { CastPosition, POSITION_PREFIX, RAW_PREFIX } from "../protocol/asciicast.ts";
 
 const STEP_BYTES = 256 * 1024;
 /** Of what stands at the end, so much is looked at again: longer tokens are longer than any redactor waits for. */

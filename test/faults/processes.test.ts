@@ -13,7 +13,7 @@ import { RecorderRig } from "./recorder-rig.ts";
 
 const MB = 1_000_000;
 
-suite("recorder and manager as processes", { concurrency: 2 }, () => {
+suite("recorder and manager as processes", () => {
   for (const part of ["recorder", "manager"] as const)
     test(`without a free descriptor in the ${part} for 4 s: nothing is lost`, async () => {
       await using rig = await RecorderRig.open();

@@ -39,7 +39,7 @@ export async function killedRun(plan: KillPlan): Promise<number> {
   const manifest = lab.write("agent.yaml", anAgent(script, { timeout: "10m" }));
   const cli = lab.run([manifest], { timeoutMs: LIMIT_MS });
   const { supervisorPid, run } = await lab.waitForRun(
-    ({ committedBytes }) => committedBytes > 0,
+    ({ committedBytes }) => committedBytes > 100_000,
     60_000,
   );
   const recorderPid = (): number | undefined => trustedPartsOf(supervisorPid)["session-recorder"];

@@ -189,7 +189,7 @@ export async function recorder(
   epoch = 1,
 ): Promise<{ peer: Peer; committed: number }> {
   const peer = new Peer(manager, `/v1/recordings/${run}`, tokens.recorder);
-  await peer.send({ kind: "hello", protocol: 1, epoch, bytes: 0 });
+  await peer.send({ kind: "hello", protocol: 1, epoch, bytes: 1024 ** 3 });
   const { bytes } = await peer.until((message) => message["kind"] === "committed");
   return { peer, committed: bytes as number };
 }

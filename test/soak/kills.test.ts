@@ -20,7 +20,8 @@ suite("1,000 times kill -9 of recorder, manager and agentlet", () => {
     const work = async (): Promise<void> => {
       for (let plan = plans.shift(); plan !== undefined; plan = plans.shift()) {
         try {
-          kills += await killedRun(plan);
+          const done = await killedRun(plan);
+          kills += done;
         } catch (error) {
           failures.push(`${JSON.stringify(plan)}: ${String(error)}`);
           t.diagnostic(failures.at(-1) ?? "");

@@ -37,7 +37,7 @@ export class RecorderProcess implements AsyncDisposable {
   ): Promise<RecorderProcess> {
     const specPath = join(run.dir, "spec.json");
     await writeFile(specPath, JSON.stringify(run.spec));
-    const [first = "", ...words] = [...wrap, process.execPath, program];
+    const [first, ...words] = [...wrap, process.execPath, program];
     const child = spawn(first, words, {
       env: { AGENTKUBE_RUN_SPEC: specPath, ...env },
       stdio: ["pipe", "pipe", "pipe"],
@@ -46,7 +46,8 @@ export class RecorderProcess implements AsyncDisposable {
     child.stdin.write(`${JSON.stringify(run.boot)}\n`);
     await until(
       "recorder says something",
-      () => recorder.said.length > 0 || child.exitCode !== null,
+      () => recorder.said.length > 0 || child.exitCode !== null || child.signalCode !== null,
+      60_000,
     );
     return recorder;
   }
