@@ -37,6 +37,8 @@ export interface InitEvents {
   /** `master` is the PTY master for zone-init, null for tool-init. */
   onStarted(id: number, pid: number, master: number | null): void;
   onEnded(id: number, exit: ProgramExit): void;
+  /** tool-init: the directory that its tool works in */
+  onDirectory?(descriptor: number): void;
   /** The init is gone. The last event. */
   onClosed(): void;
 }
@@ -91,8 +93,8 @@ export class InitChannel {
   }
 
   /**
-   * Asks for a program. With tool-init, `cols` has a bit for each of stdin, stdout and stderr that is one of `descriptors`, and `rows`
-   * is 1 when binds follow. Throws `PlatformError` `request_too_large` above 192 KiB of argv and environment.
+   * Asks for a program. With tool-init, `cols` has a bit for each of stdin, stdout and stderr that is one of `descriptors` and one (8)
+   * for the wish to be given the directory, and `rows` is 1 when binds follow. Throws `PlatformError` `request_too_large` above 192 KiB of argv and environment.
    */
   start(request: StartRequest, descriptors: readonly number[] = []): void {
     const head = Buffer.alloc(9);
@@ -171,6 +173,8 @@ export class InitChannel {
     const [descriptor] = descriptors;
     if (kind === "L" && data.length === 3 && descriptor !== undefined) {
       this.#events.onListener(data.readUInt16LE(1), descriptor);
+    } else if (kind === "W" && descriptor !== undefined && this.#events.onDirectory) {
+      this.#events.onDirectory(descriptor);
     } else if (kind === "R") {
       this.#events.onReady();
     } else if (kind === "P" && data.length === 9) {

@@ -43,6 +43,8 @@ export interface SandboxPlan {
   files: SandboxFile[];
   tmpfs: { path: string; bytes: number }[];
   cwd: string;
+  /** tool-init: `cwd` as the sandbox has it is opened before the tool starts, and can be read when the sandbox is gone */
+  keepsDirectory?: boolean;
   /** the whole environment of the program that tool-init starts; zone-init programs bring their own */
   env: Record<string, string>;
   /** RLIMIT_NPROC, counted in the sandbox's own user namespace */

@@ -29,6 +29,8 @@ export interface Sandbox extends AsyncDisposable {
   readonly toolExit: Promise<ProgramExit>;
   /** tool-init with `enforced`: the limit at which the kernel ended it, known once it is closed */
   readonly limitReached?: "memory" | null;
+  /** tool-init with `keepsDirectory`: a descriptor of the directory, once; the caller closes it */
+  takeDirectory?(): number | null;
   /** zone-init: signals every process inside but init */
   signalAll(signal: number): void;
   /** SIGKILL to the whole namespace; resolves when no process of it is left. Safe to call twice. */

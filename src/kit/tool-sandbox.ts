@@ -19,6 +19,8 @@ const LOOK_EVERY_MS = 5;
 const REQUEST = 1;
 /** What a kernel says that gives this user no namespaces. */
 const DENIED = new Set(["EPERM", "ENOSPC", "EACCES"]);
+/** In `cols` of a request: the directory that the tool works in is wanted. */
+const DIRECTORY_WANTED = 8;
 
 let spawner: ToolSpawner | undefined;
 
@@ -53,6 +55,7 @@ export class ToolSandbox implements Sandbox {
   #isGone = false;
   #isHandedOver = false;
   #limitReached: "memory" | null = null;
+  #directory: number | null = null;
 
   /** `binds` null: they come with the call. */
   constructor(profile: SandboxProfile, binds: readonly SpawnBind[] | null) {
@@ -96,6 +99,10 @@ export class ToolSandbox implements Sandbox {
       onPid: (pid) => (this.pid = pid),
       onListener: (port, descriptor) => this.listeners.set(port, descriptor),
       onReady: () => {},
+      onDirectory: (descriptor) => {
+        this.#closeDirectory();
+        this.#directory = descriptor;
+      },
       onStarted: () => this.#started.resolve(),
       onEnded: (_id, exit) => {
         this.#tool.resolve(exit);
@@ -139,7 +146,8 @@ export class ToolSandbox implements Sandbox {
         if (shared !== true) this.#channel.file(path, data, mode);
       const { argv, cwd, env } = plan;
       const rows = plan.binds.length > 0 ? 1 : 0;
-      this.#channel.start({ id: REQUEST, argv, cwd, env, cols: pipes.bits, rows }, pipes.theirs);
+      const cols = pipes.bits | (plan.keepsDirectory === true ? DIRECTORY_WANTED : 0);
+      this.#channel.start({ id: REQUEST, argv, cwd, env, cols, rows }, pipes.theirs);
       [this.stdin, this.stdout, this.stderr] = pipes.streams();
     } finally {
       pipes.closeTheirs();
@@ -157,6 +165,12 @@ export class ToolSandbox implements Sandbox {
     } finally {
       stop.abort();
     }
+  }
+
+  takeDirectory(): number | null {
+    const taken = this.#directory;
+    this.#directory = null;
+    return taken;
   }
 
   start(): never {
@@ -177,9 +191,15 @@ export class ToolSandbox implements Sandbox {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
+    this.#closeDirectory();
     for (const stream of [this.stdin, this.stdout, this.stderr]) stream?.destroy();
     if (!this.#isHandedOver) for (const fd of this.listeners.values()) closeSync(fd);
     this.#isHandedOver = true;
+  }
+
+  #closeDirectory(): void {
+    const descriptor = this.takeDirectory();
+    if (descriptor !== null) closeSync(descriptor);
   }
 
   #onRefused(failure: SetUpFailure): void {

@@ -20,6 +20,9 @@
 /** After stdio and CONTROL: our end of the pair with tool-spawner, and the root to be. */
 enum { SPAWNER = 4, ROOT = 5, SET_UP = 0 };
 
+/** In `cols` of a request, beside a bit for each of stdio. */
+enum { DIRECTORY_WANTED = 8 };
+
 static _Noreturn void refuse(uint32_t about, const char *step, const char *path) {
   send_failure(CONTROL, about, errno, step, path);
   _exit(FAULT);
@@ -235,6 +238,14 @@ static _Noreturn void become_tool(const struct request *request, const struct de
   not_started("exec");
 }
 
+/** The directory that the tool will work in, for whoever reads its files when all of this is gone: no name leads there then. */
+static void give_directory(const struct request *request) {
+  int fd = open(request->cwd, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) refuse(request->id, "open", request->cwd);
+  tell("W", 1, fd);
+  close(fd);
+}
+
 static pid_t start_tool(const struct request *request, struct descriptors *stdio, const struct filters *filters) {
   pid_t pid = vfork();
   if (pid == 0) become_tool(request, stdio, filters);
@@ -255,8 +266,8 @@ static int stdio_count(const struct request *request) {
 }
 
 /**
- * The whole life of pid 1. `cols` of its one request says which of stdio are its descriptors, `rows` whether binds follow from
- * tool-spawner.
+ * The whole life of pid 1. `cols` of its one request says which of stdio are its descriptors and whether the directory is wanted,
+ * `rows` whether binds follow from tool-spawner.
  */
 static _Noreturn void run_sandbox(const struct order *order, int control, int spawner, int root, bool has_dedicated_uid,
                                   const struct filters *filters) {
@@ -314,6 +325,7 @@ static _Noreturn void run_sandbox(const struct order *order, int control, int sp
       MUST(parse_request(message, (size_t)length, &request) && with.count == stdio_count(&request), "control message", "");
       if (request.rows != 0) take_binds();
       if (!order->complete) give_up_rights(filters);
+      if ((request.cols & DIRECTORY_WANTED) != 0) give_directory(&request);
       tool = start_tool(&request, &with, filters);
       continue;
     }

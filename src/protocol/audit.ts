@@ -97,6 +97,11 @@ export const AuditRecord = z.discriminatedUnion("type", [
     durationMs: Count,
     requests: Count,
     masked: Count.describe("secrets found and masked in responses and output"),
+    files: z
+      .array(z.strictObject({ path: z.string().max(512), bytes: Count, sha256: Digest }))
+      .max(32)
+      .optional()
+      .describe("files it gave as results, as they were given"),
     flagged: z
       .array(z.string().max(64))
       .max(16)

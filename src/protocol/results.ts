@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { BoundaryVerdict } from "./audit.ts";
+import { OmittedFile, ReplyFile } from "./tool-api.ts";
 import { Tier } from "./tool-manifest.ts";
 import { RunCall } from "./manager-api.ts";
 import { CallOutcome, RunOutcome, RunReason } from "./outcome.ts";
@@ -31,6 +32,15 @@ export const ToolCallResult = z.strictObject({
   stderr: z.string(),
   tier: Tier.nullable(),
   durationMs: z.int().nonnegative(),
+  files: z
+    .array(
+      ReplyFile.partial({ base64: true }).extend({
+        savedAs: z.string().optional().describe("with --files-to, in place of base64"),
+      }),
+    )
+    .optional()
+    .describe("left out when there are none"),
+  omittedFiles: z.array(OmittedFile).optional(),
   detail: z
     .strictObject({ cause: z.string(), path: z.string().optional(), fix: z.string().optional() })
     .optional(),
@@ -76,6 +86,7 @@ export const ToolExplanation = z.strictObject({
         .nullable(),
     }),
   ),
+  files: z.array(z.string()).describe("patterns of the files that come back"),
   limits: z.strictObject({
     timeoutMs: z.int(),
     cpuMs: z.int(),
@@ -83,6 +94,7 @@ export const ToolExplanation = z.strictObject({
     processes: z.int(),
     scratchBytes: z.int(),
     outputBytes: z.int(),
+    filesBytes: z.int(),
   }),
 });
 export type ToolExplanation = z.infer<typeof ToolExplanation>;

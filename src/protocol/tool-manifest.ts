@@ -168,6 +168,13 @@ export const Operation = z.strictObject({
     .max(256)
     .describe("argv; {{name}} stays inside its word; never a shell"),
   stdin: z.enum(["none", "json"]).optional(),
+  files: z
+    .array(z.string().min(1).max(512))
+    .max(16)
+    .optional()
+    .describe(
+      "result files: paths relative to the working directory, * and ? within a name; read once the tool is dead",
+    ),
   allowDash: z.array(z.string()).optional().describe("arguments whose values may begin with -"),
 });
 export type Operation = z.infer<typeof Operation>;
@@ -180,6 +187,7 @@ export const SandboxLimits = z.strictObject({
   processes: z.int().min(1).max(100_000).optional(),
   scratch: Quantity.optional(),
   output: Quantity.optional(),
+  files: Quantity.optional().describe("of all result files of a call together"),
   cpu: Duration.optional(),
   calls: z
     .int()

@@ -40,7 +40,7 @@ export function recordEnd(
   runner: ToolRunner,
   request: CallRequest,
   end: CallEnd &
-    Pick<CallResult, "tier" | "durationMs"> & {
+    Pick<CallResult, "tier" | "durationMs" | "files"> & {
       id: CallId;
       requests: number;
       masked: number;
@@ -49,6 +49,7 @@ export function recordEnd(
     },
 ): void {
   const { id, outcome, exitCode, detail, tier, durationMs, requests, masked, flagged } = end;
+  const { files } = end.files;
   const tool = printable(request.tool);
   const operation = printable(request.operation);
   try {
@@ -66,6 +67,11 @@ export function recordEnd(
       durationMs,
       requests,
       masked,
+      ...(files.length === 0
+        ? {}
+        : {
+            files: files.map(({ path, bytes, sha256 }) => ({ path, bytes: bytes.length, sha256 })),
+          }),
       ...(flagged.length === 0 ? {} : { flagged: flagged.slice(0, 16) }),
     });
   } catch (error) {

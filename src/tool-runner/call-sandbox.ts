@@ -31,6 +31,8 @@ export interface CallPlanOptions {
   tool: LoadedTool;
   argv: string[];
   workspace: CallWorkspace | null;
+  /** the directory it works in is read once the tool is dead */
+  keepsDirectory?: boolean;
   secrets: Pick<CallSecrets, "valueOf">;
   boundary: BoundaryTraces;
 }
@@ -40,6 +42,7 @@ export function planCall({
   tool,
   argv,
   workspace,
+  keepsDirectory = false,
   secrets,
   boundary,
 }: CallPlanOptions): SandboxPlan {
@@ -60,6 +63,7 @@ export function planCall({
     binds,
     files: [...(networked ? shared(boundary.sandboxFiles()) : []), ...delivered.files],
     tmpfs: [{ path: "/tmp", bytes: tool.sandbox.scratchBytes }],
+    keepsDirectory,
     cwd: workspace === null ? "/tmp" : WORKSPACE_DIR,
     env: {
       PATH: TOOL_PATH,

@@ -1,5 +1,7 @@
 import type { ContentBlock } from "@modelcontextprotocol/sdk/types.js";
 import type { LoadedOperation } from "./operations.ts";
+import { isText } from "./media-type.ts";
+import type { ResultFile, ResultFiles } from "./result-files.ts";
 import type { CallResult } from "./tool-runner.ts";
 
 /** A call's result as MCP wants it. */
@@ -15,12 +17,18 @@ export function textOfCall(
   operation: LoadedOperation | undefined,
   result: CallResult,
 ): CallText {
-  const { outcome, exitCode, stdout, stderr, detail, reply } = result;
+  const { outcome, exitCode, stdout, stderr, detail, reply, files } = result;
   if (reply !== null) return reply;
   if (outcome !== "completed" || exitCode !== 0) {
     return {
       content: [
-        text([headline(tool, operation?.name ?? "", result), stdout, titled("stderr", stderr)]),
+        text([
+          headline(tool, operation?.name ?? "", result),
+          stdout,
+          titled("stderr", stderr),
+          titled("files", listed(files)),
+        ]),
+        ...resources(result),
       ],
       isError: true,
     };
@@ -28,13 +36,49 @@ export function textOfCall(
   const notes = [detail?.cause ?? "", detail?.fix ?? ""].filter((note) => note !== "").join(" – ");
   const content = [
     text([
-      stdout === "" && stderr === "" ? "(no output)" : stdout,
+      stdout === "" && stderr === "" && files.files.length === 0 ? "(no output)" : stdout,
       titled("stderr", stderr),
+      titled("files", listed(files)),
       titled("note", notes),
     ]),
+    ...resources(result),
   ];
   if (operation?.checkOutput === undefined || operation.checkOutput === null) return { content };
   return structured(operation, stdout, content);
+}
+
+/** Each file as a resource of this call, which no later request can ask for: it is all here. */
+function resources({ call, files }: CallResult): ContentBlock[] {
+  return files.files.map((file) => ({ type: "resource", resource: resourceOf(call, file) }));
+}
+
+function resourceOf(
+  call: string,
+  { path, mediaType: mimeType, bytes }: ResultFile,
+): Extract<ContentBlock, { type: "resource" }>["resource"] {
+  const uri = `agentkube://call/${call}/${path.split("/").map(encodeURIComponent).join("/")}`;
+  return isText(bytes)
+    ? { uri, mimeType, text: bytes.toString("utf8") }
+    : { uri, mimeType, blob: bytes.toString("base64") };
+}
+
+const WHY_NOT: Record<ResultFiles["omitted"][number]["why"], string> = {
+  not_a_file: "no regular file",
+  unreadable: "could not be read",
+  too_large: "larger than what is left of limits.files",
+  too_many: "more than one call gives",
+  bad_name: "its name is not UTF-8, too long or holds a secret",
+};
+
+/** Names are a tool's text, so they stand as JSON. */
+function listed({ files, omitted }: ResultFiles): string {
+  return [
+    ...files.map(
+      ({ path, mediaType, bytes }) =>
+        `${JSON.stringify(path)} (${mediaType}, ${bytes.length} bytes)`,
+    ),
+    ...omitted.map(({ path, why }) => `${JSON.stringify(path)} left out: ${WHY_NOT[why]}`),
+  ].join("\n");
 }
 
 /** With an outputSchema the output must be one JSON document that fits; anything else is the tool's fault and said so. */

@@ -56,7 +56,8 @@ export async function explainCall(call: ExplainedCall): Promise<ToolExplanation>
       mode: "ro" as const,
     })),
   ];
-  const { timeoutMs, cpuMs, memoryBytes, processes, scratchBytes, outputBytes } = tool.sandbox;
+  const { timeoutMs, cpuMs, memoryBytes, processes, scratchBytes } = tool.sandbox;
+  const { outputBytes, filesBytes } = tool.sandbox;
   return {
     tool: tool.name,
     operation: call.operation,
@@ -69,7 +70,8 @@ export async function explainCall(call: ExplainedCall): Promise<ToolExplanation>
     env: Object.keys(plan.env).sort(),
     network: tool.sandbox.network.map(({ host, port }) => `${host}:${port ?? 443}`),
     credentials: credentialsOf(tool),
-    limits: { timeoutMs, cpuMs, memoryBytes, processes, scratchBytes, outputBytes },
+    files: written?.files ?? [],
+    limits: { timeoutMs, cpuMs, memoryBytes, processes, scratchBytes, outputBytes, filesBytes },
   };
 }
 

@@ -14,6 +14,7 @@ import { workspaceOf } from "./call-workspace.ts";
 import { McpServers } from "./mcp/mcp-servers.ts";
 import type { LoadedOperation, ToolProblem } from "./operations.ts";
 import { CallQueue } from "./queue.ts";
+import { repliedFiles } from "./result-files.ts";
 import { runToolCall } from "./run-tool-call.ts";
 import type { CallResult, ToolRunner } from "./tool-runner.ts";
 import { loadTool, loadTools } from "./tools.ts";
@@ -134,7 +135,7 @@ class LocalRunner implements AsyncDisposable {
 }
 
 function resultOf(result: CallResult): ToolCallResult {
-  const { outcome, exitCode, stdout, stderr, tier, durationMs, detail, requests } = result;
+  const { outcome, exitCode, stdout, stderr, tier, durationMs, detail, requests, files } = result;
   return {
     outcome,
     exitCode,
@@ -142,6 +143,7 @@ function resultOf(result: CallResult): ToolCallResult {
     stderr,
     tier,
     durationMs,
+    ...repliedFiles(files),
     ...(detail === undefined ? {} : { detail }),
     requests: requests.map(({ credential, method, host, path, status, verdict }) => ({
       credential,

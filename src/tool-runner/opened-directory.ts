@@ -1,4 +1,4 @@
-import { constants, type Dirent, type Stats } from "node:fs";
+import { closeSync, constants, type Dirent, type Stats } from "node:fs";
 import fs from "node:fs/promises";
 import { errnoOf } from "../kit/platform-error.ts";
 
@@ -30,6 +30,16 @@ export class OpenedDirectory implements AsyncDisposable {
     throw Object.assign(new Error("ELOOP: a link lies on the way to a workspace"), {
       code: "ELOOP",
     });
+  }
+
+  /** Takes a descriptor over, whatever it is said to be; it is closed in any case. */
+  static async adopt(descriptor: number): Promise<OpenedDirectory> {
+    try {
+      const path = `/proc/self/fd/${descriptor}`;
+      return new OpenedDirectory(await fs.open(path, constants.O_RDONLY | constants.O_DIRECTORY));
+    } finally {
+      closeSync(descriptor);
+    }
   }
 
   async openDirectory(name: string): Promise<OpenedDirectory> {
@@ -65,15 +75,13 @@ export class OpenedDirectory implements AsyncDisposable {
     ]);
   }
 
-  async entries(): Promise<Dirent[]> {
-    // Node cannot give Dirents with latin1 names, so names come as bytes and are looked at one by one.
-    const names = await fs.readdir(`/proc/self/fd/${this.#handle.fd}`, {
-      encoding: "buffer",
-      withFileTypes: true,
-    });
-    return names.map(
-      (entry) => Object.assign(entry, { name: entry.name.toString("latin1") }) as unknown as Dirent,
-    );
+  /** As they are read: a directory may hold millions. */
+  async *entries(): AsyncGenerator<Dirent> {
+    // Node cannot give Dirents with latin1 names, so names come as bytes. Its types do not know that they may.
+    const encoding = "buffer" as BufferEncoding;
+    const path = `/proc/self/fd/${this.#handle.fd}`;
+    for await (const entry of await fs.opendir(path, { encoding, bufferSize: 256 }))
+      yield Object.assign(entry, { name: (entry.name as unknown as Buffer).toString("latin1") });
   }
 
   /** What an entry is, links not followed; null when there is none. */

@@ -4,6 +4,7 @@ import type { Operation } from "../protocol/tool-manifest.ts";
 import type { RunTool } from "../protocol/run-spec.ts";
 import { compileSchema, type SchemaCheck } from "./argument-schema.ts";
 import { parseWord, type ArgumentPlan, type Piece } from "./arguments.ts";
+import { parseFilePattern, type FilePattern } from "./file-patterns.ts";
 import { checkProgram } from "./program-check.ts";
 import { lookUp, PACKAGE_DIR, viewOf } from "./sandbox-view.ts";
 
@@ -21,6 +22,8 @@ export interface LoadedOperation extends ArgumentPlan {
   readonly inputSchema: Record<string, unknown>;
   readonly outputSchema: Record<string, unknown> | null;
   readonly checkOutput: SchemaCheck | null;
+  /** files that a call gives as results */
+  readonly files: readonly FilePattern[];
 }
 
 /** Compiles one operation; what is wrong with it goes to `problems`. */
@@ -46,6 +49,18 @@ export function loadOperation(
     if (!known.includes(name))
       problems.push({ path: `${path}.allowDash`, problem: unknownArgument(name, known) });
   }
+  const files = (operation.files ?? []).flatMap((pattern, index) => {
+    try {
+      return [parseFilePattern(pattern)];
+    } catch (error) {
+      problems.push({
+        path: `${path}.files[${index}]`,
+        problem: messageOf(error),
+        fix: 'write for example "report.pdf" or "charts/*.png"',
+      });
+      return [];
+    }
+  });
   const outputSchema =
     operation.outputSchema === undefined
       ? null
@@ -60,6 +75,7 @@ export function loadOperation(
       outputSchema === null
         ? null
         : compileOrReport(outputSchema, `${path}.outputSchema`, problems),
+    files,
     known,
     words,
     allowDash: new Set(operation.allowDash),

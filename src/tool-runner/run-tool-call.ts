@@ -10,6 +10,8 @@ import { recordEnd, recordStart } from "./call-records.ts";
 import { planCall } from "./call-sandbox.ts";
 import { lendBoundary } from "./lend-boundary.ts";
 import { runOnServer } from "./mcp/run-on-server.ts";
+import { OpenedDirectory } from "./opened-directory.ts";
+import { collectFiles, NO_FILES, type ResultFiles } from "./result-files.ts";
 import { copyWorkspace, mergeWorkspace, workspaceOf } from "./call-workspace.ts";
 import type { PrivateWorkspace } from "./private-workspace.ts";
 import type {
@@ -20,7 +22,14 @@ import type {
   ToolRunner,
 } from "./tool-runner.ts";
 
-const NO_OUTPUT = { stdout: "", stderr: "", truncated: false, masked: 0, reply: null };
+const NO_OUTPUT = {
+  stdout: "",
+  stderr: "",
+  truncated: false,
+  masked: 0,
+  reply: null,
+  files: NO_FILES,
+};
 
 /** Runs one tool call to its end. Never rejects: refusals, timeouts and crashes are outcomes. */
 export async function runToolCall(
@@ -124,10 +133,11 @@ async function runInSandbox(
   stop: (reason: CallStopped) => void,
   stopped: AbortSignal,
 ): Promise<EndedCall> {
-  const { tool } = call;
+  const { tool, operation } = call;
   const plan = planCall({
     tool,
     argv: call.arguments.argv,
+    keepsDirectory: operation.files.length > 0,
     workspace: workspaceOf(runner, tool, copy),
     secrets: runner.secrets,
     boundary: runner.boundary,
@@ -161,14 +171,37 @@ async function runInSandbox(
   await sandbox.kill();
   await Promise.all([stdout.ended, stderr.ended]);
   const end = endOfRun(exit, call, sandbox);
+  const { masked, ...files } =
+    end.outcome === "completed"
+      ? await filesOf(runner, call, sandbox, stopped)
+      : { ...NO_FILES, masked: 0 };
   return {
     ...end,
+    files,
     stdout: stdout.text(),
     stderr: stderr.text(),
     truncated: stdout.truncated || stderr.truncated,
-    masked: stdout.masked + stderr.masked,
+    masked: stdout.masked + stderr.masked + masked,
     reply: null,
   };
+}
+
+/** The files that the operation gives, from the directory that the tool worked in, which outlives the sandbox for as long as we hold it. */
+async function filesOf(
+  { secrets }: ToolRunner,
+  { operation, tool }: AdmittedCall,
+  sandbox: Sandbox,
+  stopped: AbortSignal,
+): Promise<ResultFiles & { masked: number }> {
+  const descriptor = sandbox.takeDirectory?.() ?? null;
+  if (descriptor === null) return { ...NO_FILES, masked: 0 };
+  await using directory = await OpenedDirectory.adopt(descriptor);
+  const { filesBytes: maxBytes } = tool.sandbox;
+  return await collectFiles(
+    directory,
+    { patterns: operation.files, maxBytes, secrets: secrets.redaction },
+    stopped,
+  );
 }
 
 /** The kernel's own word about a limit comes before what became of the tool by it. */

@@ -2,7 +2,8 @@
 // one file without dependencies, since nothing else of ours is there. Its exit code is the tool's own; 125 means that the call
 // was refused or never reached the tool, 124 a timeout, 126/127 that the tool could not be started, 128+n a signal.
 import { request } from "node:http";
-import { basename } from "node:path";
+import { mkdir, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { constants } from "node:os";
 
 const REFUSED = 125;
@@ -37,8 +38,9 @@ async function main() {
     process.stdout.write(helpOfOperation(operation));
     return 0;
   }
+  const [given, directory] = takeFilesTo(operation, rest);
   const reply = await ask("POST", `/v1/tools/${tool}/${operation.name}`, {
-    arguments: await readArguments(operation, rest),
+    arguments: await readArguments(operation, given),
   });
   await Promise.all([write(process.stdout, reply.stdout), write(process.stderr, reply.stderr)]);
   if (reply.detail !== undefined) {
@@ -47,7 +49,39 @@ async function main() {
       `${tool}: ${reply.outcome.replaceAll("_", " ")}: ${reply.detail.cause}${fix}\n`,
     );
   }
+  await keepFiles(reply, directory);
   return exitCodeOf(reply);
+}
+
+/** `--files-to DIR`, unless the operation has an option of that name itself. */
+function takeFilesTo(operation, words) {
+  const at = words.findIndex((word) => word === "--files-to" || word.startsWith("--files-to="));
+  if (at === -1 || Object.hasOwn(operation.inputSchema.properties ?? {}, "files-to"))
+    return [words, null];
+  const isOne = words[at].includes("=");
+  const directory = isOne ? words[at].slice("--files-to=".length) : words[at + 1];
+  if (!directory) throw new Refusal("--files-to needs a directory");
+  return [words.toSpliced(at, isOne ? 1 : 2), directory];
+}
+
+/** Says which files the tool gave, and writes them where it was asked to. Never over a file that is there. */
+async function keepFiles({ files = [], omittedFiles = [] }, directory) {
+  for (const { path, mediaType, bytes, base64 } of files) {
+    let where = "";
+    if (directory !== null) {
+      if (path.split("/").some((part) => part === "" || part === "." || part === ".."))
+        throw new Refusal(
+          `the tool-runner sent a file with a path that is none: ${JSON.stringify(path)}`,
+        );
+      const target = join(directory, path);
+      await mkdir(dirname(target), { recursive: true });
+      await writeFile(target, Buffer.from(base64, "base64"), { flag: "wx" });
+      where = ` → ${JSON.stringify(target)}`;
+    }
+    process.stderr.write(`file: ${JSON.stringify(path)} (${mediaType}, ${bytes} bytes)${where}\n`);
+  }
+  for (const { path, why } of omittedFiles)
+    process.stderr.write(`file left out: ${JSON.stringify(path)} (${why.replaceAll("_", " ")})\n`);
 }
 
 function exitCodeOf({ outcome, exitCode, signal }) {
@@ -187,7 +221,7 @@ function helpOfTool(description, operations) {
   return `${[description, `Usage: ${tool} OPERATION [--name value …]`, `Operations:\n${rows.join("\n")}`, `See ${tool} OPERATION --help`].filter(Boolean).join("\n\n")}\n`;
 }
 
-function helpOfOperation({ name, description, inputSchema }) {
+function helpOfOperation({ name, description, inputSchema, files = [] }) {
   const required = new Set(inputSchema.required ?? []);
   const rows = Object.entries(inputSchema.properties ?? {}).map(([key, schema]) => {
     const values = Array.isArray(schema?.enum)
@@ -202,7 +236,11 @@ function helpOfOperation({ name, description, inputSchema }) {
     rows.length === 0
       ? "It takes no arguments."
       : `Options:\n${rows.join("\n")}\n  --json <object>  all arguments as one JSON object, or - for standard input`;
-  return `${[description, `Usage: ${tool} ${name} [--name value …]`, options].filter(Boolean).join("\n\n")}\n`;
+  const given =
+    files.length === 0
+      ? ""
+      : `Files it gives: ${files.join(", ")}\n  --files-to <dir>  write them there`;
+  return `${[description, `Usage: ${tool} ${name} [--name value …]`, options, given].filter(Boolean).join("\n\n")}\n`;
 }
 
 function firstLine(text) {

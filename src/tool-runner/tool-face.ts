@@ -3,6 +3,7 @@ import * as z from "zod";
 import { PlatformError } from "../kit/platform-error.ts";
 import type { ToolCallReply, ToolList } from "../protocol/tool-api.ts";
 import { readJsonBody, sendError, sendJson } from "./json-body.ts";
+import { repliedFiles } from "./result-files.ts";
 import { runToolCall } from "./run-tool-call.ts";
 import type { CallResult, ToolRunner } from "./tool-runner.ts";
 
@@ -70,10 +71,11 @@ async function listOf(runner: ToolRunner, signal: AbortSignal): Promise<ToolList
     tools: [...all].map(([tool, operations]) => ({
       name: tool.name,
       description: tool.description,
-      operations: [...operations.values()].map(({ name, description, inputSchema }) => ({
+      operations: [...operations.values()].map(({ name, description, inputSchema, files }) => ({
         name,
         description,
         inputSchema,
+        ...(files.length === 0 ? {} : { files: files.map(({ text }) => text) }),
       })),
     })),
   };
@@ -88,6 +90,7 @@ function replyOf({
   truncated,
   detail,
   durationMs,
+  files,
 }: CallResult): ToolCallReply {
   return {
     outcome,
@@ -97,6 +100,7 @@ function replyOf({
     stderr,
     truncated,
     durationMs,
+    ...repliedFiles(files),
     ...(detail === undefined ? {} : { detail }),
   };
 }

@@ -13,6 +13,7 @@ import type { LoadedOperation } from "./operations.ts";
 import type { McpServers } from "./mcp/mcp-servers.ts";
 import type { CallProgress } from "./mcp/server-process.ts";
 import type { ServerReply } from "./mcp/server-reply.ts";
+import type { ResultFiles } from "./result-files.ts";
 import type { CallQueue } from "./queue.ts";
 import type { LoadedTool } from "./tools.ts";
 
@@ -65,7 +66,7 @@ export interface AdmittedCall {
 
 /** What came of a call that was let run. */
 export type EndedCall = CallEnd &
-  Pick<CallResult, "stdout" | "stderr" | "truncated" | "reply"> & { masked: number };
+  Pick<CallResult, "stdout" | "stderr" | "truncated" | "reply" | "files"> & { masked: number };
 
 /** What a call came to, whatever it was. Its texts are redacted. */
 export interface CallResult extends CallEnd {
@@ -75,6 +76,8 @@ export interface CallResult extends CallEnd {
   truncated: boolean;
   /** the answer of an MCP server as it is; `stdout` is its text */
   reply: ServerReply | null;
+  /** what its operation gives besides text */
+  files: ResultFiles;
   tier: Tier | null;
   durationMs: number;
   requests: readonly BoundaryRequest[];

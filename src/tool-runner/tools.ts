@@ -18,6 +18,8 @@ export interface ToolSandbox {
   readonly processes: number;
   readonly scratchBytes: number;
   readonly outputBytes: number;
+  /** of all result files of a call together */
+  readonly filesBytes: number;
   readonly cpuMs: number;
   /** what its calls run in: what it asks for, or the standard tier when it accepts less */
   readonly tier: "standard" | "strict";
@@ -55,7 +57,10 @@ export const TOOL_DEFAULTS = {
   processes: 64,
   scratch: "256Mi",
   output: "1Mi",
+  files: "4Mi",
 } as const;
+
+const MAX_FILES_BYTES = 64 * 1024 * 1024;
 
 /** Calls that wait for a tool that limits its own; more are refused. */
 const WAITING_CALLS = 64;
@@ -135,6 +140,7 @@ function sandboxOf({ spec }: RunTool): ToolSandbox {
     processes: limits.processes ?? TOOL_DEFAULTS.processes,
     scratchBytes: bytesOf(limits.scratch ?? TOOL_DEFAULTS.scratch),
     outputBytes: bytesOf(limits.output ?? TOOL_DEFAULTS.output),
+    filesBytes: bytesOf(limits.files ?? TOOL_DEFAULTS.files),
     // Without a limit of its own, a call may use one core for as long as it may run.
     cpuMs: limits.cpu === undefined ? timeoutMs : millisecondsOf(limits.cpu),
     tier: sandbox.tier === "strict" ? "strict" : "standard",
@@ -160,6 +166,12 @@ function refuseUnsupported({ spec, packageDir }: RunTool, problems: ToolProblem[
       "ask for tier: standard or strict",
     );
   }
+  if (bytesOf(spec.sandbox?.limits?.files ?? TOOL_DEFAULTS.files) > MAX_FILES_BYTES)
+    refuse(
+      "spec.sandbox.limits.files",
+      "expected at most 64Mi: result files travel in one answer",
+      "leave larger files in the workspace",
+    );
   for (const [name, limit] of Object.entries({
     timeout: millisecondsOf(spec.sandbox?.timeout ?? TOOL_DEFAULTS.timeout),
     cpu: spec.sandbox?.limits?.cpu === undefined ? 1 : millisecondsOf(spec.sandbox.limits.cpu),

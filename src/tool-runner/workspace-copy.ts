@@ -93,7 +93,7 @@ async function walkDirectory(
       },
     );
   }
-  for (const entry of await from.entries()) {
+  for await (const entry of from.entries()) {
     walk.signal.throwIfAborted();
     walk.budget.spend(1, 0);
     const relative = [...path, entry.name];

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import { Ajv2020 } from "ajv/dist/2020.js";
@@ -19,6 +19,7 @@ spec:
       command: [./hello, "{{name}}"]
       inputSchema: { type: object, properties: { name: { type: string } }, required: [name], additionalProperties: false }
     - { name: fail, command: [/bin/sh, -c, "echo no >&2; exit 7"] }
+    - { name: draw, command: [/bin/sh, -c, "printf '\\211PNG' > a.png"], files: ["*.png"] }
     - { name: key, command: [/bin/sh, -c, "printf %s \\"$KEY\\" | wc -c"] }
   credentials:
     - { name: key, secretRef: { name: demo, key: token }, env: KEY }
@@ -42,7 +43,7 @@ suite("agentkube tool", () => {
     const good = await data.run("tool", "check", dir);
     const wrong = await data.run("tool", "check", bad, "--json");
 
-    assert.deepEqual([good.code, good.stdout], [0, "OK  greet: hello, fail, key\n"]);
+    assert.deepEqual([good.code, good.stdout], [0, "OK  greet: hello, fail, draw, key\n"]);
     assert.equal(wrong.code, 2);
     assert.equal(lastDocument(wrong)["ok"], false);
     assert.ok(JSON.stringify(lastDocument(wrong)).includes("package"));
@@ -75,6 +76,26 @@ suite("agentkube tool", () => {
     assert.equal(ToolCallResult.parse(lastDocument(key)).stdout.trim(), "24");
     assert.equal(ToolCallResult.parse(lastDocument(refused)).outcome, "refused");
     assert.deepEqual([hello.code, fail.code, key.code, refused.code], [0, 1, 0, 3]);
+  });
+
+  test("call gives the operation's files: as bytes with --json, or written into a directory", async () => {
+    using data = new PreparedData();
+    const secret = data.write("secret.txt", "a secret of 24 bytes ...");
+    const words = ["tool", "call", greet(data), "draw", `--secret=demo/token=@${secret}`];
+    const kept = join(data.root, "kept");
+    const asBytes = await data.run(...words, "--json");
+    const written = await data.run(...words, "--json", "--files-to", kept);
+    const again = await data.run(...words, "--files-to", kept);
+
+    const file = { path: "a.png", mediaType: "image/png", bytes: 4 };
+    const given = ToolCallResult.parse(lastDocument(asBytes)).files?.[0];
+    assert.deepEqual(given, { ...file, sha256: given?.sha256, base64: "iVBORw==" });
+    const saved = ToolCallResult.parse(lastDocument(written)).files?.[0];
+    assert.deepEqual(saved, { ...file, sha256: given?.sha256, savedAs: join(kept, "a.png") });
+    assert.equal(readFileSync(join(kept, "a.png"), "latin1"), "\x89PNG");
+    assert.equal(again.code, 1);
+    assert.match(again.stderr, /Cannot write the file "a.png" of the call: EEXIST/);
+    assert.match(again.stderr, /give an empty directory/);
   });
 
   test("call refuses bad words before anything runs", async () => {

@@ -67,6 +67,15 @@ const tools = [
         { name: "fail", command: ["/bin/sh", "-c", "echo why >&2; exit 9"] },
         { name: "die", command: ["/bin/sh", "-c", "kill -TERM $$"] },
         { name: "wait_long", command: ["/bin/sleep", "765432"] },
+        {
+          name: "draw",
+          command: [
+            "/bin/sh",
+            "-c",
+            "mkdir d; echo text > d/a.txt; printf '\\211PNG' > d/b.png; mkdir d/c",
+          ],
+          files: ["d/*"],
+        },
       ],
     }),
     name: "talker",
@@ -286,10 +295,10 @@ suite("what a tool-runner counts", () => {
     const post = async (operation: string): Promise<void> => {
       const answer = await fetch(new URL(`/v1/tools/talker/${operation}`, started.url), {
         method: "POST",
-        headers: { authorization: `Bearer ${TOKEN}` },
+        headers: { authorization: `Bearer ${TOKEN}`, "content-type": "application/json" },
         body: JSON.stringify({ arguments: {} }),
       });
-      await answer.arrayBuffer();
+      assert.equal(answer.status, 200, await answer.text());
     };
     const first = await waitFor(() => reports.at(0));
     await post("fail");
@@ -373,7 +382,7 @@ suite("the tool-runner's faces", () => {
 
     assert.deepEqual(
       listed.tools.map(({ name }) => name),
-      ["talker_say", "talker_json", "talker_fail", "talker_die", "talker_wait_long"],
+      ["talker_say", "talker_json", "talker_fail", "talker_die", "talker_wait_long", "talker_draw"],
     );
     assert.match(listed.tools[0]?.description ?? "", /Says a text/);
     assert.deepEqual(said.content, [{ type: "text", text: "grüß\n" }]);
@@ -383,6 +392,43 @@ suite("the tool-runner's faces", () => {
     assert.equal(wrong.isError, true);
     assert.match(JSON.stringify(wrong.content), /known arguments: text/);
     assert.match(JSON.stringify(unknown.content), /No tool is named/);
+  });
+
+  test("gives files: to an MCP client as resources, and to the shim, which writes them where it is told", async () => {
+    const client = await connect(started.url);
+    const { content } = (await client.callTool({ name: "talker_draw", arguments: {} })) as {
+      content: ({ type: "text"; text: string } | { type: "resource"; resource: object })[];
+    };
+    await client.close();
+    const kept = join(started.directory, "kept");
+    const listed = await shim(started, ["draw"]);
+    const written = await shim(started, ["draw", "--files-to", kept]);
+    const again = await shim(started, ["draw", `--files-to=${kept}`]);
+    const help = await shim(started, ["draw", "--help"]);
+
+    const [text, ...resources] = content;
+    assert.ok(text?.type === "text");
+    assert.match(text.text, /\[files\]\n"d\/a.txt" \(text\/plain, 5 bytes\)\n"d\/b.png"/);
+    assert.match(text.text, /"d\/c" left out: no regular file/);
+    assert.deepEqual(
+      resources.map((block) => {
+        assert.ok(block.type === "resource");
+        const { uri, ...rest } = block.resource as { uri: string };
+        return { path: uri.replace(/^agentkube:\/\/call\/[0-9a-f]{32}\//, ""), ...rest };
+      }),
+      [
+        { path: "d/a.txt", mimeType: "text/plain", text: "text\n" },
+        { path: "d/b.png", mimeType: "image/png", blob: "iVBORw==" },
+      ],
+    );
+    assert.deepEqual([listed.code, listed.stdout], [0, ""]);
+    assert.match(listed.stderr, /^file: "d\/a.txt" \(text\/plain, 5 bytes\)$/m);
+    assert.match(listed.stderr, /^file left out: "d\/c" \(not a file\)$/m);
+    assert.equal(written.code, 0);
+    assert.equal(readFileSync(join(kept, "d/b.png"), "latin1"), "\x89PNG");
+    assert.equal(again.code, 125);
+    assert.match(again.stderr, /EEXIST/);
+    assert.match(help.stdout, /Files it gives: d\/\*\n  --files-to <dir>/);
   });
 
   test("kills the call that an MCP client cancels", async () => {

@@ -25,7 +25,7 @@ export const command = defineCommand({
   usage: [
     "tool new NAME --lang sh|node|python|mcp [--json]",
     "tool check DIR|FILE [--tool NAME] [--json]",
-    "tool call DIR|FILE OPERATION [--args JSON] [--secret NAME/KEY=FROM] [--workspace DIR] [--explain] [--json]",
+    "tool call DIR|FILE OPERATION [--args JSON] [--secret NAME/KEY=FROM] [--workspace DIR] [--files-to DIR] [--explain] [--json]",
     "tool pack DIR|FILE [--output FILE] [--tool NAME] [--json]",
     "tool ls [DIR|FILE] [--json]",
     "tool receipt ls|verify [RUN|FILE] [--json]",

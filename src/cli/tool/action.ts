@@ -19,6 +19,11 @@ export const toolOptions = {
     value: "DIR",
     help: "call: the tool's workspace, if it has one (default: the current directory)",
   },
+  "files-to": {
+    type: "string",
+    value: "DIR",
+    help: "call: write the files that the operation gives into DIR",
+  },
   output: {
     type: "string",
     short: "o",

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { setSandboxSearchPath } from "../../kit/bubblewrap-zone.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import type { ToolCallResult } from "../../protocol/results.ts";
@@ -8,6 +9,7 @@ import { nearest } from "../suggest.ts";
 import type { ToolAction, ToolContext } from "./action.ts";
 import { callTool, explainTool } from "./call-tool.ts";
 import { showExplanation } from "./explain.ts";
+import { saveFiles } from "./save-files.ts";
 import { chooseTool, readToolFiles } from "./tool-files.ts";
 
 /** `agentkube tool call`: one operation, in the same sandbox and behind the same boundary as in a run. */
@@ -50,6 +52,8 @@ async function runCall(
   } finally {
     stopSignals();
   }
+  if (values["files-to"] !== undefined)
+    result = await saveFiles(result, resolve(cwd, values["files-to"]));
   if (output.json) output.document(result);
   else show(result, context);
   return exitCodeOf(result);
@@ -59,6 +63,13 @@ function show(result: ToolCallResult, { output }: ToolContext): void {
   output.stdout.write(result.stdout);
   output.stderr.write(result.stderr);
   const { outcome, exitCode, durationMs, tier, detail, requests } = result;
+  const { files = [], omittedFiles = [] } = result;
+  for (const { path, mediaType, bytes, savedAs } of files)
+    output.note(
+      `file ${oneLine(path)} (${mediaType}, ${bytes} bytes)${savedAs === undefined ? "" : ` → ${oneLine(savedAs)}`}`,
+    );
+  for (const { path, why } of omittedFiles)
+    output.note(`file ${oneLine(path)} left out: ${why.replaceAll("_", " ")}`);
   for (const { method, host, path, status, verdict, credential } of requests)
     output.note(
       `${oneLine(`${method} ${host}${path}`)}: ${verdict} ${status ?? "no status"}${credential === null ? "" : `, with ${credential}`}`,

@@ -22,9 +22,10 @@ export function showExplanation(explained: ToolExplanation, output: Output): voi
       "credential",
       `${name} (${secret}) as ${delivery}, exposure: ${exposure}${rule === null ? "" : `: ${rule.methods.join(",")} ${rule.hosts.join(",")} ${rule.paths.join(" ")}`}`,
     ]),
+    ["files", explained.files.join(" ") || "none"],
     [
       "limits",
-      `${humanSpan(limits.timeoutMs)} wall clock, ${humanSpan(limits.cpuMs)} CPU, ${humanBytes(limits.memoryBytes)} memory, ${limits.processes} processes, ${humanBytes(limits.scratchBytes)} scratch, ${humanBytes(limits.outputBytes)} output`,
+      `${humanSpan(limits.timeoutMs)} wall clock, ${humanSpan(limits.cpuMs)} CPU, ${humanBytes(limits.memoryBytes)} memory, ${limits.processes} processes, ${humanBytes(limits.scratchBytes)} scratch, ${humanBytes(limits.outputBytes)} output, ${humanBytes(limits.filesBytes)} files`,
     ],
   ];
   for (const line of humanTable(

@@ -8,6 +8,7 @@ import { workspaceOf } from "../call-workspace.ts";
 import { lendBoundary } from "../lend-boundary.ts";
 import type { PrivateWorkspace } from "../private-workspace.ts";
 import type { AdmittedCall, EndedCall, ToolRunner } from "../tool-runner.ts";
+import { NO_FILES } from "../result-files.ts";
 import type { ProgramExit } from "../../kit/sandbox.ts";
 import { endOfServer, runaway, ServerProcess } from "./server-process.ts";
 import { renderReply, type RenderedReply } from "./server-reply.ts";
@@ -93,7 +94,14 @@ async function runOnOwnServer(
   return { ...result, truncated: result.truncated || said.truncated };
 }
 
-const NOTHING_SAID = { stdout: "", stderr: "", truncated: false, masked: 0, reply: null };
+const NOTHING_SAID = {
+  stdout: "",
+  stderr: "",
+  truncated: false,
+  masked: 0,
+  reply: null,
+  files: NO_FILES,
+};
 
 function answered(
   { reply, text, truncated }: RenderedReply,
@@ -109,6 +117,7 @@ function answered(
     truncated,
     masked,
     reply,
+    files: NO_FILES,
   };
 }
 

@@ -58,6 +58,7 @@ function operationOf(tool: Tool): LoadedOperation {
     check: lenient(inputSchema),
     checkOutput: outputSchema === null ? null : lenient(outputSchema),
     known: Object.keys(tool.inputSchema.properties ?? {}),
+    files: [],
     words: [],
     allowDash: new Set(),
     stdin: "none",
