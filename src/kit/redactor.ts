@@ -33,6 +33,13 @@ export function extendRedaction(table: RedactionTable, learned: RedactionTable):
   table.later?.push(learned);
 }
 
+/** Bytes that are whole, masked. */
+export function masked(bytes: Buffer, secrets: RedactionTable | null): Buffer {
+  if (secrets === null) return bytes;
+  const redactor = new Redactor(secrets);
+  return Buffer.concat([redactor.push(bytes), redactor.end()]);
+}
+
 /**
  * Masks secrets in a stream, in any rendering and across any split, and holds back only bytes that can still become a match.
  * A secret is replaced by as many `*` as it has bytes: lengths survive, so Content-Length, frames, terminal columns and JSON do too.

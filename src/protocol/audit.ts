@@ -64,6 +64,29 @@ const Receipt = z.strictObject({
 });
 export type Receipt = z.infer<typeof Receipt>;
 
+const FilePath = z.string().max(512);
+
+/** What a call with a private copy of the workspace was given of earlier calls, and what it brought home; both lists may be cut. */
+const WorkspaceFlow = z.strictObject({
+  given: z
+    .strictObject({
+      files: z.array(z.strictObject({ path: FilePath, sha256: Digest, from: CallId })).max(32),
+      count: Count,
+    })
+    .optional()
+    .describe("files whose content an earlier call brought into the workspace"),
+  brought: z
+    .strictObject({
+      files: z
+        .array(
+          z.strictObject({ path: FilePath, sha256: Digest.nullable().describe("null: removed") }),
+        )
+        .max(32),
+      count: Count,
+    })
+    .optional(),
+});
+
 /** What the tool-runner writes down of calls and requests. Names and digests, never a value. */
 export const AuditRecord = z.discriminatedUnion("type", [
   z.strictObject({
@@ -98,10 +121,11 @@ export const AuditRecord = z.discriminatedUnion("type", [
     requests: Count,
     masked: Count.describe("secrets found and masked in responses and output"),
     files: z
-      .array(z.strictObject({ path: z.string().max(512), bytes: Count, sha256: Digest }))
+      .array(z.strictObject({ path: FilePath, bytes: Count, sha256: Digest }))
       .max(32)
       .optional()
       .describe("files it gave as results, as they were given"),
+    workspace: WorkspaceFlow.optional(),
     flagged: z
       .array(z.string().max(64))
       .max(16)

@@ -4,7 +4,13 @@ import type { AuditRecord } from "../protocol/audit.ts";
 import type { CallId } from "../protocol/ids.ts";
 import type { CallEnd } from "./call-end.ts";
 import { policyHash } from "./policy-hash.ts";
-import type { AdmittedCall, CallRequest, CallResult, ToolRunner } from "./tool-runner.ts";
+import type {
+  AdmittedCall,
+  CallRequest,
+  CallResult,
+  EndedCall,
+  ToolRunner,
+} from "./tool-runner.ts";
 
 /** Writes down that a call begins; throws when that is not possible, and then the call must not run. */
 export function recordStart(runner: ToolRunner, call: AdmittedCall, request: CallRequest): void {
@@ -40,7 +46,8 @@ export function recordEnd(
   runner: ToolRunner,
   request: CallRequest,
   end: CallEnd &
-    Pick<CallResult, "tier" | "durationMs" | "files"> & {
+    Pick<CallResult, "tier" | "durationMs" | "files"> &
+    Pick<EndedCall, "given" | "brought"> & {
       id: CallId;
       requests: number;
       masked: number;
@@ -50,6 +57,7 @@ export function recordEnd(
 ): void {
   const { id, outcome, exitCode, detail, tier, durationMs, requests, masked, flagged } = end;
   const { files } = end.files;
+  const { given, brought } = end;
   const tool = printable(request.tool);
   const operation = printable(request.operation);
   try {
@@ -71,6 +79,14 @@ export function recordEnd(
         ? {}
         : {
             files: files.map(({ path, bytes, sha256 }) => ({ path, bytes: bytes.length, sha256 })),
+          }),
+      ...(given === undefined && brought === undefined
+        ? {}
+        : {
+            workspace: {
+              ...(given === undefined ? {} : { given }),
+              ...(brought === undefined ? {} : { brought }),
+            },
           }),
       ...(flagged.length === 0 ? {} : { flagged: flagged.slice(0, 16) }),
     });

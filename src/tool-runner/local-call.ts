@@ -17,6 +17,7 @@ import { CallQueue } from "./queue.ts";
 import { repliedFiles } from "./result-files.ts";
 import { runToolCall } from "./run-tool-call.ts";
 import type { CallResult, ToolRunner } from "./tool-runner.ts";
+import { WorkspaceFlows } from "./workspace-flows.ts";
 import { loadTool, loadTools } from "./tools.ts";
 
 export interface LocalCall {
@@ -113,6 +114,7 @@ class LocalRunner implements AsyncDisposable {
         ended: ended.signal,
       }),
       queue: new CallQueue({ running: 1, waiting: 0 }),
+      flows: new WorkspaceFlows(),
       merges: new CallQueue({ running: 1, waiting: 0 }),
       workspace,
       callsDir: join(directory, "calls"),

@@ -94,7 +94,7 @@ export class OpenedDirectory implements AsyncDisposable {
     }
   }
 
-  /** Opens a regular file for reading; null when the entry is something else, gone, or not ours to read. Never blocks on a FIFO. */
+  /** Opens a regular file for reading; null when the entry is something else, gone, not ours to read, or held by a lease. Never waits. */
   async openFile(name: string): Promise<fs.FileHandle | null> {
     const flags =
       constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOCTTY;
@@ -102,7 +102,7 @@ export class OpenedDirectory implements AsyncDisposable {
     try {
       handle = await fs.open(this.at(name), flags);
     } catch (error) {
-      if (["ENOENT", "ELOOP", "ENXIO", "ENODEV", "EACCES"].includes(errnoOf(error) ?? ""))
+      if (["ENOENT", "ELOOP", "ENXIO", "ENODEV", "EACCES", "EAGAIN"].includes(errnoOf(error) ?? ""))
         return null;
       throw error;
     }
@@ -131,6 +131,16 @@ export class OpenedDirectory implements AsyncDisposable {
 
   async rename(from: string, to: string): Promise<void> {
     await fs.rename(this.at(from), this.at(to));
+  }
+
+  /** Moves an entry into another directory of the same file system. */
+  async moveTo(from: string, other: OpenedDirectory, to: string): Promise<void> {
+    await fs.rename(this.at(from), other.at(to));
+  }
+
+  /** Lets us list and change a directory of ours whose bits forbid it. */
+  async openUp(name: string): Promise<void> {
+    await fs.chmod(this.at(name), 0o700);
   }
 
   async unlink(name: string): Promise<void> {

@@ -5,12 +5,14 @@ import { parseJson } from "../kit/json-lines.ts";
 import { PlatformError, errnoOf } from "../kit/platform-error.ts";
 import { type RedactionTable, Redactor } from "../kit/redactor.ts";
 import { OpenedDirectory } from "./opened-directory.ts";
+import { removeLeftTree } from "./remove-left-tree.ts";
 import { copyTree, hashTree, type Tree } from "./workspace-copy.ts";
 import { MergeChange, applyChange, changesOf, conflictsOf } from "./workspace-merge.ts";
 
 /** What became of the changes that a tool made in its private copy of the workspace. */
 export interface MergeResult {
-  merged: number;
+  /** in the order of their paths */
+  merged: readonly MergeChange[];
   /** paths whose present content is not what the tool started from; with any of them nothing was merged */
   conflicts: string[];
   /** paths whose new content holds a credential; with any of them nothing was merged or kept */
@@ -47,6 +49,11 @@ export class PrivateWorkspace implements AsyncDisposable {
     this.#base = base;
   }
 
+  /** what the copy held before the tool saw it */
+  get base(): Tree {
+    return this.#base;
+  }
+
   /** Copies the workspace below `callDir`. Throws `PlatformError` `workspace_too_large`. */
   static async open(
     workspace: string,
@@ -59,7 +66,7 @@ export class PrivateWorkspace implements AsyncDisposable {
       await using to = await OpenedDirectory.open(join(callDir, "copy"));
       return new PrivateWorkspace(callDir, workspace, await copyTree(from, to, signal));
     } catch (error) {
-      await removeTree(callDir);
+      await removeLeftTree(callDir);
       throw error;
     }
   }
@@ -70,7 +77,7 @@ export class PrivateWorkspace implements AsyncDisposable {
     await using own = await OpenedDirectory.open(this.path);
     const tree = await hashTree(own, signal);
     const changes = changesOf(this.#base, tree);
-    const nothing: MergeResult = { merged: 0, conflicts: [], leaks: [], keptAt: null };
+    const nothing: MergeResult = { merged: [], conflicts: [], leaks: [], keptAt: null };
     const leaks = options.secrets === null ? [] : await leaksOf(own, changes, options.secrets);
     if (leaks.length > 0) return { ...nothing, leaks };
     const conflicts = await conflictsOf(workspace, changes, options.protectedPaths);
@@ -81,16 +88,16 @@ export class PrivateWorkspace implements AsyncDisposable {
     if (late.length > 0)
       return {
         ...nothing,
-        merged: changes.length - late.length,
+        merged: changes.filter(({ path }) => !late.includes(path)),
         conflicts: late,
         keptAt: await keep(own, changes, options.keepDir),
       };
     await matchDirectories(workspace, this.#base, tree);
-    return { ...nothing, merged: changes.length };
+    return { ...nothing, merged: changes };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await removeTree(this.#callDir);
+    await removeLeftTree(this.#callDir);
   }
 
   /** On disk before the first change, so that a crash in the middle is finished by `finishMerges`. */
@@ -114,7 +121,7 @@ export async function finishMerges(callsDir: string): Promise<string[]> {
       await using own = await OpenedDirectory.open(join(callDir, "copy"));
       unmerged.push(...(await applyAll(workspace, own, changes, name)));
     }
-    await removeTree(callDir);
+    await removeLeftTree(callDir);
   }
   return unmerged;
 }
@@ -223,23 +230,4 @@ async function keep(
       );
   }
   return keepDir;
-}
-
-/** A tool may leave directories that nobody may read or write; they are ours, so they are opened first. */
-async function removeTree(path: string): Promise<void> {
-  try {
-    await fs.rm(path, { recursive: true, force: true });
-  } catch (error) {
-    if (!["EACCES", "EPERM", "ENOTEMPTY"].includes(errnoOf(error) ?? "")) throw error;
-    await openUp(path);
-    await fs.rm(path, { recursive: true, force: true });
-  }
-}
-
-async function openUp(path: string | Buffer): Promise<void> {
-  await fs.chmod(path, 0o700);
-  for (const entry of await fs.readdir(path, { withFileTypes: true, encoding: "buffer" })) {
-    if (entry.isDirectory())
-      await openUp(Buffer.concat([Buffer.from(path), Buffer.from("/"), entry.name]));
-  }
 }

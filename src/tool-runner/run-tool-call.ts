@@ -13,6 +13,7 @@ import { runOnServer } from "./mcp/run-on-server.ts";
 import { OpenedDirectory } from "./opened-directory.ts";
 import { collectFiles, NO_FILES, type ResultFiles } from "./result-files.ts";
 import { copyWorkspace, mergeWorkspace, workspaceOf } from "./call-workspace.ts";
+import { watchDisk } from "./watch-disk.ts";
 import type { PrivateWorkspace } from "./private-workspace.ts";
 import type {
   AdmittedCall,
@@ -55,7 +56,7 @@ export async function runToolCall(
     ended = { ...NO_OUTPUT, ...endOfError(runner, error, caller) };
   }
   const durationMs = Math.round(performance.now() - startedAt);
-  const { masked, ...end } = ended;
+  const { masked, given, brought, ...end } = ended;
   const tier =
     started && end.outcome !== "start_failed" && end.outcome !== "refused"
       ? (runner.tools.get(request.tool)?.sandbox.tier ?? null)
@@ -67,6 +68,8 @@ export async function runToolCall(
     tier,
     requests: requests.count,
     masked: masked + requests.masked,
+    given,
+    brought,
     // Ours are masked by now: what still looks like a token is somebody else's, and the agent is about to read it.
     flagged: findTokenShapes(
       `${end.stdout}\n${end.stderr}\n${end.reply === null ? "" : JSON.stringify(end.reply)}`,
@@ -113,8 +116,11 @@ async function runAdmitted(
     using _clock = watchClock(call.tool.sandbox.timeoutMs, stop);
     await runner.secrets.refresh(call.tool);
     await using copy = await copyWorkspace(runner, call, stopped.signal);
+    using _disk = copy === null ? null : await watchDisk(copy.path, stop);
     const run = call.tool.mcp === null ? runInSandbox : runOnServer;
-    const ended = await run(runner, call, copy, stop, stopped.signal);
+    const given = copy === null ? undefined : runner.flows.given(copy.base);
+    const flow = given === undefined ? {} : { given };
+    const ended = { ...(await run(runner, call, copy, stop, stopped.signal)), ...flow };
     const byItself = ended.outcome === "completed" || ended.outcome === "signalled";
     if (copy === null || call.tool.sandbox.workspace !== "rw" || !byItself) return ended;
     return { ...ended, ...(await mergeWorkspace(runner, call, copy, ended)) };

@@ -29,6 +29,7 @@ import { finishMerges } from "./private-workspace.ts";
 import { CallQueue } from "./queue.ts";
 import type { ToolRunner } from "./tool-runner.ts";
 import { serveToolFace } from "./tool-face.ts";
+import { WorkspaceFlows } from "./workspace-flows.ts";
 import { type LoadedTool, loadTools } from "./tools.ts";
 
 /** Calls of a run that run at once, and that wait. More is refused. */
@@ -122,6 +123,7 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     servers,
     requests,
     queue,
+    flows: new WorkspaceFlows(),
     merges: new CallQueue({ running: 1, waiting: QUEUE.running }),
     workspace,
     callsDir,

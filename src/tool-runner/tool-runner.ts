@@ -15,6 +15,7 @@ import type { CallProgress } from "./mcp/server-process.ts";
 import type { ServerReply } from "./mcp/server-reply.ts";
 import type { ResultFiles } from "./result-files.ts";
 import type { CallQueue } from "./queue.ts";
+import type { WorkspaceFlows } from "./workspace-flows.ts";
 import type { LoadedTool } from "./tools.ts";
 
 /** All that a call needs from the run it belongs to. */
@@ -29,6 +30,8 @@ export interface ToolRunner {
   readonly servers: McpServers;
   /** lets one merge into the workspace happen at a time */
   readonly merges: CallQueue;
+  /** what calls carry to one another through the workspace */
+  readonly flows: WorkspaceFlows;
   /** the agent's workspace on the host, and what is bound read-only over parts of it; null when there is none */
   readonly workspace: { path: string; covers: readonly Bind[] } | null;
   /** private directory of copies and journals of calls */
@@ -64,9 +67,13 @@ export interface AdmittedCall {
   onProgress: ((progress: CallProgress) => void) | null;
 }
 
+/** What a call was given of others through the workspace, and what it left there for them. */
+type WorkspaceFlow = NonNullable<Extract<AuditRecord, { type: "call" }>["workspace"]>;
+
 /** What came of a call that was let run. */
 export type EndedCall = CallEnd &
-  Pick<CallResult, "stdout" | "stderr" | "truncated" | "reply" | "files"> & { masked: number };
+  Pick<CallResult, "stdout" | "stderr" | "truncated" | "reply" | "files"> &
+  WorkspaceFlow & { masked: number };
 
 /** What a call came to, whatever it was. Its texts are redacted. */
 export interface CallResult extends CallEnd {

@@ -24,7 +24,12 @@ class Budget {
   spend(entries: number, bytes: number): void {
     this.#entries -= entries;
     this.#bytes -= bytes;
-    if (this.#entries < 0 || this.#bytes < 0) {
+    this.require(0);
+  }
+
+  /** Throws unless there is room for so many bytes more: a sparse file says its size at once and takes hours to read. */
+  require(bytes: number): void {
+    if (this.#entries < 0 || this.#bytes < bytes) {
       throw new PlatformError(
         "workspace_too_large",
         `Workspace is too large to be copied for a tool with credentials: expected at most ${WORKSPACE_LIMITS.entries} files and ${WORKSPACE_LIMITS.bytes / 1024 ** 2} MiB`,
@@ -131,7 +136,9 @@ async function walkFile(
   const file = await from.openFile(name);
   if (file === null) return false;
   try {
-    const executable = ((await file.stat()).mode & 0o100) !== 0;
+    const { mode, size } = await file.stat();
+    walk.budget.require(size);
+    const executable = (mode & 0o100) !== 0;
     const hash = await copyFile(file, to, name, executable, walk);
     walk.tree.files.set(path.join("/"), { hash, executable });
     return true;

@@ -16,6 +16,7 @@ import { McpServers } from "../../src/tool-runner/mcp/mcp-servers.ts";
 import { removePackage } from "../../src/tool-runner/packages.ts";
 import { CallQueue } from "../../src/tool-runner/queue.ts";
 import type { ToolRunner } from "../../src/tool-runner/tool-runner.ts";
+import { WorkspaceFlows } from "../../src/tool-runner/workspace-flows.ts";
 import { loadTools } from "../../src/tool-runner/tools.ts";
 
 export const never = new AbortController().signal;
@@ -96,6 +97,7 @@ export async function aRunner(
     boundary,
     servers,
     requests,
+    flows: new WorkspaceFlows(),
     merges: new CallQueue({ running: 1, waiting: 8 }),
     queue: new CallQueue(options.queue ?? { running: 4, waiting: 4 }),
     workspace,

@@ -94,7 +94,11 @@ suite("PrivateWorkspace", () => {
       symlinkSync("/etc/passwd", join(copy, "sly"));
     });
 
-    assert.deepEqual(result, { merged: 3, conflicts: [], leaks: [], keptAt: null });
+    const merged = result.merged.map(({ path }) => path);
+    assert.deepEqual(
+      { ...result, merged },
+      { merged: ["b.txt", "new/deep/c.txt", "src/a.txt"], conflicts: [], leaks: [], keptAt: null },
+    );
     assert.equal(readFileSync(join(place.workspace, "b.txt"), "utf8"), "changed");
     assert.equal(lstatSync(join(place.workspace, "b.txt")).mode & 0o7777, 0o640);
     assert.equal(lstatSync(join(place.workspace, "new/deep/c.txt")).mode & 0o7777, 0o755);
@@ -133,7 +137,7 @@ suite("PrivateWorkspace", () => {
     );
 
     assert.deepEqual(result, {
-      merged: 0,
+      merged: [],
       conflicts: ["b.txt"],
       leaks: [],
       keptAt: place.options.keepDir,
@@ -188,7 +192,7 @@ suite("PrivateWorkspace", () => {
       const result = await mergeAfter(place, tool, () => agent(place.workspace));
 
       assert.deepEqual(result.conflicts, [conflict]);
-      assert.equal(result.merged, 0);
+      assert.deepEqual(result.merged, []);
       assert.equal(readlinkSync(join(place.workspace, "link")), "/etc/passwd");
     });
   }
@@ -225,7 +229,7 @@ suite("PrivateWorkspace", () => {
       writeFileSync(join(copy, "leak.txt"), `token: ${secret.toString("base64")}`);
     });
 
-    assert.deepEqual(result, { merged: 0, conflicts: [], leaks: ["leak.txt"], keptAt: null });
+    assert.deepEqual(result, { merged: [], conflicts: [], leaks: ["leak.txt"], keptAt: null });
     assert.equal(existsSync(join(place.workspace, "fine.txt")), false);
     assert.equal(existsSync(place.options.keepDir), false);
   });
