@@ -1,10 +1,13 @@
 import { readFileSync } from "node:fs";
-import { readFile, readdir } from "node:fs/promises";
+import { readFile, readdir, stat } from "node:fs/promises";
 
 /** What a process and all its descendants use now. Processes that end while we look are left out. */
 export interface TreeUsage {
   pids: number[];
+  /** resident, with the page tables of what is mapped widely */
   memoryBytes: number;
+  /** descriptors of all of them together; 0 before Linux 6.2, which does not say */
+  openFiles: number;
   /** of the processes that live, and of those of their children that were waited for */
   cpuMs: number;
   /** the part of `cpuMs` that is of children that were waited for */
@@ -14,6 +17,8 @@ export interface TreeUsage {
 }
 
 const PAGE_BYTES = 4096;
+/** Page tables are 1/512 of what is mapped at most: below this they are not worth a look. */
+const WIDE_BYTES = 4 * 1024 ** 3;
 const MS_PER_TICK = 10;
 
 /**
@@ -25,17 +30,22 @@ export async function processTree(root: number): Promise<TreeUsage> {
   const usage: TreeUsage = {
     pids: [],
     memoryBytes: 0,
+    openFiles: 0,
     cpuMs: 0,
     waitedCpuMs: 0,
     cpuMsOf: new Map(),
   };
   const open = [root];
   for (let pid = open.pop(); pid !== undefined; pid = open.pop()) {
-    const [stat, children] = await Promise.all([readText(`/proc/${pid}/stat`), childrenOf(pid)]);
-    if (stat === null) continue;
+    const [line, children, openFiles] = await Promise.all([
+      readText(`/proc/${pid}/stat`),
+      childrenOf(pid),
+      openFilesOf(pid),
+    ]);
+    if (line === null) continue;
     // The name may hold spaces and parentheses; the fields after the last one are numbers. See proc_pid_stat(5).
-    const fields = stat
-      .slice(stat.lastIndexOf(")") + 2)
+    const fields = line
+      .slice(line.lastIndexOf(")") + 2)
       .split(" ")
       .map(Number);
     usage.pids.push(pid);
@@ -45,9 +55,24 @@ export async function processTree(root: number): Promise<TreeUsage> {
     usage.waitedCpuMs += waitedMs;
     usage.cpuMsOf.set(pid, ownMs + waitedMs);
     usage.memoryBytes += (fields[21] ?? 0) * PAGE_BYTES;
+    if ((fields[20] ?? 0) > WIDE_BYTES) usage.memoryBytes += await pageTablesOf(pid);
+    usage.openFiles += openFiles;
     open.push(...children);
   }
   return usage;
+}
+
+async function openFilesOf(pid: number): Promise<number> {
+  return await stat(`/proc/${pid}/fd`).then(
+    ({ size }) => size,
+    () => 0,
+  );
+}
+
+/** What the kernel keeps to know what is mapped: also of pages that were only read, which are in no resident size. */
+async function pageTablesOf(pid: number): Promise<number> {
+  const status = await readText(`/proc/${pid}/status`);
+  return Number(/^VmPTE:\s+(\d+) kB$/m.exec(status ?? "")?.[1] ?? 0) * 1024;
 }
 
 /** Resident memory that a process shares with no file, in bytes; 0 when it is gone or null. */

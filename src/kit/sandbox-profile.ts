@@ -12,9 +12,12 @@ const RLIMIT = {
   processes: 6,
   openFiles: 7,
   lockedMemory: 8,
+  pendingSignals: 11,
   messageQueues: 12,
 } as const;
 const LOCKED_MEMORY_BYTES = 64 * 1024;
+/** Timers too; the kernel counts them for the user, inside and outside of sandboxes together. */
+const PENDING_SIGNALS = 1024;
 const DEV_SHM_BYTES = 64 * 1024 * 1024;
 const BYTES_PER_INODE = 4096;
 const INODES = { least: 1024, most: 65536 };
@@ -80,6 +83,7 @@ export function limitsOf({ processes, limits = {} }: SandboxPlan): [number, numb
     [RLIMIT.core, 0],
     [RLIMIT.lockedMemory, LOCKED_MEMORY_BYTES],
     [RLIMIT.messageQueues, 0],
+    [RLIMIT.pendingSignals, PENDING_SIGNALS],
     [RLIMIT.fileBytes, fileBytes],
     [RLIMIT.cpu, cpuSeconds],
     [RLIMIT.openFiles, openFiles],

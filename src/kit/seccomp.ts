@@ -7,7 +7,7 @@ import { PlatformError } from "./platform-error.ts";
  */
 export type SeccompProfile = "zone" | "tool-init" | "tool";
 
-const ERRNO = { EPERM: 1, ENOSYS: 38, EOPNOTSUPP: 95 } as const;
+const ERRNO = { EPERM: 1, EMFILE: 24, ENOSYS: 38, EOPNOTSUPP: 95 } as const;
 type Refusal = keyof typeof ERRNO;
 
 /** System call numbers: x64 and arm64; null where the architecture does not have it. */
@@ -95,6 +95,10 @@ const NUMBERS = {
   socketpair: [53, 199],
   mmap: [9, 222],
   prlimit64: [302, 261],
+  inotify_init: [253, null],
+  inotify_init1: [294, 26],
+  io_setup: [206, 0],
+  fcntl: [72, 25],
 } as const satisfies Record<string, readonly [number | null, number | null]>;
 type Syscall = keyof typeof NUMBERS;
 
@@ -120,6 +124,9 @@ const SOCK = { stream: 1, datagram: 2, seqpacket: 5 };
 const [TCP, UDP] = [6, 17];
 /** MAP_SHARED and MAP_ANONYMOUS. */
 const SHARED_ANONYMOUS = 0x21;
+const MAP_HUGETLB = 0x4_0000;
+const F_SETLEASE = 1024;
+const F_NOTIFY = 1026;
 const TIOCSTI = 0x5412;
 const TIOCLINUX = 0x541c;
 
@@ -213,6 +220,14 @@ const PROFILES: Record<SeccompProfile, Rule[]> = {
       mask: SHARED_ANONYMOUS,
       values: [SHARED_ANONYMOUS],
     }),
+    // Pages of their own kind, in no process's size either.
+    ...refuse(["mmap"], "EPERM", { kind: "anyBit", argument: 3, bits: MAP_HUGETLB }),
+    // Whoever watches /usr or the package sees what others run; a lease holds up their opens for 45 s. Programs know how to do
+    // without: instances run out everywhere.
+    ...refuse(["inotify_init", "inotify_init1"], "EMFILE"),
+    ...refuse(["fcntl"], "EPERM", { kind: "isOneOf", argument: 1, values: [F_SETLEASE, F_NOTIFY] }),
+    // Counted for the whole machine.
+    ...refuse(["io_setup"], "ENOSYS"),
     {
       call: "personality",
       refusal: "EPERM",

@@ -3,6 +3,8 @@ import { CallStopped } from "./call-end.ts";
 import type { ToolSandbox } from "./tools.ts";
 
 const LOOK_EVERY_MS = 20;
+/** Each may hold some 0.2 MiB of the kernel's memory in buffers, which is in no process's size. */
+const OPEN_FILES_OF_CALL = 4096;
 
 /** Stops a call when its memory or CPU time is used up. Dispose it with the call. */
 export function watchLimits(
@@ -18,6 +20,7 @@ export function watchLimits(
     try {
       const usage = await processTree(pid);
       if (usage.memoryBytes > limits.memoryBytes) stop(memoryEnd(limits.memoryBytes));
+      else if (usage.openFiles > OPEN_FILES_OF_CALL) stop(tooManyOpenFiles());
       else if (time.take(usage) > limits.cpuMs)
         stop(overLimit("cpu", `${limits.cpuMs} ms of CPU time`));
     } finally {
@@ -67,6 +70,14 @@ export function watchClock(timeoutMs: number, stop: (reason: CallStopped) => voi
 /** The end of a call that used up its memory, whoever noticed. */
 export function memoryEnd(memoryBytes: number): CallStopped {
   return overLimit("memory", `${memoryBytes} bytes of memory`);
+}
+
+function tooManyOpenFiles(): CallStopped {
+  return new CallStopped(
+    "killed_by_limit",
+    `The tool had more than ${OPEN_FILES_OF_CALL} files, pipes and sockets open, all its processes together, and was killed`,
+    "close what is not used, or do less at once",
+  );
 }
 
 function overLimit(field: string, what: string): CallStopped {

@@ -1,10 +1,11 @@
-// Processes, the kernel, terminals and devices, the workspace as a channel: cases 1 to 11, 19 to 21, 29 to 35, 96 and 99 of the
-// attack list, each tried by a static program in the sandbox of a real run. Others of these families: the environment (22), the
+// Processes, the kernel, terminals and devices, the workspace as a channel: cases 1 to 11, 15, 16, 19 to 21, 24, 29 to 35, 96 and
+// 99 of the attack list, each tried by a static program in the sandbox of a real run. Others of these families: the environment (22), the
 // path (23, 25) and the interpreter (24) in test/tool-runner/{tools,program-check,workspace}; refusal of a weaker tier (30) in
 // test/tool-runner/tools and test/cli; archives (34) in test/attacks/image-archives; admission (38 to 44) in test/attacks/admission.
 import assert from "node:assert/strict";
 import {
   existsSync,
+  globSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -46,7 +47,9 @@ suite("a hostile program in a tool's sandbox", () => {
   let range: AttackRange;
   before(async () => {
     range = await openRange({
-      programs: ["kernel", "leaves", "ends"].map((name) => `test/fixtures/hostile/${name}.c`),
+      programs: ["kernel", "leaves", "ends", "tricks", "burrow"].map(
+        (name) => `test/fixtures/hostile/${name}.c`,
+      ),
       secrets: { "canary/value": CANARY },
       tools: {
         plain: {},
@@ -89,6 +92,40 @@ suite("a hostile program in a tool's sandbox", () => {
       assert.match(attack.stdout, /all tried\n$/);
       assert.ok(attack.stdout.split("\n").length > 500, `${attack.stdout.split("\n").length}`);
       assert.deepEqual(gotten(attack.stdout), []);
+      await range.sweep();
+    });
+
+  for (const tool of ["plain", "writes"])
+    test(`2, 7, 8, 10, 16, 20, 21, 24, 29, 32: gets nowhere by lesser known ways, and leaves nobody behind (${tool})`, async () => {
+      const attack = await range.attack(tool, "exec /opt/tool/tricks");
+
+      assert.equal(attack.outcome, "completed", JSON.stringify(attack.detail));
+      assert.match(attack.stdout, /all tried\n$/);
+      assert.ok(attack.stdout.split("\n").length > 100, attack.stdout);
+      assert.deepEqual(gotten(attack.stdout), []);
+      await range.sweep();
+    });
+
+  for (const [what, outcome, cause] of [
+    ["deep", "completed", /nested deeper than 128/],
+    ["sparse", "completed", /too large to be copied/],
+    ["fill", "killed_by_limit", /filling up/],
+    ["names", "completed", null],
+  ] as const)
+    test(`15, 35: what a tool leaves in its private copy is read and removed in bounded time (${what})`, async () => {
+      const startedAt = performance.now();
+      const attack = await range.attack("armed", `exec /opt/tool/burrow ${what}`, {
+        timeoutMs: 120_000,
+      });
+
+      assert.equal(attack.outcome, outcome, JSON.stringify(attack));
+      if (cause === null) assert.equal(attack.detail, undefined, JSON.stringify(attack.detail));
+      else assert.match(attack.detail?.cause ?? "", cause);
+      assert.ok(performance.now() - startedAt < 100_000);
+      const [calls = ""] = globSync(path.join(range.lab.runtime, "*/calls"));
+      assert.deepEqual(readdirSync(calls), []);
+      if (what === "names")
+        assert.ok(lstatSync(path.join(range.lab.workspace, "n".repeat(255))).isFile());
       await range.sweep();
     });
 

@@ -71,11 +71,43 @@ const cases: Case[] = [
     memory: 400 * MIB,
   },
   {
-    name: "14: the same by /dev/zero, in a tier that sees it",
+    name: "14: the same by /dev/zero, which cannot be mapped",
     program: "hidden-zero",
-    sandbox: { tier: "strict", timeout: "20s", limits: { memory: "128Mi" } },
-    outcomes: ["killed_by_limit"],
+    sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
+    outcomes: ["completed"],
+    said: (text) => text === "hidden 0 MiB\n",
     memory: 400 * MIB,
+  },
+  {
+    name: "14: pages of another kind",
+    program: "huge-pages",
+    sandbox: { limits: { memory: "128Mi" } },
+    outcomes: ["completed"],
+    said: (text) => text === "huge 0 EPERM\n",
+  },
+  {
+    name: "14: page tables of memory that was only read",
+    program: "page-tables",
+    sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
+    outcomes: ["killed_by_limit"],
+    memory: 800 * MIB,
+  },
+  {
+    name: "14: buffers of sockets of many processes",
+    program: "socket-buffers",
+    sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
+    outcomes: ["killed_by_limit"],
+    memory: 2048 * MIB,
+  },
+  {
+    name: "14: queued signals and timers",
+    program: "signals",
+    sandbox: {},
+    outcomes: ["completed"],
+    said: (text) => {
+      const [, queued, timers] = /^queued (\d+) timers (\d+)$/m.exec(text) ?? [];
+      return Number(queued) + Number(timers) <= 1024 && Number(queued) > 0;
+    },
   },
   {
     name: "14: buffers of pipes",

@@ -19,7 +19,7 @@ spec:
       command: [./hello, "{{name}}"]
       inputSchema: { type: object, properties: { name: { type: string } }, required: [name], additionalProperties: false }
     - { name: fail, command: [/bin/sh, -c, "echo no >&2; exit 7"] }
-    - { name: draw, command: [/bin/sh, -c, "printf '\\211PNG' > a.png"], files: ["*.png"] }
+    - { name: draw, command: [/bin/sh, -c, "printf '\\\\211PNG' > a.png"], files: ["*.png"] }
     - { name: key, command: [/bin/sh, -c, "printf %s \\"$KEY\\" | wc -c"] }
   credentials:
     - { name: key, secretRef: { name: demo, key: token }, env: KEY }

@@ -27,6 +27,7 @@ suite("loadTool", () => {
       processes: 64,
       scratchBytes: 256 * 1024 ** 2,
       outputBytes: 1024 ** 2,
+      filesBytes: 4 * 1024 * 1024,
       cpuMs: 60_000,
       tier: "standard",
     });
