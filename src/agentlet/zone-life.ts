@@ -15,6 +15,7 @@ import { openReportSocket } from "./report-socket.ts";
 import type { RunSpec } from "../protocol/run-spec.ts";
 import type { ProgramEnd, RunContext } from "./run-life.ts";
 import { stopProgram } from "./stop.ts";
+import { RunSession } from "./sessions/run-session.ts";
 import { GATEWAY_PORT, zoneEnv } from "./zone.ts";
 import { REPORT_SOCKET } from "./drivers/hooks.ts";
 
@@ -38,11 +39,13 @@ export async function runInZone(context: RunContext): Promise<ProgramEnd> {
     agentToken,
     ...(modelKey === undefined ? {} : { modelKey: Buffer.from(modelKey, "base64").toString() }),
   };
-  const launch = driver.prepare({ spec, gateway, resume: null });
+  const launch = driver.prepare({ spec, gateway, resume: spec.resume?.session ?? null });
+  const session = new RunSession(context, driver);
   await using report = await openReportSocket(
     spec.zone.kind === "none" ? REPORT_SOCKET : join(spec.runtimeDir, "report.sock"),
     (said) => {
       context.evidence.report(said);
+      session.told(said);
       const signal = driver.signalOf?.(said) ?? null;
       if (signal !== null) context.states.signal(signal);
     },
@@ -51,7 +54,10 @@ export async function runInZone(context: RunContext): Promise<ProgramEnd> {
   const parts = { files: launch.files, nodePath: context.nodePath, reportSocket: report.path };
   await using sandbox = await openZone(context, parts, stopping.signal);
   await using _relay = hostRelay === null ? await zoneRelay(sandbox, spec.sockets.runner) : null;
-  return await runInSandbox(context, driver, sandbox, launch, gateway);
+  await session.restore(sandbox);
+  const ended = await runInSandbox(context, driver, sandbox, launch, gateway);
+  await session.keep(sandbox);
+  return ended;
 }
 
 async function zoneRelay(sandbox: Sandbox, runnerSocket: string): Promise<GatewayRelay> {

@@ -5,6 +5,8 @@ import { nativeProgram } from "../kit/native.ts";
 import { HOME } from "./drivers/driver.ts";
 import { REPORT_PROGRAM, REPORT_SOCKET } from "./drivers/hooks.ts";
 import type { Gateway, Launch } from "./drivers/driver.ts";
+import { CARRIER_IN_ZONE, carrierSource } from "./sessions/carrier.ts";
+import { ARCHIVE_IN_ZONE } from "./sessions/restore-session.ts";
 
 /** The port inside zone A on which the tool-runner answers, where the zone has its own network namespace. */
 export const GATEWAY_PORT = 4180;
@@ -54,6 +56,8 @@ export function zonePlan(spec: RunSpec, parts: ZoneParts): SandboxPlan {
       { source: parts.nodePath, target: NODE_IN_ZONE, mode: "ro" },
       ...(parts.reportSocket === null ? [] : reportBinds(parts.reportSocket)),
       ...(spec.tools.length > 0 ? [shimBind] : []),
+      { source: carrierSource, target: CARRIER_IN_ZONE, mode: "ro" },
+      ...(spec.resume === undefined ? [] : archiveBind(spec.resume.archive)),
     ],
     files: [...spec.tools.map((tool) => shimFile(tool.name)), ...parts.files],
     cwd: zone.workspace,
@@ -61,6 +65,10 @@ export function zonePlan(spec: RunSpec, parts: ZoneParts): SandboxPlan {
     processes: zone.processes,
     seccomp: "zone",
   };
+}
+
+function archiveBind(source: string): SandboxBind[] {
+  return [{ source, target: ARCHIVE_IN_ZONE, mode: "ro" }];
 }
 
 function reportBinds(socket: string): SandboxBind[] {

@@ -13,6 +13,8 @@ export const SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /** The agent's CLI on this machine, and its arguments. */
 export interface AgentProgram extends RuntimeTree {
   readonly args: readonly string[];
+  /** its file behind all links */
+  readonly real: string;
 }
 
 /** Finds the agent's CLI on this machine. Throws `runtime_missing` with how to get it. */
@@ -27,7 +29,7 @@ export function resolveAgentProgram(
   const args = known === null ? command.slice(1) : [];
   // Our own parts exist inside the zone only.
   if (name.startsWith("/opt/agentkube/"))
-    return { program: name, args, binds: [], path: [], missing: [] };
+    return { program: name, args, real: name, binds: [], path: [], missing: [] };
   const path = env["PATH"] ?? SYSTEM_PATH;
   const found = findProgram(name, path, workspace);
   if (found === null)
@@ -44,7 +46,8 @@ export function resolveAgentProgram(
             : `install it: ${known.install}`,
       },
     );
-  const tree = runtimeTreeOf(behindShim(found), {
+  const behind = behindShim(found);
+  const tree = runtimeTreeOf(behind, {
     path,
     neverWhole: neverWhole(env, env["HOME"] ?? homedir()),
   });
@@ -55,5 +58,5 @@ export function resolveAgentProgram(
       `Cannot find the interpreter "${missing}" that "${found.real}" names`,
       { path: found.real, fix: `install ${missing}, or put it on PATH` },
     );
-  return { ...tree, args };
+  return { ...tree, args, real: behind.real };
 }

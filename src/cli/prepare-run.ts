@@ -11,6 +11,8 @@ import { resolveAgentProgram, SYSTEM_PATH, type AgentProgram } from "./agent-pro
 import { ruleProblems, valueProblems } from "./credential-rules.ts";
 import { openDataDir } from "./data-dir.ts";
 import { type DeliveredKey, modelKeyOf, modelSecretOf, zoneKeyNotes } from "./model-key.ts";
+import { programVersion } from "./program-version.ts";
+import { checkResume, findOlderSession, resumeOf } from "./resume.ts";
 import { withProvider } from "./model-provider.ts";
 import { loadManifests, type LoadedManifests, type Placed } from "./manifests/load.ts";
 import { refuseProblems } from "./manifests/problems.ts";
@@ -52,6 +54,8 @@ export interface PreparedRun extends DeliveredKey {
   readonly toolSecrets: ReadonlyMap<string, Buffer>;
   /** where secrets are read again at every use: by NAME/KEY, and the model's as `model-key` */
   readonly secretSources: Readonly<Record<string, SecretSource>>;
+  /** the older session that it goes on with */
+  readonly resume: RunSpec["resume"];
   readonly notes: readonly string[];
 }
 
@@ -62,8 +66,15 @@ export async function prepareRun(
   signal: AbortSignal,
 ): Promise<PreparedRun> {
   const words = parseSecretWords(request.secrets);
+  const older =
+    request.resume === null ? null : await findOlderSession(request.dataDir, request.resume);
+  const isNamed = request.files.length > 0 || request.runtime !== null;
   const loaded = loadManifests(
-    { ...request, givenSecrets: words.map((word) => word.id) },
+    {
+      ...request,
+      runtime: isNamed ? request.runtime : (older?.kept.runtime ?? null),
+      givenSecrets: words.map((word) => word.id),
+    },
     request.cwd,
   );
   const { agent, tools } = loaded;
@@ -121,19 +132,28 @@ export async function prepareRun(
     writable,
   );
   const time = timeoutOf(agent, request.attended);
+  const agentPart = {
+    ...agentPartOf(loaded, program, request.attended, time.timeoutMs),
+    model: withProvider(agent.spec, secrets.values.get(modelRef[0]?.id ?? "") ?? null),
+  };
+  const resumeNotes = older === null ? [] : checkResume(older, agentPart, workspace);
   return {
     agent,
     tools,
-    agentPart: {
-      ...agentPartOf(loaded, program, request.attended, time.timeoutMs),
-      model: withProvider(agent.spec, secrets.values.get(modelRef[0]?.id ?? "") ?? null),
-    },
+    agentPart,
+    resume: older === null ? undefined : resumeOf(older),
     zone: zoneOf(agent, workspace, [...program.binds, ...mounts, ...covers]),
     shellPath: [...program.path, SYSTEM_PATH].join(":"),
     toolSecrets: toolSecretsOf(tools, secrets.values),
     secretSources: sourcesOf(tools, modelRef[0]?.id, secrets.sources),
     ...modelKeyOf(agent, secrets.values.get(modelRef[0]?.id ?? "") ?? null),
-    notes: [...loaded.warnings, ...secrets.warnings, ...time.notes, ...zoneKeyNotes(agent)],
+    notes: [
+      ...loaded.warnings,
+      ...secrets.warnings,
+      ...time.notes,
+      ...zoneKeyNotes(agent),
+      ...resumeNotes,
+    ],
   };
 }
 
@@ -160,6 +180,7 @@ function agentPartOf(
     goal: loaded.goal,
     model: spec.model,
     argv: [program.program, ...program.args],
+    ...versionOf(program),
     timeoutMs,
     recordInput: spec.recording?.input ?? false,
     recordingEnabled: spec.recording?.enabled ?? true,
@@ -170,6 +191,11 @@ function agentPartOf(
     ...(spec.approvals === undefined ? {} : { approvals: spec.approvals }),
     ...approvalTimeoutOf(spec.approvalTimeout),
   };
+}
+
+function versionOf({ real }: AgentProgram): { version?: string } {
+  const version = programVersion(real);
+  return version === undefined ? {} : { version };
 }
 
 function approvalTimeoutOf(duration: Duration | undefined): { approvalTimeoutMs?: number } {

@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import timers from "node:timers/promises";
 import { PlatformError } from "../kit/platform-error.ts";
 import type { RunInfo } from "../protocol/manager-api.ts";
@@ -5,6 +6,7 @@ import { endOfRefusal, exitCodeOfRun, ExitCode, type RunEnd } from "../protocol/
 import type { RunResult } from "../protocol/results.ts";
 import { humanBytes, humanSpan, oneLine } from "./human.ts";
 import { exitCodeOf, type Output } from "./output.ts";
+import { isResumable } from "./resume.ts";
 import { rereadRun, type KnownRun } from "./run-files.ts";
 
 /** The end that the manager wrote down; a run whose supervisor was killed is closed by the manager a little later. */
@@ -114,6 +116,8 @@ export function sayEnding(
     output.note(`  recording  ${recordingPath} (${humanBytes(info.recording.bytes)}, ${verified})`);
     output.note(`  replay     agentkube recording play ${info.run}`);
   }
+  if (isResumable(dirname(recordingPath)))
+    output.note(`  go on      agentkube run --resume ${info.run} …`);
   if (page !== null) {
     output.note(`  page       ${page.url}`);
     // The manager went with its last run; the page keeps its address.

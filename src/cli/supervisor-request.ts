@@ -10,6 +10,7 @@ export const SupervisorRequest = z.strictObject({
   stdin: z.string().nullable().describe("the text of standard input, for the file named -"),
   runtime: z.string().nullable(),
   goal: z.string().nullable(),
+  resume: z.string().nullable().describe("the older run whose session it goes on with"),
   modelEndpoint: z.string().nullable(),
   secrets: z.array(z.string()),
   port: z.int().min(0).max(65_535).nullable(),

@@ -124,6 +124,7 @@ function specOf(
     spoolDir: join(request.dataDir, "spool", run),
     runDir: join(request.dataDir, "runs", run),
     agent: prepared.agentPart,
+    ...(prepared.resume === undefined ? {} : { resume: prepared.resume }),
     terminal: request.terminal,
     zone: prepared.zone,
     tools,
@@ -145,6 +146,7 @@ async function register(manager: ManagerLink, spec: RunSpec, tokens: RunTokens):
     spoolDir: spec.spoolDir,
     tools: spec.tools.map((tool) => tool.name),
     terminal: spec.terminal,
+    ...(spec.resume === undefined ? {} : { resumes: spec.resume.run }),
     // A headless run of a known runtime reads no keyboard.
     interactive: mode === "supervised" || runtime === "Custom",
     tokenHashes: tokens.hashes,

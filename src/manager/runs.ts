@@ -290,6 +290,7 @@ function recordOf(request: RunFacts): RunRecord {
       mode: request.mode,
       terminal: request.terminal,
       interactive: request.interactive,
+      ...(request.resumes === undefined ? {} : { resumes: request.resumes }),
       supervisorPid: request.supervisorPid,
       phase: "starting",
       state: "starting",

@@ -84,6 +84,10 @@ export const RunSpec = z.strictObject({
       .describe(
         "Custom: the CLI's argv, its program resolved; else the runtime's resolved program and fixed arguments",
       ),
+    version: z
+      .string()
+      .optional()
+      .describe("version of the CLI, as its package says; absent when it does not"),
     timeoutMs: z.int().positive().nullable(),
     recordInput: z.boolean(),
     recordingEnabled: z.boolean(),
@@ -102,6 +106,14 @@ export const RunSpec = z.strictObject({
       .optional()
       .describe("how long an unattended ask waits before it is refused"),
   }),
+  resume: z
+    .strictObject({
+      run: RunId.describe("the run whose session it was"),
+      session: z.string().min(1).max(128).describe("the CLI's own name of it"),
+      archive: z.string().startsWith("/").describe("what that run kept of it"),
+    })
+    .optional()
+    .describe("go on with the session of an older run; absent: begin a new one"),
   terminal: z.strictObject({ cols: z.int().min(1).max(1000), rows: z.int().min(1).max(1000) }),
   zone: Zone,
   tools: z.array(RunTool),

@@ -8,7 +8,7 @@ suite("the real Aider with a scripted model", { skip: skipWithout("aider") }, ()
     await using session = await openSession({
       runtime: "Aider",
       goal: "[[say The first answer.]]",
-      timeoutMs: 120_000,
+      timeoutMs: 170_000,
     });
 
     const idle = await session.waitFor(({ state }) => state === "idle");

@@ -66,7 +66,7 @@ export function manifestsOf(lab: Lab, model: FakeModel, options: SessionOptions)
       runtime: options.runtime,
       mode: options.mode ?? "supervised",
       network: "gateway",
-      timeout: "150s",
+      timeout: "280s",
       ...(options.goal === undefined ? {} : { goal: { inline: options.goal } }),
       tools: ["clock"],
       agentToken: { secretRef: { name: "agent-token", key: "token" } },
@@ -97,8 +97,9 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const lab = stack.use(openLab());
   const model = stack.use(await openFakeModel(MODEL_KEY));
   const words = manifestsOf(lab, model, options);
-  const cli = lab.run(words, { timeoutMs: 180_000 });
-  const { run } = await lab.waitForRun();
+  const cli = lab.run(words, { timeoutMs: 300_000 });
+  // A machine that is busy with other suites takes its time.
+  const { run } = await lab.waitForRun(() => true, 60_000);
   const waitMs = options.timeoutMs ?? 60_000;
   const chunks: Buffer[] = [];
   let socket: WebSocket | null = null;

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { GOAL_FILE, goalFiles, HOME } from "./driver.ts";
+import { GOAL_FILE, goalFiles, HOME, homeFile } from "./driver.ts";
 import type { Driver, Judge, LaunchInput } from "./driver.ts";
 import { modelAccessOf, USUAL_MODEL } from "./model-access.ts";
 import { isLoginLost } from "./structured-judge.ts";
@@ -14,16 +14,23 @@ const QUIET = [
   "--no-gitignore",
   "--no-detect-urls",
 ];
-const HISTORY = `${HOME}/.aider.chat.history.md`;
+const PRICES = ".aider/caches/model_prices_and_context_window.json";
+const CHAT_HISTORY = ".aider.chat.history.md";
 
 /** Aider: model through the gateway by LiteLLM's variables; no MCP, its tools are the programs on PATH. */
 export const aider: Driver = {
   prepare(input) {
     const { spec } = input;
-    return { argv: argvOf(input), env: modelEnv(input), files: goalFiles(spec) };
+    return {
+      argv: argvOf(input),
+      env: modelEnv(input),
+      // A list of prices that is there and is not empty is not fetched; what a model is is known without it.
+      files: [...goalFiles(spec), homeFile(PRICES, { "none of ours": {} })],
+    };
   },
   rules: aiderRules,
   openJudge: (spec) => (spec.agent.mode === "system" ? openAiderJudge() : null),
+  session: { files: () => [CHAT_HISTORY], name: "chat", modes: ["supervised", "system"] },
   quit: ["/exit", "\r"],
 };
 
@@ -36,7 +43,7 @@ function argvOf(input: LaunchInput): string[] {
   const words = [...argv, ...QUIET, "--model", model.includes("/") ? model : `${prefix}/${model}`];
   words.push(
     "--chat-history-file",
-    HISTORY,
+    `${HOME}/${CHAT_HISTORY}`,
     "--input-history-file",
     `${HOME}/.aider.input.history`,
   );
@@ -47,7 +54,7 @@ function argvOf(input: LaunchInput): string[] {
     words.push("--no-pretty", "--no-fancy-input", "--no-stream", "--yes-always");
     return goal === null ? words : [...words, "--message-file", GOAL_FILE];
   }
-  if (goal === null || resume !== null) return words;
+  if (goal === null) return words;
   // A message makes it leave once it is done: it comes back with that conversation.
   const andStay = '"$@" --message-file "$0" && exec "$@" --restore-chat-history';
   return ["/bin/sh", "-c", andStay, GOAL_FILE, ...words];

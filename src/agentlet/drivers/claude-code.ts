@@ -47,6 +47,11 @@ export const claudeCode: Driver = {
     return { channel: "transcript", state: "idle", evidence: "interrupted", endsTurn: true };
   },
   sessionOf: sessionOfHook,
+  session: {
+    // The transcript; beside it those of sub-agents and results that were too long for it.
+    files: (id) => [`.claude/projects/*/${id}.jsonl`, `.claude/projects/*/${id}/**`],
+    modes: ["supervised", "system"],
+  },
   quit: ["\x03", "\x03"],
 };
 

@@ -40,6 +40,10 @@ export const codex: Driver = {
     return { channel: "transcript", state: "idle", evidence: "turn_aborted", endsTurn: true };
   },
   sessionOf: sessionOfHook,
+  session: {
+    files: (id) => [`.codex/sessions/*/*/*/rollout-*-${id}.jsonl`],
+    modes: ["supervised", "system"],
+  },
   // One Ctrl-C leaves at once, when idle.
   quit: ["\x03"],
 };

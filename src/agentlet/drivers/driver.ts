@@ -1,5 +1,6 @@
 import type { ProgramExit } from "../../kit/init-channel.ts";
 import type { RunEnd } from "../../protocol/outcome.ts";
+import type { Mode } from "../../protocol/agent-manifest.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
 import type { Report } from "../report-socket.ts";
 import type { RuleSet } from "../states/screen-rule.ts";
@@ -50,6 +51,18 @@ export interface Judge {
   verdict(exit: ProgramExit, stopped: boolean): RunEnd | null;
 }
 
+/** What of HOME holds a session of the CLI, and how a later run may go on with it. */
+export interface DriverSession {
+  /** patterns below HOME of this session's own files: no configuration, no token, nothing that a CLI runs */
+  files(session: string): readonly string[];
+  /** the name of every run's session, when the CLI has none of its own that a report could tell */
+  readonly name?: string;
+  /** the run's token is in its files, and a later run needs its own there */
+  readonly holdsToken?: true;
+  /** modes in which the CLI can be started with a session */
+  readonly modes: readonly Mode[];
+}
+
 /** How one runtime is started, watched and judged. */
 export interface Driver {
   prepare(input: LaunchInput): Launch;
@@ -59,8 +72,10 @@ export interface Driver {
   openJudge(spec: RunSpec): Judge | null;
   /** What a report of its hooks, plug-ins or transcript claims; null when it says nothing of the state. Absent without hooks. */
   signalOf?(report: Report): Signal | null;
-  /** The CLI's own name for the session that a report belongs to, for `resume`; null when it does not say. */
+  /** The CLI's own name for the session that a report belongs to; null when it does not say. */
   sessionOf?(report: Report): string | null;
+  /** Absent when nothing of a session is kept, and `resume` of `prepare` is always null. */
+  readonly session?: DriverSession;
   /** What is typed, stroke by stroke, to make an idle CLI leave by itself. */
   readonly quit: readonly string[];
 }

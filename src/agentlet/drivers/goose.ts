@@ -5,6 +5,8 @@ import { isLoginLost, isObject, openStructuredJudge, textOf } from "./structured
 import type { LineResult } from "./structured-judge.ts";
 import { gooseRules } from "../states/rules/goose.ts";
 
+const SESSION = "agentkube";
+
 /** Goose: a provider of its usual kinds with the gateway as host. No hooks: its screen and its prompt line tell. Measured with 1.34.0. */
 export const goose: Driver = {
   prepare(input) {
@@ -18,10 +20,15 @@ export const goose: Driver = {
   },
   rules: gooseRules,
   openJudge: (spec) => (spec.agent.mode === "system" ? openGooseJudge() : null),
+  session: {
+    files: () => [".local/share/goose/sessions/sessions.db"],
+    name: SESSION,
+    // It takes its tools' address and headers from the session, not from its settings.
+    holdsToken: true,
+    modes: ["supervised", "system"],
+  },
   quit: ["/exit", "\r"],
 };
-
-const SESSION = "agentkube";
 
 function argvOf({ spec, resume }: LaunchInput): string[] {
   const { argv, goal, mode } = spec.agent;
@@ -30,7 +37,7 @@ function argvOf({ spec, resume }: LaunchInput): string[] {
     const output = ["--output-format", "stream-json", "--quiet"];
     return [...argv, "run", ...output, ...name, ...(goal === null ? [] : ["-i", GOAL_FILE])];
   }
-  if (goal === null || resume !== null) return [...argv, "session", ...name];
+  if (goal === null) return [...argv, "session", ...name];
   return [...argv, "run", "--interactive", ...name, "-t", promptOf(goal)];
 }
 

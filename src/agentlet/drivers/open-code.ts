@@ -41,6 +41,11 @@ export const openCode: Driver = {
     const id = isObject(data) ? textOf(data["sessionID"]) : "";
     return /^ses_\w{8,128}$/.test(id) ? id : null;
   },
+  // All sessions of a HOME are in one database; a run has one.
+  session: {
+    files: () => [".local/share/opencode/opencode*.db"],
+    modes: ["supervised", "system"],
+  },
   quit: ["\x03"],
 };
 

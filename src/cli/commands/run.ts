@@ -39,6 +39,11 @@ const options = {
     value: "TEXT",
     help: "what the agent is to do; wins over the manifest's",
   },
+  resume: {
+    type: "string",
+    value: "RUN",
+    help: "go on with the CLI's session of that run; without FILE and --runtime, with its runtime",
+  },
   secret: {
     type: "string",
     multiple: true,
@@ -63,6 +68,7 @@ export const command = defineCommand({
   usage: [
     "run FILE… [--secret NAME/KEY=SOURCE]… [--workspace DIR] [--detach] [--json]",
     "run --runtime R --goal TEXT --secret agent-token/token=SOURCE",
+    "run --resume RUN [FILE…] [--goal TEXT] [--secret NAME/KEY=SOURCE]…",
   ],
   description:
     "FILE holds YAML documents: one Agent, and the Tools, Secrets and ConfigMaps it refers to; - is standard input.\n" +
@@ -79,6 +85,11 @@ export const command = defineCommand({
       command:
         'agentkube run --runtime ClaudeCode --goal "Fix the failing test" --secret agent-token/token=env:ANTHROPIC_API_KEY',
       does: "runs Claude Code; the key never enters its sandbox",
+    },
+    {
+      command:
+        'agentkube run --resume claude-code-7f3k2m9q --goal "Now the docs" --secret agent-token/token=env:ANTHROPIC_API_KEY',
+      does: "a new run that remembers what was said in the older one",
     },
   ],
   options,
@@ -132,6 +143,7 @@ async function requestOf(context: RunContext, attended: boolean): Promise<Superv
     stdin: positionals.includes("-") ? await text(stdin) : null,
     runtime: values.runtime ?? null,
     goal: values.goal ?? null,
+    resume: values.resume ?? null,
     modelEndpoint: values["model-endpoint"] ?? null,
     secrets: [...(values.secret ?? [])],
     port: portOf(values.port),

@@ -1,0 +1,117 @@
+import type { ActPhase } from "../../protocol/agentlet-link.ts";
+import type { ScreenView } from "../terminal-state.ts";
+import type { Clock } from "./clock.ts";
+import { matchScreen } from "./match-screen.ts";
+import type { ScreenMatch } from "./match-screen.ts";
+import type { RunStates } from "./run-states.ts";
+import type { RuleSet } from "./screen-rule.ts";
+import { Seen } from "./seen.ts";
+import type { Standing } from "./state-judge.ts";
+
+export const INTERACTION_LIMITS = {
+  /** how long a dialog that a hook told of may take to be drawn */
+  dialogMs: 2000,
+  /** a prompt that nothing has confirmed gets Enter again after this long, never its text */
+  confirmMs: 2000,
+  enters: 3,
+  /** a screen alone is believed to have shown it this long after a structured channel could have said so */
+  structuredMs: 1000,
+  answeredMs: 3000,
+  interruptedMs: 5000,
+  /** commands that wait their turn */
+  waiting: 16,
+};
+
+/** What became of an act, in a word and a sentence. */
+export interface ActOutcome {
+  phase: Exclude<ActPhase, "accepted">;
+  message: string;
+}
+
+/** Nothing was typed, and why. */
+export const refused = (message: string): ActOutcome => ({ phase: "refused", message });
+
+export interface ControlsOptions {
+  states: RunStates;
+  rules: RuleSet | null;
+  clock: Clock;
+  view: () => ScreenView;
+  /** Types as automation; false when the terminal is gone or full. */
+  type: (bytes: Buffer) => boolean;
+  /** The program that has the terminal, when it is not the CLI itself; null when it is. */
+  stranger: () => string | null;
+  limits?: Partial<typeof INTERACTION_LIMITS>;
+}
+
+/** What an act works with: the states, screen and keyboard of one CLI, and waits that end with it. */
+export class Controls implements Disposable {
+  readonly states: RunStates;
+  readonly rules: RuleSet | null;
+  readonly limits: typeof INTERACTION_LIMITS;
+  readonly #options: ControlsOptions;
+  readonly #over = new AbortController();
+
+  constructor(options: ControlsOptions) {
+    this.#options = options;
+    this.states = options.states;
+    this.rules = options.rules;
+    this.limits = { ...INTERACTION_LIMITS, ...options.limits };
+  }
+
+  /** Aborted when the program has ended. */
+  get signal(): AbortSignal {
+    return this.#over.signal;
+  }
+
+  get standing(): Standing {
+    return this.states.standing;
+  }
+
+  get view(): ScreenView {
+    return this.#options.view();
+  }
+
+  get stranger(): string | null {
+    return this.#options.stranger();
+  }
+
+  /** Types as automation; false when the terminal is gone or full. */
+  type(keys: Buffer | string): boolean {
+    return this.#options.type(typeof keys === "string" ? Buffer.from(keys) : keys);
+  }
+
+  /** What the screen says now; null when no rule knows it. */
+  onScreen(): ScreenMatch | null {
+    return this.rules === null ? null : matchScreen(this.rules, this.view, null);
+  }
+
+  /** The dialog that the screen shows now and how it is answered; null when it shows none, or only its title yet. */
+  dialogOnScreen(): ScreenMatch | null {
+    const match = this.onScreen();
+    return match?.rule.keys === undefined ? null : match;
+  }
+
+  seen(wanted: (standing: Standing) => boolean): Seen {
+    return new Seen(this.#options, wanted, this.#over.signal);
+  }
+
+  /** Looks every `stepMs` until `isThere`; false when it is not within `ms`. */
+  async until(isThere: () => boolean, ms: number, stepMs: number): Promise<boolean> {
+    const { clock } = this.#options;
+    const deadline = clock.now() + ms;
+    while (!isThere()) {
+      if (clock.now() >= deadline) return false;
+      await this.sleep(stepMs);
+    }
+    return true;
+  }
+
+  async sleep(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => this.#options.clock.after(ms, resolve));
+    this.#over.signal.throwIfAborted();
+  }
+
+  [Symbol.dispose](): void {
+    this.#over.abort(new Error("The program has ended"));
+  }
+}

@@ -1,0 +1,83 @@
+import { refused } from "./controls.ts";
+import type { ActOutcome, Controls } from "./controls.ts";
+import { isInComposer, typingOf, unsentOn } from "./keystrokes.ts";
+import type { Seen } from "./seen.ts";
+import type { Standing } from "./state-judge.ts";
+
+/** Types a clean prompt into an idle CLI and presses Enter until something shows that it was taken. */
+export async function submitPrompt(controls: Controls, text: string): Promise<ActOutcome> {
+  // A hook may say idle before the composer is drawn. One that no rule knows is not waited for without end.
+  if (controls.rules !== null)
+    await controls.until(() => controls.onScreen()?.state === "idle", controls.limits.dialogMs, 25);
+  const problem = notReady(controls);
+  if (problem !== null) return refused(problem);
+  const typing = typingOf(text, controls.view.takesPaste === true);
+  if (typing === null)
+    return refused(
+      "This CLI does not mark pastes now, and would take each line for a prompt; give one line",
+    );
+  const shown = controls.seen((standing) => standing.state !== "idle");
+  try {
+    if (!controls.type(typing)) return refused("The program does not read its input");
+    await controls.sleep(controls.rules?.enterAfterMs ?? 100);
+    await pressEnter(controls, shown, text);
+    return await proofOf(controls, shown, text);
+  } finally {
+    shown.stop();
+  }
+}
+
+/** Why the CLI takes no prompt in this state. */
+export function notIdle({ state }: Standing): string {
+  return `The CLI is ${state} and takes no prompt; wait until it is idle`;
+}
+
+/** Again while the text still stands in the composer; the text never. */
+async function pressEnter(controls: Controls, shown: Seen, text: string): Promise<void> {
+  const { enters: most, confirmMs } = controls.limits;
+  for (let enters = 1; ; enters++) {
+    // A dialog that came up meanwhile must not be answered by this Enter.
+    if (controls.standing.state !== "idle") return;
+    controls.type("\r");
+    if (await shown.within(confirmMs)) return;
+    if (enters === most || !isInComposer(controls.view, text)) return;
+  }
+}
+
+/** What showed that a prompt was taken: a structured channel, else the screen, else the composer that is empty again. */
+async function proofOf(controls: Controls, shown: Seen, text: string): Promise<ActOutcome> {
+  const first = shown.standing;
+  if (first === null) {
+    const message = isInComposer(controls.view, text)
+      ? "the text stands in the composer and Enter was not taken"
+      : "the composer is empty again, and nothing else has shown that the prompt was taken";
+    return { phase: "unconfirmed", message };
+  }
+  const surer = isStructured(first) ? null : await structuredProof(controls);
+  const { channel, evidence } = surer ?? first;
+  return { phase: "done", message: `confirmed by ${channel}: ${evidence}` };
+}
+
+async function structuredProof(controls: Controls): Promise<Standing | null> {
+  if (!controls.states.hasStructured) return null;
+  const seen = controls.seen(isStructured);
+  try {
+    await seen.within(controls.limits.structuredMs);
+    return seen.standing;
+  } finally {
+    seen.stop();
+  }
+}
+
+/** Why nothing may be typed now; null when it may. */
+function notReady({ standing, stranger, view }: Controls): string | null {
+  if (standing.state !== "idle") return notIdle(standing);
+  if (stranger !== null) return `Another program has the terminal (${stranger}), not the CLI`;
+  if (unsentOn(view) !== "")
+    return "The composer holds text that was not sent; send or clear it first";
+  return null;
+}
+
+function isStructured({ channel }: Standing): boolean {
+  return channel !== "title" && channel !== "screen" && channel !== "output";
+}
