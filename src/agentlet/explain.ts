@@ -1,4 +1,5 @@
-import { open, readFile } from "node:fs/promises";
+import { isUtf8 } from "node:buffer";
+import { open, readFile, stat } from "node:fs/promises";
 import headless from "@xterm/headless";
 import type { AgentState, StateChannel } from "../protocol/agentlet-link.ts";
 import { bytesOfEvent, readAsciicast } from "../protocol/asciicast.ts";
@@ -20,17 +21,28 @@ export interface ExplainedState {
   rule: string;
 }
 
+/** What a file shows, and what of it could not be read. */
+export interface Explanation {
+  states: ExplainedState[];
+  problems: string[];
+}
+
 /** Larger texts are no screen. */
 const MAX_TEXT_BYTES = 1024 * 1024;
+/** Larger terminals are none of ours. */
+const MAX_CELLS = 1000;
 /** How long the screen at a recording's end is taken to stand. */
 const LAST_SCREEN_MS = 1000;
 
-/** What the rules say about a file: a recording's states in order of time, or the one state of a screen's text. */
-export async function explain(path: string, rules: RuleSet): Promise<ExplainedState[]> {
+/**
+ * What the rules say about a file: a recording's states in order of time, or the one state of a screen's text. Throws
+ * `bad_recording` and `bad_screen` at a file that is neither.
+ */
+export async function explain(path: string, rules: RuleSet): Promise<Explanation> {
   const head = (await readHead(path)).toString("utf8");
   return /^\s*\{\s*"/.test(head)
     ? await explainCast(path, rules)
-    : [await explainText(path, rules)];
+    : { states: [await explainText(path, rules)], problems: [] };
 }
 
 async function readHead(path: string): Promise<Buffer> {
@@ -43,11 +55,7 @@ async function readHead(path: string): Promise<Buffer> {
 const LABEL = /^# .*\bcursor=(\d+),(\d+).*\btitle="((?:[^"\\]|\\.)*)"/;
 
 async function explainText(path: string, rules: RuleSet): Promise<ExplainedState> {
-  const text = await readFile(path, "utf8");
-  if (Buffer.byteLength(text) > MAX_TEXT_BYTES)
-    throw new PlatformError("bad_screen", `Expected a screen of at most 1 MiB in "${path}"`, {
-      fix: "give a .cast file, or the text of one screen",
-    });
+  const text = await readScreen(path);
   const [first = "", ...rest] = text.split(/\r?\n/);
   const label = LABEL.exec(first);
   const rows = label === null ? [first, ...rest] : rest;
@@ -70,6 +78,22 @@ async function explainText(path: string, rules: RuleSet): Promise<ExplainedState
   };
 }
 
+async function readScreen(path: string): Promise<string> {
+  const { size } = await stat(path);
+  if (size > MAX_TEXT_BYTES)
+    throw badScreen(`Expected a screen of at most 1 MiB in "${path}", got ${size} bytes`);
+  const bytes = await readFile(path);
+  if (!isUtf8(bytes) || bytes.includes(0))
+    throw badScreen(`Expected the text of a screen in "${path}", got bytes that are no text`);
+  return bytes.toString("utf8");
+}
+
+function badScreen(message: string): PlatformError {
+  return new PlatformError("bad_screen", message, {
+    fix: "give a .cast file, or the text of one screen",
+  });
+}
+
 /** A text with control sequences, as a terminal shows it. */
 async function drawn(rows: string[]): Promise<ScreenView> {
   const terminal = new headless.Terminal({
@@ -87,7 +111,8 @@ async function drawn(rows: string[]): Promise<ScreenView> {
   return { ...view, cursor: null };
 }
 
-async function explainCast(path: string, rules: RuleSet): Promise<ExplainedState[]> {
+async function explainCast(path: string, rules: RuleSet): Promise<Explanation> {
+  const problems: string[] = [];
   const clock = new RecordedClock();
   const states = new StateList();
   let terminal: InstanceType<typeof headless.Terminal> | null = null;
@@ -95,8 +120,13 @@ async function explainCast(path: string, rules: RuleSet): Promise<ExplainedState
   let watch: ScreenWatch | null = null;
   let isOver = false;
   for await (const item of readAsciicast(path)) {
+    if (item.kind === "problem") {
+      if (terminal === null) throw badRecording(path, item.problem);
+      problems.push(`line ${item.line}: ${item.problem}`);
+    }
     if (item.kind === "header") {
       const { cols, rows } = item.header;
+      if (!isTerminal(cols, rows)) throw badRecording(path, sizeProblem(cols, rows));
       const screen = new headless.Terminal({
         cols,
         rows,
@@ -124,8 +154,9 @@ async function explainCast(path: string, rules: RuleSet): Promise<ExplainedState
       await new Promise<void>((resolve) => screen.write(bytesOfEvent(item.event), resolve));
       watch?.touched();
     } else if (code === "r") {
-      const size = /^(\d+)x(\d+)$/.exec(data);
-      if (size !== null) terminal.resize(Number(size[1]), Number(size[2]));
+      const [cols = 0, rows = 0] = data.split("x").map(Number);
+      if (isTerminal(cols, rows)) terminal.resize(cols, rows);
+      else problems.push(`line ${item.line}: ${sizeProblem(cols, rows)}`);
     } else if (code === "x") {
       isOver = true;
       states.add({ atMs, state: "exited", channel: "process", rule: `exit status ${data}` });
@@ -135,7 +166,21 @@ async function explainCast(path: string, rules: RuleSet): Promise<ExplainedState
   if (!isOver) clock.advanceTo(clock.now() + LAST_SCREEN_MS);
   watch?.[Symbol.dispose]();
   terminal?.dispose();
-  return states.list;
+  return { states: states.list, problems };
+}
+
+function isTerminal(cols: number, rows: number): boolean {
+  return cols >= 1 && rows >= 1 && cols <= MAX_CELLS && rows <= MAX_CELLS;
+}
+
+function sizeProblem(cols: number, rows: number): string {
+  return `Expected a terminal of at most ${MAX_CELLS}x${MAX_CELLS}, got ${cols}x${rows}`;
+}
+
+function badRecording(path: string, problem: string): PlatformError {
+  return new PlatformError("bad_recording", `Cannot read "${path}" as a recording: ${problem}`, {
+    fix: "give an asciicast of version 2 or 3, or the text of one screen",
+  });
 }
 
 /** The states that looks have shown; a state begins when the screen that shows it began to stand. */

@@ -98,6 +98,7 @@ suite("zone A", () => {
         ["/opt/agentkube/report", "ro"],
         ["/opt/agentkube/report.sock", "ro"],
         ["/opt/agentkube/shim.mjs", "ro"],
+        ["/opt/agentkube/session-files.mjs", "ro"],
       ],
     );
     assert.deepEqual(

@@ -82,4 +82,39 @@ suite("agentkube agentlet explain", () => {
     assert.match(word.stderr, /Expected agentkube agentlet explain FILE/);
     assert.deepEqual([noRuntime.code, other.code, noFile.code, word.code], [2, 2, 1, 2]);
   });
+
+  test("tells a file that is neither a recording nor a screen, and a damaged line by its number", async () => {
+    using data = new PreparedData();
+    const header = '{"version":3,"term":{"cols":80,"rows":24}}';
+    const explained = async (name: string, content: string | Buffer) => {
+      const file = join(data.root, name);
+      writeFileSync(file, content);
+      const end = await data.run("agentlet", "explain", file, "--runtime", "Codex", "--json");
+      return { code: end.code, said: `${end.stdout}${end.stderr}` };
+    };
+
+    const refused = [
+      await explained("v1.cast", '{"version":1,"width":80,"height":24,"stdout":[[0.1,"x"]]}\n'),
+      await explained("v4.cast", '{"version":4,"term":{"cols":80,"rows":24}}\n'),
+      await explained("other.json", '{"some": "document"}\n'),
+      await explained("wide.cast", '{"version":3,"term":{"cols":80000,"rows":24}}\n'),
+      await explained("bytes.bin", Buffer.from([0x7f, 0x45, 0x4c, 0x46, 0, 1, 2, 0xff])),
+      await explained("large.txt", "x".repeat(1024 * 1024 + 1)),
+    ];
+    const damaged = await explained("bad.cast", `${header}\nnot json\n[0.1,"o","x"]\n`);
+    const grown = await explained("grown.cast", `${header}\n[0.1,"r","99999x99999"]\n`);
+    const cut = await explained("cut.cast", `${header}\n[0.1,"o","x"]\n[0.2,"o","y`);
+    const windows = await explained(
+      "crlf.txt",
+      drawTui("Codex", { state: "permission", transcript: [], ...size }).rows.join("\r\n"),
+    );
+
+    for (const { code, said } of refused)
+      assert.match(`${code} ${said}`, /^1 [^]*(?:Cannot read|Expected)/);
+    assert.match(damaged.said, /line 2: Expected an event/);
+    assert.match(grown.said, /line 2: Expected a terminal of at most 1000x1000, got 99999x99999/);
+    assert.deepEqual([damaged.code, grown.code, cut.code, windows.code], [1, 1, 0, 0]);
+    assert.match(cut.said, /"states":/);
+    assert.match(windows.said, /"state":"permission"/);
+  });
 });

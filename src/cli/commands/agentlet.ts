@@ -16,7 +16,8 @@ export const command = defineCommand({
   usage: ["agentlet", "agentlet explain FILE --runtime R [--json]"],
   description:
     "Without a word: reads the run spec that AGENTKUBE_RUN_SPEC names, and tokens from the first line of standard input. Started by a supervisor.\n" +
-    "explain: which state a recording (.cast) or the text of one screen shows, since when, and which rule said so. --json prints {states: [{atMs, state, channel, rule}]}.",
+    "explain: which state a recording (.cast) or the text of one screen shows, since when, and which rule said so. --json prints {states: [{atMs, state, channel, rule}]}.\n" +
+    "Exit code 1 when the file is damaged or neither a recording nor a screen.",
   examples: [
     { command: "AGENTKUBE_RUN_SPEC=spec.json agentkube agentlet", does: "runs one agent CLI" },
     {
@@ -50,12 +51,20 @@ export const command = defineCommand({
     await requireFile(path);
     const { explain } = await import("../../agentlet/explain.ts");
     const { RULES } = await import("../../agentlet/states/rules/registry.ts");
-    const states = await explain(path, RULES[runtime]);
+    const { states, problems } = await explain(path, RULES[runtime]);
+    for (const problem of problems.slice(0, MAX_PROBLEMS)) context.output.note(problem);
+    if (problems.length > MAX_PROBLEMS)
+      context.output.note(`… and ${problems.length - MAX_PROBLEMS} more lines that are not read`);
     if (context.output.json) context.output.document({ states });
     else show(states, context.output);
-    return ExitCode.done;
+    // A recording that is cut off is one of a run that lives or was killed; all of it that is there was read.
+    return problems.every((problem) => problem.endsWith("cut off"))
+      ? ExitCode.done
+      : ExitCode.failed;
   },
 });
+
+const MAX_PROBLEMS = 10;
 
 /** A runtime by its name or its program's, in any case. Throws `PlatformError` `usage` with the names. */
 function runtimeNamed(name: string | undefined): Runtime {

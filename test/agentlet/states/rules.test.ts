@@ -147,7 +147,7 @@ suite("recorded screens", { skip }, () => {
     const wrong: string[] = [];
     for (const file of readdirSync(casts).filter((name) => name.endsWith(".screen.txt"))) {
       const label = /^# state: (\w+)/.exec(readFileSync(join(casts, file), "utf8"))?.[1] ?? "";
-      const [got] = await explain(join(casts, file), RULES[runtimeOf(file)]);
+      const [got] = (await explain(join(casts, file), RULES[runtimeOf(file)])).states;
       const wanted = READY_THOUGH_STARTING.test(file) ? "idle" : label;
       if (got?.state !== wanted)
         wrong.push(`${file}: ${wanted}, seen as ${got?.state} by ${got?.rule}`);
@@ -163,7 +163,7 @@ suite("recorded screens", { skip }, () => {
     }[];
     const wrong: string[] = [];
     for (const { cast, marks } of index) {
-      const states = await explain(join(casts, cast), RULES[runtimeOf(cast)]);
+      const { states } = await explain(join(casts, cast), RULES[runtimeOf(cast)]);
       for (const mark of marks) {
         const [, at = "", label = ""] = /^([\d.]+) (\w+)/.exec(mark) ?? [];
         const got = states.findLast(({ atMs }) => atMs <= Number(at) * 1000);
@@ -196,7 +196,7 @@ suite("recorded screens", { skip }, () => {
     };
     const wrong: string[] = [];
     for (const [file, state] of Object.entries(wanted)) {
-      const [got] = await explain(join(fixtures, file), RULES[runtimeOf(file.slice(12))]);
+      const [got] = (await explain(join(fixtures, file), RULES[runtimeOf(file.slice(12))])).states;
       if (got?.state !== state)
         wrong.push(`${file}: ${state}, seen as ${got?.state} by ${got?.rule}`);
     }
@@ -211,7 +211,7 @@ suite("recorded screens", { skip }, () => {
     for (const [agent, runtime] of Object.entries(agents))
       for (const verdict of ["ready", "not_ready"])
         for (const file of readdirSync(join(initial, agent, verdict))) {
-          const [got] = await explain(join(initial, agent, verdict, file), RULES[runtime]);
+          const [got] = (await explain(join(initial, agent, verdict, file), RULES[runtime])).states;
           if ((got?.state === "idle") !== (verdict === "ready"))
             wrong.push(`${agent}/${verdict}/${file}: seen as ${got?.state} by ${got?.rule}`);
         }

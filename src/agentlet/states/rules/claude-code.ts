@@ -2,13 +2,18 @@ import type { DialogKeys, RuleSet } from "../screen-rule.ts";
 
 /** A rule across the screen, as it frames the composer and stands above dialogs. */
 const LINE = /^─{8}/;
-const COMPOSER = /^❯/;
+const COMPOSER = /^[❯!]/;
 /** What is typed into the composer, below its first row. */
 const TYPED = { gap: 60, without: LINE };
 /** What the composer's footer says while Claude waits; alone it says so only below a composer. */
 const IDLE_FOOTER =
   /\? for shortcuts|(?:mode|edits|bypass permissions) on\b|shift\+tab to|← for agents|Press (?:Ctrl-C|Ctrl-D|Esc) again/;
+/** A line of help that a narrow terminal breaks; below a composer's text there is always a line across the screen. */
+const WRAPPED = { gap: 2, without: LINE };
 const INTERRUPT = /esc to interrupt/i;
+
+/** The question above the options; in a narrow terminal it goes on in the next row. */
+const ASKS = /^ ?(?:Do you want|Would you like|Claude needs|Allow )/;
 
 /** Refusing by a number is not safe (No was 4 for Bash and 3 for Write): Esc refuses everywhere, and ends the turn. */
 const PERMISSION_KEYS: DialogKeys = { allow: "1", deny: "\x1b", option: "key" };
@@ -16,6 +21,11 @@ const PERMISSION_ASK = {
   text: /^[ │]*((?:Do you want|Would you like|Claude needs|Allow ).*\?)[ │]*$/,
   tool: /^ (\S.*?)(?: command)?$/,
   option: /^[ │❯]*(?<key>\d)\. (?<label>.+?)[ │]*$/,
+};
+
+const QUESTION_ASK = {
+  text: /^ ?(\S.*\?)$/,
+  option: /^[ ❯↓] *(?<key>\d)\. (?:\[.\] )?(?<label>.+)$/,
 };
 
 /** Claude Code 2.1 (measured with 2.1.329) and the boxed screens of 1.x and 2.0. */
@@ -28,22 +38,16 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "permission-dialog",
       state: "permission",
-      tail: [
-        LINE,
-        40,
-        /^ ?(?:Do you want|Would you like|Claude needs|Allow )[^\n]*\?$/,
-        2,
-        /^ ?[ ❯] ?1\. Yes/,
-        12,
-        /^ ?Esc to cancel\b/,
-      ],
+      // The composer gives way to it: below its options there is at most a line of help, and never a line across the screen.
+      tail: [LINE, 200, ASKS, 3, /^ ?[ ❯] ?1\. Yes/, { gap: 16, without: LINE }],
       ask: PERMISSION_ASK,
       keys: PERMISSION_KEYS,
     },
     {
       name: "permission-dialog-unframed",
       state: "permission",
-      tail: [/^ ?Do you want [^\n]*\?$/, 2, /^ ?[ ❯] ?1\. Yes/, 12, /^ ?Esc to cancel\b/],
+      // Higher than the terminal: its upper rows are scrolled away.
+      tail: [ASKS, 3, /^ ?[ ❯] ?1\. Yes/, { gap: 16, without: LINE }],
       ask: PERMISSION_ASK,
       keys: PERMISSION_KEYS,
     },
@@ -58,11 +62,15 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "question-dialog",
       state: "question",
-      tail: [/^[ ←]*[☐☒☑✔] /, 60, /^[ ❯] ?\d+\. /, 20, /^ ?Enter to select · .*\bEsc to cancel/],
-      ask: {
-        text: /^ ?(\S.*\?)$/,
-        option: /^[ ❯] *(?<key>\d)\. (?:\[.\] )?(?<label>.+)$/,
-      },
+      tail: [/^[ ←]*[☐☒☑✔] /, 60, /^[ ❯] ?\d+\. /, 20, /^ ?Enter to select · /, WRAPPED],
+      ask: QUESTION_ASK,
+      keys: { deny: "\x1b", option: "key" },
+    },
+    {
+      name: "question-dialog-scrolled",
+      state: "question",
+      tail: [/\?$/, 60, /^[ ❯↓] ?\d+\. /, 20, /^ ?Enter to select · /, WRAPPED],
+      ask: QUESTION_ASK,
       keys: { deny: "\x1b", option: "key" },
     },
     {
@@ -95,7 +103,7 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "list-dialog",
       state: "blocked",
-      tail: [/^ *❯ /, 30, /^ *(?:Enter|↑\/↓|Tab|Esc) .*\bEsc to (?:cancel|exit|close)\b/i],
+      tail: [/^ *❯ /, 30, /^ *\S.*(?:· |^ *)Esc to (?:cancel|exit|close|go back|clear)\b/i],
       not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
     },
     {
@@ -144,6 +152,13 @@ export const claudeCodeRules: RuleSet = {
       state: "idle",
       title: /^(?:✳ |$)/,
       tail: [LINE, COMPOSER, TYPED, LINE, IDLE_FOOTER, 2],
+    },
+    {
+      name: "composer-resting",
+      state: "idle",
+      // Help, hints and menus below the composer are many; the title says that it rests.
+      title: /^✳ /,
+      tail: [LINE, COMPOSER, TYPED, LINE, { gap: 14, without: /^─{8}|esc to interrupt/i }],
     },
     {
       name: "composer-box",

@@ -37,6 +37,22 @@ export const codexRules: RuleSet = {
       keys: PERMISSION_KEYS,
     },
     {
+      name: "approval-dialog-narrow",
+      state: "permission",
+      // Its question and its help go on in a next row; that it is no text in a composer without a footer is said by the title.
+      title: /Action Required/,
+      tail: [
+        /^ {0,2}(?:Would you like|Do you want|Allow|Approve|Enable) /,
+        30,
+        /^[› ] 1\. /,
+        14,
+        /^ {2}Press enter to /i,
+        { gap: 2, without: FOOTER },
+      ],
+      ask: PERMISSION_ASK,
+      keys: PERMISSION_KEYS,
+    },
+    {
       name: "approval-box",
       state: "permission",
       tail: [/^[╭┏][─━] .*Approv/, 20, /\[a\] Accept\s+\[d\] Decline/, /^[╰┗]/],
@@ -89,7 +105,7 @@ export const codexRules: RuleSet = {
     {
       name: "list-dialog",
       state: "blocked",
-      tail: [/^[›>] (?:\d+\. )?\S/, 30, /^ *Press enter to .*\besc to /i],
+      tail: [/^[›>] (?:\d+\. )?\S/, 30, /^ *(?:Press )?enter (?:to )?\w.*\besc (?:to )?\w/i],
       not: [{ tail: [COMPOSER, TYPED, FOOTER, 2] }],
     },
     {
