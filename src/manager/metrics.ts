@@ -50,8 +50,14 @@ function ofRuns(runs: Runs): Metric[] {
   ];
 }
 
-function ofManager({ badMessages, unauthorized, foreignOrigins }: Counters): Metric[] {
+function ofManager(counters: Counters): Metric[] {
+  const { badMessages, unauthorized, foreignOrigins, deferred } = counters;
   return [
+    counter(
+      "agentkube_manager_recorders_deferred_total",
+      "How often a recorder was told to come back later, since too many catch up.",
+      deferred,
+    ),
     counter("agentkube_manager_refused_total", "What this manager refused, by reason.", "reason", {
       bad_message: badMessages,
       unauthorized,

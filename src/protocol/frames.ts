@@ -14,6 +14,8 @@ export const FrameType = { output: 1, input: 2, resize: 3, marker: 4, exit: 5 } 
 /** Larger frames are a fault of the producer and close the connection. */
 export const MAX_FRAME_BYTES = 1024 * 1024;
 const HEAD = 4 + 1 + 8 + 8;
+/** A session is never this old; a later time would move all that follows it. */
+const MAX_TIME_US = 366 * 24 * 3600 * 1_000_000;
 
 export const ResizePayload = z.strictObject({
   cols: z.int().min(1).max(1000),
@@ -133,6 +135,7 @@ function decodeFrame(body: Buffer): Frame {
   const type = body.readUInt8(0);
   const seq = safeInteger(body.readBigUInt64LE(1), "seq");
   const timeUs = safeInteger(body.readBigUInt64LE(9), "time");
+  if (timeUs > MAX_TIME_US) throw new BadFrameError("Frame time is out of range");
   const payload = body.subarray(17);
   switch (type) {
     case FrameType.output:

@@ -55,6 +55,11 @@ export class FrameSocket implements AsyncDisposable {
     return this.#server?.unproven ?? 0;
   }
 
+  /** Producers of the run that were refused although they had proven themselves. */
+  get refused(): number {
+    return this.#seat.refused;
+  }
+
   /** Whether the run's own producer is connected, or left behind what is not yet taken. */
   get hasProducer(): boolean {
     return this.#seat.isTaken;

@@ -16,6 +16,8 @@ export class ProducerSeat {
   readonly #recording: Recording;
   readonly #log: Log;
   #producer: Socket | null = null;
+  /** producers that were refused: beside another one, or for what they sent */
+  refused = 0;
 
   constructor(recording: Recording, log: Log) {
     this.#recording = recording;
@@ -32,6 +34,7 @@ export class ProducerSeat {
     await this.#handover();
     if (socket.destroyed) return;
     if (this.#producer !== null) {
+      this.refused += 1;
       this.#log.warn("second producer refused");
       refuse(socket, "producer_present", "Another producer is connected to this recorder");
       return;
@@ -66,6 +69,7 @@ export class ProducerSeat {
       }
     } catch (error) {
       if (error instanceof BadFrameError) {
+        this.refused += 1;
         log.warn({ err: error }, "bad frame, connection closed");
         refuse(socket, "bad_frame", messageOf(error));
       } else if (!socket.destroyed) throw error;

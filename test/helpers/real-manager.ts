@@ -54,7 +54,10 @@ export class RealManager implements AsyncDisposable {
   }
 
   async facts(): Promise<{ deferred: number; peakMiB: number }> {
-    const { deferred } = (await (await this.#ask("/v1/stats")).json()) as { deferred: number };
+    const numbers = await (await this.#ask("/metrics")).text();
+    const deferred = Number(
+      /^agentkube_manager_recorders_deferred_total (\d+)$/m.exec(numbers)?.[1],
+    );
     const status = readFileSync(`/proc/${this.#child.pid}/status`, "utf8");
     const peakKiB = Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]);
     return { deferred, peakMiB: Math.round(peakKiB / 1024) };

@@ -70,8 +70,8 @@ suite("admission of recorders that catch up", () => {
 
     assert.equal(answer["kind"], "retry_after");
     assert.equal((await refused.closed).code, 4429);
-    const stats = (await (await api(manager, "/v1/stats")).json()) as { deferred: number };
-    assert.equal(stats.deferred, 1);
+    const numbers = await (await api(manager, "/metrics")).text();
+    assert.match(numbers, /^agentkube_manager_recorders_deferred_total 1$/m);
     await peers[0]?.send(encodeAppend(0, backlog));
     await peers[0]?.until(({ kind, bytes }) => kind === "committed" && bytes === backlog.length);
     assert.equal((await recorder(manager, late)).committed, 0);

@@ -81,7 +81,14 @@ suite("recordings", () => {
       }),
     );
 
-    for (const { code } of closes) assert.ok([1006, 4400, 4401, 4404].includes(code), `${code}`);
+    // A path is refused before there is a WebSocket, by an HTTP status.
+    assert.deepEqual(
+      closes.map(({ code }) => code),
+      [4401, 4401, 4401, 1006, 1006],
+    );
+    assert.match(closes[1]?.reason ?? "", /Expected the recorder token of this run/);
+    const numbers = await (await api(manager, "/metrics")).text();
+    assert.match(numbers, /^agentkube_manager_refused_total\{reason="unauthorized"\} 5$/m);
     const { committed } = await recorder(manager, run);
     assert.equal(committed, 0);
   });

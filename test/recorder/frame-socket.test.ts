@@ -88,6 +88,53 @@ suite("frame socket", () => {
     assert.equal(producer.socket.destroyed, false);
   });
 
+  for (const [what, bytes] of [
+    ["garbage", Buffer.alloc(5000, 0xa5)],
+    ["a frame of 2 GB", Buffer.from([0xff, 0xff, 0xff, 0x7f, 1])],
+    ["a frame of no length", Buffer.alloc(8)],
+    ["a frame that is not the next one", encodeFrame(output(7, 0, "x"))],
+    ["bytes that skip some", encodeFrame(output(2, 50, "x"))],
+    ["a size of 0x0", encodeFrame({ type: "resize", seq: 2, timeUs: 1, cols: 0, rows: 0 })],
+    ["an exit status that is none", encodeFrame({ type: "exit", seq: 2, timeUs: 1, status: 999 })],
+    [
+      "a time after the end of all sessions",
+      encodeFrame({ ...output(2, 1, "x"), timeUs: 2 ** 50 }),
+    ],
+  ] as const)
+    test(`refuses a proven producer that sends ${what}, counts it, and goes on with the next one`, async () => {
+      await using room = await aRoom();
+      using bad = await Producer.connect(room.path, room.token);
+      bad.send(output(1, 0, "a"));
+      await until("ack", () => bad.acked === 1);
+
+      bad.socket.write(bytes);
+      await until("refused", () => bad.socket.destroyed);
+      using good = await Producer.connect(room.path, room.token);
+      const { seq } = await good.welcome();
+      good.send(output(2, 1, "b"));
+      await until("ack", () => good.acked === 2);
+
+      const refusals = bad.replies.filter((reply) => reply.kind === "refused");
+      assert.deepEqual(
+        refusals.map(({ code }) => code),
+        ["bad_frame"],
+      );
+      assert.match(refusals[0]?.message ?? "", /Frame|frame|byte/);
+      assert.deepEqual([seq, room.frames.refused], [1, 1]);
+      assert.equal((await rawOf(room.spoolPath)).toString(), "ab");
+    });
+
+  test("takes times that go backwards for a clock that stands", async () => {
+    await using room = await aRoom();
+    using producer = await Producer.connect(room.path, room.token);
+    for (const [index, timeUs] of [5_000_000, 1_000_000, 0, 5_000_001].entries())
+      producer.send({ ...output(index + 1, index, "x"), timeUs });
+    await until("ack", () => producer.acked === 4);
+
+    assert.deepEqual((await verifyAsciicast(room.spoolPath)).problems, []);
+    assert.equal((await rawOf(room.spoolPath)).toString(), "xxxx");
+  });
+
   test("drops what is sent again, to the byte", async () => {
     await using room = await aRoom();
     using producer = await Producer.connect(room.path, room.token);
