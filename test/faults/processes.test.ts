@@ -24,7 +24,8 @@ suite("recorder and manager as processes", () => {
       // What is connected has its descriptors; a new connection of either kind needs one.
       const begun = new AbortController();
       const knocking = knock(rig, begun.signal);
-      await timers.setTimeout(4000);
+      await timers.setTimeout(3500);
+      assert.equal(await isServed(rig, part), false, "a new connection was served");
       limitDescriptors(pid, 4096);
       begun.abort();
       await knocking;
@@ -151,6 +152,22 @@ function sizeOf(rig: RecorderRig, data: string): number {
   return statSync(path.join(data, "runs", rig.run.spec.run, "recording.proofs.jsonl")).size;
 }
 
+/** Whether somebody new gets an answer. */
+async function isServed(rig: RecorderRig, part: "recorder" | "manager"): Promise<boolean> {
+  if (part === "manager")
+    return await fetch(`http://127.0.0.1:${rig.port}/v1/health`, {
+      signal: AbortSignal.timeout(500),
+    })
+      .then(() => true)
+      .catch(() => false);
+  const socket = connect({ path: rig.run.spec.sockets.recorder });
+  socket.on("error", () => undefined);
+  const said = Promise.withResolvers<boolean>();
+  socket.once("data", () => said.resolve(true)).once("close", () => said.resolve(false));
+  setTimeout(() => said.resolve(false), 500);
+  return await said.promise.finally(() => socket.destroy());
+}
+
 /** The soft limit only: the process keeps what it has open. */
 function limitDescriptors(pid: number, most: number): void {
   execFileSync("prlimit", [`--pid=${pid}`, `--nofile=${most}:`]);
@@ -180,7 +197,7 @@ function dateUnder(env: Record<string, string>): number {
   const told = Number(
     execFileSync(process.execPath, ["-p", "Date.now()"], { env, encoding: "utf8" }),
   );
-  return Math.round((told - Date.now()) / 3_600_000);
+  return Math.round((told - Date.now()) / 3_600_000) + 0;
 }
 
 async function lengthOf(cast: string): Promise<number> {
