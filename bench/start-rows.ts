@@ -7,7 +7,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import timers from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { SMALL_HEAP } from "../src/cli/node-options.ts";
+import { SMALL_HEAP, SMALL_MALLOC } from "../src/cli/node-options.ts";
 import { messageOf } from "../src/kit/platform-error.ts";
 import { PROTOCOL } from "../src/protocol/version.ts";
 import type { RunSpec } from "../src/protocol/run-spec.ts";
@@ -56,7 +56,7 @@ async function untilReady(
   writeFileSync(specFile, JSON.stringify(aRunSpec(dir)), { mode: 0o600 });
   await using owned = ownChild(
     spawn(process.execPath, [...SMALL_HEAP, agentkube, program], {
-      env: { PATH: process.env["PATH"], AGENTKUBE_RUN_SPEC: specFile },
+      env: { PATH: process.env["PATH"], ...SMALL_MALLOC, AGENTKUBE_RUN_SPEC: specFile },
       stdio: ["pipe", "pipe", "ignore"],
     }),
   );

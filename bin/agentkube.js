@@ -8,6 +8,7 @@ import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import module from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { runBuiltProgram } from "./built-program.js";
 
 const self = realpathSync(fileURLToPath(import.meta.url));
 const root = dirname(dirname(self));
@@ -23,9 +24,11 @@ if (pinned === undefined) {
   restart(pinned);
 } else {
   watchLauncher();
-  keepCompiledCode(join(root, "build"));
-  if (root.includes("/node_modules/")) stripTypesBelow(root);
-  await import(pathToFileURL(join(root, "src/cli/main.ts")).href);
+  if (!runBuiltProgram(root, process.argv[2])) {
+    keepCompiledCode(join(root, "build"));
+    if (root.includes("/node_modules/")) stripTypesBelow(root);
+    await import(pathToFileURL(join(root, "src/cli/main.ts")).href);
+  }
 }
 
 function findPinnedNode(from) {

@@ -14,6 +14,7 @@ import {
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildNative, nativeParts } from "./build-native.mjs";
+import { buildPrograms } from "./build-programs.mjs";
 import { findOnPath } from "./system-packages.mjs";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
@@ -22,9 +23,11 @@ const HOME = "/opt/agentkube-bin";
 /** What only a developer reads. */
 const LEFT_OUT =
   /(?:\.(?:map|md|markdown|d\.ts|d\.mts|d\.cts|ts\.snap)|\/(?:tests?|__tests__|examples?|docs|\.github))$/i;
+/** Packages that no program loads: they make the programs. */
+const BUILDS_ONLY = /^node_modules\/@?esbuild(?:\/|$)/;
 
 /** Writes the folder to `target` anew. Throws an Error whose message is the one line a person needs. */
-export function makeBundle(target) {
+export async function makeBundle(target) {
   for (const program of ["patchelf", "strip", "ldd"])
     if (findOnPath(program) === null)
       throw new Error(
@@ -52,6 +55,8 @@ export function makeBundle(target) {
   // A tool's image runs this one, and nothing else of ours.
   cpSync(path.join(root, "build/copy-tree"), into("bin/copy-tree"));
   copyDependencies(into);
+  cpSync(path.join(root, "bin/built-program.js"), into("bin/built-program.js"));
+  await buildPrograms(target);
   return { bytes: sizeOf(target), packages: packagesOf(into("node_modules")) };
 }
 
@@ -85,7 +90,7 @@ function copyDependencies(into) {
   for (const [place, facts] of Object.entries(lock.packages)) {
     const isOurs =
       place !== "" && facts.dev !== true && facts.devOptional !== true && facts.optional !== true;
-    if (!isOurs || !existsSync(path.join(root, place))) continue;
+    if (!isOurs || BUILDS_ONLY.test(place) || !existsSync(path.join(root, place))) continue;
     cpSync(path.join(root, place), into(place), {
       recursive: true,
       // Packages inside this one have rows of their own in the lock file.

@@ -42,7 +42,7 @@ const HELP = `Builds container images with buildah, podman or docker, whichever 
   npm run images -- --list                    what there is
 `;
 
-function main(words) {
+async function main(words) {
   const options = {
     base: { type: "string" },
     registry: { type: "string", default: "adaptivelive" },
@@ -65,7 +65,7 @@ function main(words) {
     const started = performance.now();
     process.stderr.write(`images: ${name} …\n`);
     const reference = `${values.registry}/${name}:${versionOf(name)}`;
-    const facts = makeContext(name);
+    const facts = await makeContext(name);
     build(engine, name, reference, values.base);
     const bytes = sizeOf(engine, reference);
     built.push({ name, reference, bytes, ...facts });
@@ -82,13 +82,13 @@ function versionOf(name) {
 }
 
 /** What the Dockerfile copies, in build/images/NAME; how many npm packages are in it. */
-function makeContext(name) {
+async function makeContext(name) {
   const context = path.join(contextsDir, name);
   rmSync(context, { recursive: true, force: true });
   cpSync(path.join(imagesDir, name), context, { recursive: true });
   if (name.startsWith("agentkube-")) {
     makeRoot(path.join(context, "root"));
-    const { packages } = makeBundle(path.join(context, "bundle"));
+    const { packages } = await makeBundle(path.join(context, "bundle"));
     return { packages };
   }
   const program = PROGRAMS[name];
@@ -209,7 +209,7 @@ function sizeOf(engine, reference) {
 }
 
 try {
-  main(process.argv.slice(2));
+  await main(process.argv.slice(2));
 } catch (error) {
   process.stderr.write(`images: ${error.message}\n`);
   process.exitCode = 1;

@@ -40,6 +40,8 @@ function main([name, ...args]) {
     );
     return 1;
   }
+  // What tests and benchmarks start is then what an installation starts.
+  if (run(node, [path.join(root, "scripts/build-programs.mjs")]) !== 0) return 1;
   if (name === "check") return check(args);
   if (name === "bench") return run(node, [path.join(root, "bench/main.ts"), ...args]);
   if (name === "fuzz") return run(node, [path.join(root, "test/fuzz/main.ts"), ...args]);

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Makes a checkout ready: dependencies, the pinned Node, the native parts, bubblewrap. Safe to run again; then it takes
+// Makes a checkout ready: dependencies, the pinned Node, the native parts, the programs in one file each, bubblewrap. Safe to run again; then it takes
 // a moment and says nothing. Plain JavaScript without dependencies, for Node 20 or newer, as root or as an ordinary user.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -17,6 +17,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildNative } from "./build-native.mjs";
+import { buildPrograms } from "./build-programs.mjs";
 import { findOnPath, installCommand, installSteps } from "./system-packages.mjs";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
@@ -47,6 +48,7 @@ async function setup() {
   checkPinnedNode();
   const started = performance.now();
   const built = buildNative();
+  built.push(...(await buildPrograms()));
   if (built.length > 0) say(`built ${built.join(", ")} (${seconds(started)})`);
   ensureBubblewrap();
 }

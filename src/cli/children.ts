@@ -6,7 +6,7 @@ import { messageOf, PlatformError } from "../kit/platform-error.ts";
 import { ChildStatus } from "../protocol/child-status.ts";
 import type { ChildCommand } from "../protocol/run-spec.ts";
 import { childEnvironment } from "./child-environment.ts";
-import { SMALL_HEAP } from "./node-options.ts";
+import { SMALL_HEAP, SMALL_MALLOC } from "./node-options.ts";
 
 const READY_LIMIT_MS = 30_000;
 /** A child that dies more often than this is beyond restarting. */
@@ -42,7 +42,10 @@ export class Child {
     try {
       this.#process = spawn(program, args, {
         cwd: "/",
-        env: childEnvironment(options.env, { AGENTKUBE_RUN_SPEC: options.specPath }),
+        env: childEnvironment(options.env, {
+          ...SMALL_MALLOC,
+          AGENTKUBE_RUN_SPEC: options.specPath,
+        }),
         stdio: ["pipe", "pipe", errors],
       });
     } finally {

@@ -104,4 +104,4 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => outputErrors.listen
 // Notes that nobody can read must not end what they are about.
 process.stderr.on("error", () => undefined);
 
-process.exit(await main(process.argv.slice(2)));
+void main(process.argv.slice(2)).then((code) => process.exit(code));

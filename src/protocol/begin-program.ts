@@ -1,4 +1,5 @@
 import type * as z from "zod";
+import { collectOnce } from "../kit/collect-once.ts";
 import { keptSigningKey } from "../kit/kept-key.ts";
 import type { Log } from "../kit/log.ts";
 import { type BootHandlers, readBoot } from "./boot.ts";
@@ -27,6 +28,7 @@ export async function bootProgram<R extends PodRole, B>(
   { spec, tokenFile, log }: { spec: RunSpec; tokenFile: string | undefined; log: Log },
 ): Promise<B> {
   const { role, schema, handlers, keyDir } = program;
+  collectOnce();
   if (tokenFile === undefined) return await readBoot(schema, handlers, process.stdin);
   const key = keyDir === null ? null : keptSigningKey(keyDir);
   const own = program.ownParts();

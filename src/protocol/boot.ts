@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import type * as z from "zod";
-import { parseJson, writeJsonLine } from "../kit/json-lines.ts";
+import { parseJson, READ_ONCE, writeJsonLine } from "../kit/json-lines.ts";
 import { PlatformError } from "../kit/platform-error.ts";
 import { ChildCommand } from "./run-spec.ts";
 import type { ChildStatus } from "./child-status.ts";
@@ -27,7 +27,7 @@ export function readBoot<T>(
   lines.on("line", (line) => {
     try {
       if (booted) handlers.onCommand(parseJson("a command of the supervisor", ChildCommand, line));
-      else resolve(parseJson("the boot document", schema, line));
+      else resolve(parseJson("the boot document", schema, line, READ_ONCE));
       booted = true;
     } catch (error) {
       // A broken command is the supervisor's fault; the run must not go on uncontrolled.

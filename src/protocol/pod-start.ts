@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import timers from "node:timers/promises";
 import type * as z from "zod";
 import { Backoff } from "../kit/backoff.ts";
-import { parseJson } from "../kit/json-lines.ts";
+import { parseJson, READ_ONCE } from "../kit/json-lines.ts";
 import type { Log } from "../kit/log.ts";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
 import { BootAnswers, type BootRequest, type PodRole } from "./pod-boot.ts";
@@ -80,7 +80,7 @@ async function askOnce<R extends PodRole>(
     });
   // The schema of the role, which the type of a mapped access does not follow.
   const schema = BootAnswers[request.role] as unknown as z.ZodType<BootOf<R>>;
-  return parseJson("a boot document", schema, text);
+  return parseJson("a boot document", schema, text, READ_ONCE);
 }
 
 async function readToken(file: string): Promise<string> {

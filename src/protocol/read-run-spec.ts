@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { parseJson } from "../kit/json-lines.ts";
+import { parseJson, READ_ONCE } from "../kit/json-lines.ts";
 import { PlatformError, messageOf } from "../kit/platform-error.ts";
 import { RunSpec } from "./run-spec.ts";
 import { requireProtocol } from "./version.ts";
@@ -29,5 +29,5 @@ export function readRunSpec(env: NodeJS.ProcessEnv): RunSpec {
   // The version is looked at first: another version may have other fields, and the refusal must name both.
   const version = /"protocol"\s*:\s*(\d+)/.exec(text)?.[1];
   if (version !== undefined) requireProtocol(`the run spec "${path}"`, Number(version));
-  return parseJson(`a run spec in "${path}"`, RunSpec, text);
+  return parseJson(`a run spec in "${path}"`, RunSpec, text, READ_ONCE);
 }

@@ -11,11 +11,14 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { suite, test } from "node:test";
+import { pathToFileURL } from "node:url";
+import { SMALL_HEAP } from "../../src/cli/node-options.ts";
 import { repository } from "../helpers/lab.ts";
 
 // Copies of the scripts in a directory of their own, with small C files, so that the checkout's build is left alone.
@@ -28,9 +31,16 @@ interface Checkout extends Disposable {
   program(name: string, text: string): void;
 }
 
+/** Says with what it was started, where it lies, and whether it runs as it is written. */
+const PROGRAM = `import { answer } from "../answer.ts";
+const form = new Error().stack?.includes("build/programs") ? "built" : "as written";
+console.log(process.argv[2], answer, form, import.meta.url);
+`;
+
 function openCheckout(programs: string[]): Checkout {
   const dir = mkdtempSync(path.join(tmpdir(), "agentkube-setup-"));
-  cpSync(path.join(repository, "scripts"), path.join(dir, "scripts"), { recursive: true });
+  for (const name of ["scripts", "bin"])
+    cpSync(path.join(repository, name), path.join(dir, name), { recursive: true });
   const native = path.join(dir, "src/native");
   mkdirSync(native, { recursive: true });
   for (const name of ["zone-init", "tool-spawner", "host-uid", "report", "copy-tree", "pod-zone"])
@@ -43,10 +53,13 @@ function openCheckout(programs: string[]): Checkout {
     path.join(native, "addon.c"),
     "#include <node_api.h>\nint agentkube_addon(void);\nint agentkube_addon(void) { return (int) NAPI_AUTO_LENGTH; }\n",
   );
+  mkdirSync(path.join(dir, "src/cli"));
+  writeFileSync(path.join(dir, "src/cli/main.ts"), PROGRAM);
+  writeFileSync(path.join(dir, "src/answer.ts"), "export const answer: number = 42;\n");
   const modules = path.join(dir, "node_modules");
   mkdirSync(modules);
-  const node = `node-linux-${process.arch}`;
-  symlinkSync(path.join(repository, "node_modules", node), path.join(modules, node));
+  for (const name of [`node-linux-${process.arch}`, "esbuild", "@esbuild"])
+    symlinkSync(path.join(repository, "node_modules", name), path.join(modules, name));
   writeFileSync(path.join(dir, "package-lock.json"), "{}");
   writeFileSync(path.join(modules, ".package-lock.json"), "{}");
   const bin = path.join(dir, "path");
@@ -78,6 +91,89 @@ function openCheckout(programs: string[]): Checkout {
 }
 
 const COMPILER = ["cc", "as", "ld"];
+
+suite("scripts/build-programs.mjs", () => {
+  const say = (dir: string, verb = "ps") => {
+    const words = [path.join(dir, "bin/agentkube.js"), verb];
+    const { stdout, stderr } = spawnSync(process.execPath, words, { encoding: "utf8" });
+    return `${stdout}${stderr}`.trim();
+  };
+  const place = (dir: string) => pathToFileURL(path.join(dir, "src/cli/main.ts")).href;
+
+  test("builds each program once; it runs while its sources are what they were, and they run as they are written when not", () => {
+    using checkout = openCheckout([]);
+    const { dir } = checkout;
+
+    const before = say(dir);
+    const first = checkout.run("build-programs.mjs");
+    const second = checkout.run("build-programs.mjs");
+    const built = [say(dir), say(dir, "agentlet")];
+    writeFileSync(path.join(dir, "src/answer.ts"), "export const answer: number = 1 + 42;\n");
+    const changed = say(dir);
+    const third = checkout.run("build-programs.mjs");
+
+    assert.equal(before, `ps 42 as written ${place(dir)}`);
+    assert.match(first.stderr, /built agentlet, session-recorder, .*, cli\n/);
+    assert.deepEqual([second.status, second.stderr], [0, ""]);
+    assert.deepEqual(built, [`ps 42 built ${place(dir)}`, `agentlet 42 built ${place(dir)}`]);
+    assert.equal(changed, `ps 43 as written ${place(dir)}`);
+    assert.equal(third.status, 0, third.stderr);
+    assert.equal(say(dir), `ps 43 built ${place(dir)}`);
+    // One description, one text and one cache of each: nothing of an earlier build is left.
+    assert.equal(readdirSync(path.join(dir, "build/programs")).length, 6 * 3);
+  });
+
+  test("a copy that keeps times runs what is built, from its own place; without that or with a torn file the sources run", () => {
+    using checkout = openCheckout([]);
+    assert.equal(checkout.run("build-programs.mjs").status, 0);
+    const copy = path.join(checkout.dir, "copy");
+    const parts = ["bin", "src", "build", "scripts", "node_modules", "package-lock.json"];
+    for (const name of parts)
+      cpSync(path.join(checkout.dir, name), path.join(copy, name), {
+        recursive: true,
+        verbatimSymlinks: true,
+        preserveTimestamps: true,
+      });
+
+    assert.equal(say(copy), `ps 42 built ${place(copy)}`);
+    writeFileSync(path.join(copy, "build/programs/cli.json"), "{");
+    assert.equal(say(copy), `ps 42 as written ${place(copy)}`);
+    utimesSync(path.join(copy, "src/answer.ts"), 1, 1);
+    assert.equal(say(copy, "manager"), `manager 42 as written ${place(copy)}`);
+  });
+
+  test("a program that cannot be built says why", () => {
+    using checkout = openCheckout([]);
+    writeFileSync(path.join(checkout.dir, "src/answer.ts"), "export const = 1;\n");
+
+    const { status, stderr } = checkout.run("build-programs.mjs");
+
+    assert.equal(status, 1);
+    assert.match(stderr, /src\/answer\.ts:1:13: ERROR/);
+  });
+
+  test("V8 takes the compiled code of every program under the options that it is started with", () => {
+    const script = `
+      import { compileProgram, PROGRAMS, readBuilt } from ${JSON.stringify(path.join(repository, "bin/built-program.js"))};
+      const root = ${JSON.stringify(repository)};
+      for (const name of process.argv.slice(1)) {
+        const built = readBuilt(root, name);
+        console.log(name, built === null || compileProgram(root, built.file, built.text, built.cache).isCompiled);
+      }`;
+    const taken = (options: readonly string[], names: string[]) =>
+      spawnSync(
+        process.execPath,
+        [...options, "--input-type=module", "-e", script, "--", ...names],
+        { encoding: "utf8" },
+      ).stdout;
+
+    const ofRun = taken(SMALL_HEAP, ["agentlet", "session-recorder", "tool-runner"]);
+    const others = taken([], ["manager", "supervisor", "cli"]);
+
+    assert.equal(ofRun, "agentlet true\nsession-recorder true\ntool-runner true\n");
+    assert.equal(others, "manager true\nsupervisor true\ncli true\n");
+  });
+});
 
 suite("scripts/build-native.mjs", () => {
   test("builds everything once, and again only what changed", () => {
@@ -153,6 +249,7 @@ suite("scripts/setup.mjs", () => {
     using checkout = openCheckout(COMPILER);
     checkout.program("bwrap", bwrap("0.8.0"));
     checkout.run("build-native.mjs");
+    checkout.run("build-programs.mjs");
 
     const done = checkout.run("setup.mjs");
 

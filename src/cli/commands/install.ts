@@ -24,6 +24,8 @@ export const command = defineCommand({
         await cp(`${from}/${name}`, `${target}/${name}`, {
           recursive: true,
           verbatimSymlinks: true,
+          // By their times and sizes the copy knows that its programs are built from its sources.
+          preserveTimestamps: true,
           force: true,
         });
     } catch (error) {

@@ -10,6 +10,7 @@ import { POD_COMMAND, POD_PATHS, POD_USERS } from "./pod-paths.ts";
 import type { PodRequest } from "./pod-request.ts";
 import { podLimits } from "./pod-spec.ts";
 import { runnerNeeds } from "./runner-tier.ts";
+import { SMALL_MALLOC } from "../node-options.ts";
 import { envToken, labelled, modelKeyFile, readOnly, secretMounts } from "./volumes.ts";
 
 /**
@@ -52,6 +53,7 @@ function resources(
 }
 
 const SPEC_ENV: EnvVar[] = [
+  ...Object.entries(SMALL_MALLOC).map(([name, value]) => ({ name, value })),
   { name: "AGENTKUBE_RUN_SPEC", value: `${POD_PATHS.spec}/run.json` },
   { name: "AGENTKUBE_TOKEN_FILE", value: `${POD_PATHS.token}/token` },
 ];
