@@ -15,7 +15,7 @@ const BARE_BWRAP =
   );
 const COLD = "sandboxed /bin/true, built per call";
 const WARM = "sandboxed /bin/true, prepared ahead";
-const NO_POOL = { size: 0, profiles: 1, idleMs: 60_000 };
+const NO_POOL = { size: 0, blanks: 0, profiles: 1, idleMs: 60_000 };
 const POOL = { ...NO_POOL, size: 4 };
 const LARGE_BYTES = 1024 ** 3;
 const RUNC_TURNS = 12;

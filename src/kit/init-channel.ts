@@ -20,6 +20,9 @@ export interface StartRequest {
   rows: number;
 }
 
+/** A number of setrlimit(2) and its value. */
+export type Limit = readonly [resource: number, value: number];
+
 /** What an init of ours could not do while it set its sandbox up. */
 export interface SetUpFailure {
   errno: string;
@@ -70,16 +73,6 @@ export class InitChannel {
     if (!this.#closed) this.#watcher.watch(isWatched ? 1 : 0);
   }
 
-  /** tool-init: limits for every process of the call; each is a number of setrlimit(2) and its value. */
-  limit(limits: readonly (readonly [resource: number, value: number])[]): void {
-    const message = Buffer.alloc(1 + 12 * limits.length, "M", "latin1");
-    for (const [index, [resource, value]] of limits.entries()) {
-      message.writeUInt32LE(resource, 1 + 12 * index);
-      message.writeBigUInt64LE(BigInt(Math.floor(value)), 5 + 12 * index);
-    }
-    this.#send(message);
-  }
-
   /** tool-init: a file of this call alone, at a place that its sandbox has for it. */
   file(path: string, data: Buffer, mode: number): void {
     const head = Buffer.from("F\0\0", "latin1");
@@ -94,9 +87,14 @@ export class InitChannel {
 
   /**
    * Asks for a program. With tool-init, `cols` has a bit for each of stdin, stdout and stderr that is one of `descriptors` and one (8)
-   * for the wish to be given the directory, and `rows` is 1 when binds follow. Throws `PlatformError` `request_too_large` above 192 KiB of argv and environment.
+   * for the wish to be given the directory, `rows` is 1 when binds follow, and `limits` (numbers of setrlimit(2) with their values) hold
+   * for every process of the call. Throws `PlatformError` `request_too_large` above 192 KiB of argv and environment.
    */
-  start(request: StartRequest, descriptors: readonly number[] = []): void {
+  start(
+    request: StartRequest,
+    descriptors: readonly number[] = [],
+    limits: readonly Limit[] | null = null,
+  ): void {
     const head = Buffer.alloc(9);
     head.write("S", 0, "latin1");
     head.writeUInt32LE(request.id, 1);
@@ -110,7 +108,8 @@ export class InitChannel {
         "Expected arguments and environment without NUL bytes",
       );
     }
-    const message = Buffer.concat([head, ...words.map((word) => Buffer.from(`${word}\0`))]);
+    const before = limits === null ? [] : [limitBytes(limits)];
+    const message = Buffer.concat([...before, head, Buffer.from(`${words.join("\0")}\0`)]);
     if (message.length > MAX_REQUEST_BYTES) {
       throw new PlatformError(
         "request_too_large",
@@ -195,6 +194,17 @@ export class InitChannel {
       this.close();
     }
   }
+}
+
+/** `M`: limits, with a program's request after them. */
+function limitBytes(limits: readonly Limit[]): Buffer {
+  const bytes = Buffer.alloc(2 + 12 * limits.length, "M", "latin1");
+  bytes.writeUInt8(limits.length, 1);
+  for (const [index, [resource, value]] of limits.entries()) {
+    bytes.writeUInt32LE(resource, 2 + 12 * index);
+    bytes.writeBigUInt64LE(BigInt(Math.floor(value)), 6 + 12 * index);
+  }
+  return bytes;
 }
 
 /** The raw status of waitpid(2). */

@@ -3,12 +3,14 @@ import { ownMemoryOf } from "./process-tree.ts";
 import type { SandboxPlan } from "./sandbox-arguments.ts";
 import type { Sandbox, SandboxStdio } from "./sandbox.ts";
 import { profileOf, type SandboxProfile, spawnBinds } from "./sandbox-profile.ts";
-import { ToolSandbox, toolSpawner } from "./tool-sandbox.ts";
+import { keepBlanks, ToolSandbox, toolSpawner } from "./tool-sandbox.ts";
 
 /** Sandboxes prepared before their calls are known. Each costs a small process of about 0.5 MiB and its namespaces. */
 export interface PoolOptions {
   /** how many wait for each profile; 0 prepares none */
   size: number;
+  /** how many wait half made, for calls that find none of their profile */
+  blanks: number;
   /** profiles that have sandboxes waiting; the one used longest ago gives way */
   profiles: number;
   /** a sandbox that waited this long in vain is ended */
@@ -37,7 +39,7 @@ interface Waiting {
   expires: NodeJS.Timeout;
 }
 
-let options: PoolOptions = { size: 0, profiles: 16, idleMs: 60_000 };
+let options: PoolOptions = { size: 0, blanks: 0, profiles: 16, idleMs: 60_000 };
 const shelves = new Map<string, Waiting[]>();
 const counted = { warm: 0, cold: 0, prepared: 0, discarded: 0 };
 
@@ -45,6 +47,7 @@ const counted = { warm: 0, cold: 0, prepared: 0, discarded: 0 };
 export async function configurePool(wanted: PoolOptions): Promise<void> {
   options = wanted;
   await emptyPool();
+  keepBlanks(wanted.blanks);
   Object.assign(counted, { warm: 0, cold: 0, prepared: 0, discarded: 0 });
 }
 
@@ -52,6 +55,7 @@ export async function configurePool(wanted: PoolOptions): Promise<void> {
 export async function emptyPool(): Promise<void> {
   const all = [...shelves.values()].flat();
   shelves.clear();
+  keepBlanks(0);
   await Promise.all(all.map(discard));
 }
 
@@ -85,8 +89,9 @@ export async function openToolSandbox(
     await sandbox[Symbol.asyncDispose]();
     throw error;
   }
-  // Not before the call is over: what is prepared for the next one should not slow this one down.
-  if (plan.enforced === undefined) void sandbox.closed.then(() => refill(profile));
+  // Not before the call is over and its result on the way: what is prepared for the next one should not slow this one down.
+  if (plan.enforced === undefined)
+    void sandbox.closed.then(() => setImmediate(() => refill(profile)));
   return sandbox;
 }
 

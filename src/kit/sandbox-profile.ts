@@ -26,6 +26,8 @@ const INODES = { least: 1024, most: 65536 };
 export interface SandboxProfile {
   key: string;
   plan: SandboxPlan;
+  /** of its root */
+  template: string;
   identity: InsideIdentity;
   ports: number[];
 }
@@ -33,13 +35,10 @@ export interface SandboxProfile {
 /** The profile of a plan, for this process's user. */
 export function profileOf(plan: SandboxPlan): SandboxProfile {
   const identity = insideIdentity();
+  const template = templateKey(plan, identity);
   const ports = portsOf(plan.initArgs);
-  return {
-    key: `${templateKey(plan, identity)} ${JSON.stringify([plan.tmpfs, ports])}`,
-    plan,
-    identity,
-    ports,
-  };
+  const key = `${template} ${JSON.stringify([plan.tmpfs, ports])}`;
+  return { key, plan, template, identity, ports };
 }
 
 /** The binds of a plan as tool-spawner opens them: no link is followed where somebody may put one in the way meanwhile. */

@@ -8,12 +8,14 @@ import { native } from "./native.ts";
 import { PlatformError } from "./platform-error.ts";
 import type { SandboxPlan } from "./sandbox-arguments.ts";
 import { limitsOf, type SandboxProfile, tmpfsOf } from "./sandbox-profile.ts";
-import { templateKey, templateText } from "./sandbox-template.ts";
+import { templateText } from "./sandbox-template.ts";
 import type { Sandbox, SandboxStdio } from "./sandbox.ts";
 import { startFailure } from "./start-failure.ts";
 import { type SpawnBind, ToolSpawner } from "./tool-spawner.ts";
 
 const START_TIMEOUT_MS = 20_000;
+/** For a pid 1 that has said its last word. */
+const KILL_AFTER_MS = 100;
 const GONE_WITHIN_MS = 2000;
 const LOOK_EVERY_MS = 5;
 const REQUEST = 1;
@@ -23,14 +25,24 @@ const DENIED = new Set(["EPERM", "ENOSPC", "EACCES"]);
 const DIRECTORY_WANTED = 8;
 
 let spawner: ToolSpawner | undefined;
+let blanks = 0;
 
 /**
  * The process that starts sandboxes, started now if it is not there. Call it while this process is small. `program`: another build of
  * it, for a process that starts no other.
  */
 export function toolSpawner(program?: string): ToolSpawner {
-  if (spawner === undefined || spawner.isClosed) spawner = new ToolSpawner(program);
+  if (spawner === undefined || spawner.isClosed) {
+    spawner = new ToolSpawner(program);
+    if (blanks > 0) spawner.keepBlanks(blanks);
+  }
   return spawner;
+}
+
+/** Has the process that starts sandboxes keep so many begun, without a root, for calls of any profile. */
+export function keepBlanks(count: number): void {
+  blanks = count;
+  if (count > 0 || spawner?.isClosed === false) toolSpawner().keepBlanks(count);
 }
 
 /**
@@ -52,6 +64,8 @@ export class ToolSandbox implements Sandbox {
   readonly #started = Promise.withResolvers<void>();
   readonly #closing = Promise.withResolvers<void>();
   readonly #group: ControlGroup | null;
+  #hasStarted = false;
+  #hasEnded = false;
   #isGone = false;
   #isHandedOver = false;
   #limitReached: "memory" | null = null;
@@ -64,9 +78,7 @@ export class ToolSandbox implements Sandbox {
     this.toolExit = this.#tool.promise;
     this.closed = this.#closing.promise;
     this.#started.promise.catch(() => {});
-    const template = this.#spawner.template(templateKey(plan, identity), () =>
-      templateText(plan, identity),
-    );
+    const template = this.#spawner.template(profile.template, () => templateText(plan, identity));
     this.#group = plan.enforced === undefined ? null : openControlGroup(plan.enforced);
     const [ours, theirs] = native().socketPair();
     try {
@@ -74,7 +86,6 @@ export class ToolSandbox implements Sandbox {
         {
           template,
           isComplete: plan.binds.length === 0 && plan.files.every(({ shared }) => shared === true),
-          identity,
           hostname: plan.hostname,
           ports,
           tmpfs: tmpfsOf(plan),
@@ -103,10 +114,11 @@ export class ToolSandbox implements Sandbox {
         this.#closeDirectory();
         this.#directory = descriptor;
       },
-      onStarted: () => this.#started.resolve(),
+      onStarted: () => this.#onStarted(),
       onEnded: (_id, exit) => {
         this.#tool.resolve(exit);
-        this.#started.resolve();
+        this.#hasEnded = true;
+        this.#onStarted();
       },
       onRefused: (failure) => this.#onRefused(failure),
       onClosed: () => this.#tool.resolve({ kind: "lost" }),
@@ -141,29 +153,31 @@ export class ToolSandbox implements Sandbox {
     this.#spawner.idle(this.#id, false);
     try {
       if (laterBinds !== null && laterBinds.length > 0) this.#spawner.bind(this.#id, laterBinds);
-      this.#channel.limit(limitsOf(plan));
       for (const { path, data, mode, shared } of plan.files)
         if (shared !== true) this.#channel.file(path, data, mode);
       const { argv, cwd, env } = plan;
       const rows = plan.binds.length > 0 ? 1 : 0;
       const cols = pipes.bits | (plan.keepsDirectory === true ? DIRECTORY_WANTED : 0);
-      this.#channel.start({ id: REQUEST, argv, cwd, env, cols, rows }, pipes.theirs);
+      const request = { id: REQUEST, argv, cwd, env, cols, rows };
+      this.#channel.start(request, pipes.theirs, limitsOf(plan));
       [this.stdin, this.stdout, this.stderr] = pipes.streams();
     } finally {
       pipes.closeTheirs();
     }
-    const stop = new AbortController();
-    const abort = AbortSignal.any([signal, stop.signal]);
     this.#channel.watch();
-    const late = timers.setTimeout(START_TIMEOUT_MS, undefined, { signal: abort }).then(() => {
-      throw startFailure(`it took longer than ${START_TIMEOUT_MS} ms`);
-    });
-    late.catch(() => {});
+    const abandon = (): void => this.#started.reject(signal.reason);
+    const late = setTimeout(
+      () => this.#started.reject(startFailure(`it took longer than ${START_TIMEOUT_MS} ms`)),
+      START_TIMEOUT_MS,
+    );
+    signal.addEventListener("abort", abandon, { once: true });
+    if (signal.aborted) abandon();
     try {
-      await Promise.race([this.#started.promise, late]);
+      await this.#started.promise;
       this.#isHandedOver = true;
     } finally {
-      stop.abort();
+      clearTimeout(late);
+      signal.removeEventListener("abort", abandon);
     }
   }
 
@@ -182,11 +196,13 @@ export class ToolSandbox implements Sandbox {
   }
 
   async kill(): Promise<void> {
-    if (!this.#isGone) {
-      this.#spawner.idle(this.#id, false);
-      this.#spawner.kill(this.#id);
-    }
+    if (this.#isGone) return await this.closed;
+    this.#spawner.idle(this.#id, false);
+    // Its pid 1 ends after its last word, and all with it: then there is nothing to ask for, and nobody to wake.
+    if (!this.#hasEnded) this.#spawner.kill(this.#id);
+    const late = setTimeout(() => this.#spawner.kill(this.#id), KILL_AFTER_MS);
     await this.closed;
+    clearTimeout(late);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -200,6 +216,13 @@ export class ToolSandbox implements Sandbox {
   #closeDirectory(): void {
     const descriptor = this.takeDirectory();
     if (descriptor !== null) closeSync(descriptor);
+  }
+
+  #onStarted(): void {
+    this.#hasStarted = true;
+    this.#started.resolve();
+    // Its last word comes just before its end, and is read then: being woken for it would only delay that end.
+    this.#channel.watch(false);
   }
 
   #onRefused(failure: SetUpFailure): void {
@@ -231,7 +254,8 @@ export class ToolSandbox implements Sandbox {
     if (this.#isGone) return;
     this.#isGone = true;
     this.#channel.finish();
-    this.#started.reject(startFailure("it ended without a word"));
+    // Making an error costs more than not needing it.
+    if (!this.#hasStarted) this.#started.reject(startFailure("it ended without a word"));
     if (this.#group === null) return this.#closing.resolve();
     if (this.#group.wasOutOfMemory()) this.#limitReached = "memory";
     void this.#group.close().finally(this.#closing.resolve);

@@ -5,6 +5,7 @@ import { getSystemErrorName } from "node:util";
 import type { SetUpFailure } from "./init-channel.ts";
 import { native, nativeProgram, type Watcher } from "./native.ts";
 import { errnoOf, PlatformError } from "./platform-error.ts";
+import { insideIdentity } from "./sandbox-arguments.ts";
 import { compileSeccomp } from "./seccomp.ts";
 
 /** What happens to one sandbox, as tool-spawner sees it. */
@@ -21,7 +22,6 @@ export interface NewSandbox {
   template: number;
   /** its call brings no binds and no files */
   isComplete: boolean;
-  identity: { uid: number; gid: number };
   hostname: string;
   ports: readonly number[];
   tmpfs: readonly { path: string; bytes: number; inodes: number; mode: number }[];
@@ -73,7 +73,9 @@ export class ToolSpawner implements Disposable {
     const filters = native().sealedFile("filters", bothFilters());
     const { first, ranges, each } = DEDICATED_UIDS;
     try {
-      this.#child = spawn(program, [String(first + each * randomInt(ranges))], {
+      const { uid, gid } = insideIdentity();
+      const words = [first + each * randomInt(ranges), uid, gid].map(String);
+      this.#child = spawn(program, words, {
         env: {},
         cwd: "/",
         stdio: ["ignore", "ignore", "ignore", theirs, filters],
@@ -131,6 +133,11 @@ export class ToolSpawner implements Disposable {
     this.#send("N", id, orderBytes(order), [order.control, ...order.groups]);
     this.#sandboxes.set(id, events);
     return id;
+  }
+
+  /** How many sandboxes wait without a root, for calls of any kind; more than that end. */
+  keepBlanks(count: number): void {
+    this.#send("W", count, Buffer.alloc(0));
   }
 
   /** Takes in now what the helper has said, also about idle sandboxes. */
@@ -295,12 +302,10 @@ function tooLarge(bytes: number): PlatformError {
 }
 
 function orderBytes(order: NewSandbox): Buffer {
-  const { template, isComplete, identity, hostname, ports, tmpfs, binds } = order;
-  const head = Buffer.alloc(13);
+  const { template, isComplete, hostname, ports, tmpfs, binds } = order;
+  const head = Buffer.alloc(5);
   head.writeUInt32LE(template, 0);
   head.writeUInt8(isComplete ? 1 : 0, 4);
-  head.writeUInt32LE(identity.uid, 5);
-  head.writeUInt32LE(identity.gid, 9);
   const parts: Buffer[] = [head, Buffer.from(`${hostname}\0`), Buffer.from([ports.length])];
   for (const port of ports) parts.push(Buffer.from([port & 0xff, port >> 8]));
   parts.push(Buffer.from([tmpfs.length]));

@@ -56,26 +56,32 @@ static inline ssize_t receive_message(int socket, char *bytes, size_t size, stru
   return got;
 }
 
-/** Sends one message with at most one descriptor; false with errno set. */
-static inline bool send_message(int socket, const void *data, size_t length, int descriptor) {
+/** Sends one message with `count` descriptors, at most MAX_DESCRIPTORS; false with errno set. */
+static inline bool send_with(int socket, const void *data, size_t length, const int *descriptors, int count) {
   union {
     struct cmsghdr align;
-    char space[CMSG_SPACE(sizeof(int))];
+    char space[CMSG_SPACE(sizeof(int) * MAX_DESCRIPTORS)];
   } control = {0};
   struct iovec part = {.iov_base = (void *)data, .iov_len = length};
   struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-  if (descriptor >= 0) {
+  size_t bytes = (size_t)count * sizeof(int);
+  if (count > 0) {
     message.msg_control = &control;
-    message.msg_controllen = sizeof control;
+    message.msg_controllen = CMSG_SPACE(bytes);
     struct cmsghdr *head = CMSG_FIRSTHDR(&message);
     head->cmsg_level = SOL_SOCKET;
     head->cmsg_type = SCM_RIGHTS;
-    head->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(head), &descriptor, sizeof descriptor);
+    head->cmsg_len = CMSG_LEN(bytes);
+    memcpy(CMSG_DATA(head), descriptors, bytes);
   }
   while (sendmsg(socket, &message, MSG_NOSIGNAL) < 0)
     if (errno != EINTR) return false;
   return true;
+}
+
+/** The same with one descriptor, or none for -1. */
+static inline bool send_message(int socket, const void *data, size_t length, int descriptor) {
+  return send_with(socket, data, length, &descriptor, descriptor >= 0 ? 1 : 0);
 }
 
 /** Sends `E`: what failed and why, about a sandbox or a template. */

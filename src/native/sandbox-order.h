@@ -6,13 +6,15 @@
 
 enum { MAX_TMPFS = 16, MAX_PORTS = 8 };
 
+/** Who the processes of every sandbox are inside. */
+struct inside {
+  uint32_t uid, gid;
+};
+
 struct order {
-  uint32_t id;
   uint32_t slot;
   /** nothing will be mounted for its call, so it gives up its rights while it waits */
   bool complete;
-  /** who its processes are inside */
-  uint32_t inside_uid, inside_gid;
   const char *hostname;
   int ports, places;
   uint16_t port[MAX_PORTS];
@@ -33,8 +35,6 @@ struct filters {
 static inline bool read_order(struct cursor *from, struct order *out) {
   out->slot = read_u32(from);
   out->complete = read_u8(from) != 0;
-  out->inside_uid = read_u32(from);
-  out->inside_gid = read_u32(from);
   out->hostname = read_text(from);
   out->ports = read_u8(from);
   if (out->ports > MAX_PORTS) return false;

@@ -1,7 +1,8 @@
-// The inside of a tool's sandbox, from the first instruction after clone(2) to the tool's own: pid 1 of new namespaces makes
-// itself a root, waits for the one request, gives up every right, starts the tool and reports its raw wait status. When the
-// tool is reaped this process ends, and the kernel ends whatever else is left in the namespace. Every failure is told and is
-// the end. Nothing here was chosen by the tool, except below its own binds, where links are never followed.
+// The inside of a tool's sandbox, from the first instruction after clone(2) to the tool's own. Pid 1 of new namespaces first
+// does what is the same for every sandbox, and waits as a blank; its one order makes it a sandbox with a root of its own; its one
+// request makes it give up every right, start the tool and report its raw wait status. When the tool is reaped this process
+// ends, and the kernel ends whatever else is left in the namespace. Every failure is told and is the end. Nothing here was
+// chosen by the tool, except below its own binds, where links are never followed.
 #ifndef AGENTKUBE_TOOL_SANDBOX_H
 #define AGENTKUBE_TOOL_SANDBOX_H
 #include "init.h"
@@ -17,12 +18,13 @@
 #include "mounts.h"
 #include "sandbox-order.h"
 
-/** After stdio and CONTROL: our end of the pair with tool-spawner, and the root to be. */
-enum { SPAWNER = 4, ROOT = 5, SET_UP = 0 };
+/** After stdio and CONTROL: our end of the pair with tool-spawner, and file systems that are not mounted yet. */
+enum { SPAWNER = 4, PROC = 5, ROOT = 6, SET_UP = 0 };
 
 /** In `cols` of a request, beside a bit for each of stdio. */
 enum { DIRECTORY_WANTED = 8 };
 
+/** CONTROL leads to tool-spawner until there is an order, and then to the tool-runner. */
 static _Noreturn void refuse(uint32_t about, const char *step, const char *path) {
   send_failure(CONTROL, about, errno, step, path);
   _exit(FAULT);
@@ -34,7 +36,11 @@ static _Noreturn void refuse(uint32_t about, const char *step, const char *path)
   } while (0)
 
 /** Moves a descriptor to where it belongs; what lay there is closed. */
-static void place(int from, int to) { MUST(from == to || dup2(from, to) == to, "dup2", ""); }
+static void place(int from, int to) {
+  if (from == to) return;
+  MUST(dup2(from, to) == to, "dup2", "");
+  close(from);
+}
 
 /** This process in the host's pid namespace, which is the one that /proc still shows. */
 static pid_t own_host_pid(void) {
@@ -54,13 +60,13 @@ static bool volunteer(pid_t pid) { return write_proc(pid, "oom_score_adj", "1000
  * Becomes the sandbox's user, still with all rights inside. Another uid of the host is given to it by tool-spawner, which may; its own
  * it maps itself, for which its /proc files must be its own for a moment.
  */
-static void become_user(const struct order *order, bool has_dedicated_uid) {
+static void become_user(const struct inside *inside, bool has_dedicated_uid) {
   char go;
   if (!has_dedicated_uid) {
     MUST(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0, "dumpable", "");
     pid_t self = own_host_pid();
-    MUST(write_single_map(self, "uid_map", order->inside_uid, order->inside_uid), "uid_map", "");
-    MUST(write_single_map(self, "gid_map", order->inside_gid, order->inside_gid), "gid_map", "");
+    MUST(write_single_map(self, "uid_map", inside->uid, inside->uid), "uid_map", "");
+    MUST(write_single_map(self, "gid_map", inside->gid, inside->gid), "gid_map", "");
     MUST(volunteer(self), "oom_score_adj", "");
   }
   ssize_t got;
@@ -68,8 +74,8 @@ static void become_user(const struct order *order, bool has_dedicated_uid) {
   while (got < 0 && errno == EINTR);
   if (got != 1) _exit(0);
   if (has_dedicated_uid) MUST(setgroups(0, NULL) == 0, "setgroups", "");
-  MUST(setresgid(order->inside_gid, order->inside_gid, order->inside_gid) == 0, "setresgid", "");
-  MUST(setresuid(order->inside_uid, order->inside_uid, order->inside_uid) == 0, "setresuid", "");
+  MUST(setresgid(inside->gid, inside->gid, inside->gid) == 0, "setresgid", "");
+  MUST(setresuid(inside->uid, inside->uid, inside->uid) == 0, "setresuid", "");
   // After the change of user, which would undo both.
   MUST(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0, "not dumpable", "");
   MUST(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0, "parent death signal", "");
@@ -92,12 +98,24 @@ static void forbid_user_namespaces(void) {
   close(fd);
 }
 
+/** The sandbox's own /proc, read-only, mounted nowhere yet. */
+static void make_proc(void) {
+  int context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);
+  MUST(context >= 0 && syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0, "proc", "/proc");
+  unsigned attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY;
+  int made = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
+  MUST(made >= 0, "fsmount", "/proc");
+  close(context);
+  place(made, PROC);
+}
+
 /** The template's clone becomes the root; the spawner's own few mounts are gone from here after it. */
 static void enter_root(void) {
   MUST(syscall(SYS_move_mount, ROOT, "", AT_FDCWD, "/new", MOVE_MOUNT_F_EMPTY_PATH) == 0, "move_mount", "/");
-  close(ROOT);
   MUST(chdir("/new") == 0, "chdir", "/");
-  MUST(mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL) == 0, "mount", "/proc");
+  MUST(syscall(SYS_move_mount, PROC, "", AT_FDCWD, "proc", MOVE_MOUNT_F_EMPTY_PATH) == 0, "move_mount", "/proc");
+  close(ROOT);
+  close(PROC);
   MUST(syscall(SYS_pivot_root, ".", ".") == 0, "pivot_root", "/");
   MUST(umount2(".", MNT_DETACH) == 0, "umount", "/");
   MUST(chdir("/") == 0, "chdir", "/");
@@ -182,26 +200,30 @@ static void take_file(struct cursor from, struct descriptors *with) {
   attach(file, path);
 }
 
-/** `M`: limits of every process of the call. None is ever more than what this process itself may have. */
-static void take_limits(struct cursor from) {
-  while (from.at < from.end && !from.bad) {
-    uint32_t resource = read_u32(&from);
-    uint64_t bound = read_u64(&from);
+/** Limits of every process of the call. None is ever more than what this process itself may have. */
+static void take_limits(struct cursor *from) {
+  for (int left = read_u8(from); left > 0; left--) {
+    uint32_t resource = read_u32(from);
+    uint64_t bound = read_u64(from);
     struct rlimit has;
-    MUST(!from.bad && getrlimit((int)resource, &has) == 0, "getrlimit", "");
+    MUST(!from->bad && getrlimit((int)resource, &has) == 0, "getrlimit", "");
     struct rlimit wanted = {.rlim_cur = bound < has.rlim_max ? bound : has.rlim_max};
     wanted.rlim_max = wanted.rlim_cur;
     MUST(setrlimit((int)resource, &wanted) == 0, "setrlimit", "");
   }
 }
 
-/** From here on this process can do nothing that its tool could not, but see the control socket. */
-static void give_up_rights(const struct filters *filters) {
+/** No program that is started here will have more rights than this process. Its own it keeps for its root and its mounts. */
+static void bound_rights(void) {
   MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "no_new_privs", "");
   MUST(prctl(PR_SET_SECUREBITS, 0x2f, 0, 0, 0) == 0, "securebits", "");
   MUST(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) == 0, "ambient capabilities", "");
   for (int each = 0; prctl(PR_CAPBSET_READ, each, 0, 0, 0) >= 0; each++)
     MUST(prctl(PR_CAPBSET_DROP, each, 0, 0, 0) == 0, "bounding capabilities", "");
+}
+
+/** From here on this process can do nothing that its tool could not, but see the control socket. */
+static void give_up_rights(const struct filters *filters) {
   struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
   struct __user_cap_data_struct none[2] = {{0}};
   MUST(syscall(SYS_capset, &head, none) == 0, "capset", "");
@@ -265,35 +287,61 @@ static int stdio_count(const struct request *request) {
   return (request->cols & 1) + ((request->cols >> 1) & 1) + ((request->cols >> 2) & 1);
 }
 
+/** What is the same for every sandbox: user, session, loopback, bounds. `died` is where it hears of dead children. */
+static void become_blank(int spawner, const struct inside *inside, bool has_dedicated_uid, int *died) {
+  // ROOT is kept for what comes with the order.
+  if (dup2(spawner, CONTROL) != CONTROL || dup2(spawner, ROOT) != ROOT) _exit(FAULT);
+  place(spawner, SPAWNER);
+  close(PROC);
+  MUST(syscall(SYS_close_range, ROOT + 1, ~0U, 0) == 0, "close_range", "");
+  prctl(PR_SET_NAME, "tool-init");
+  become_user(inside, has_dedicated_uid);
+  MUST(setsid() >= 0, "setsid", "");
+  loopback_up();
+  forbid_user_namespaces();
+  make_proc();
+  bound_rights();
+  sigset_t children;
+  sigemptyset(&children);
+  sigaddset(&children, SIGCHLD);
+  *died = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
+  MUST(*died >= 0, "signalfd", "");
+}
+
+/** Waits for its order, which comes with the control socket and the root. */
+static void take_order(char *message, struct order *order) {
+  struct descriptors with;
+  ssize_t length = receive_message(SPAWNER, message, MAX_MESSAGE, &with, 0);
+  // Nobody needs it.
+  if (length <= 0) _exit(0);
+  struct cursor from = {.at = message, .end = message + length};
+  int control = take_descriptor(&with, 0), root = take_descriptor(&with, 1);
+  errno = EPROTO;
+  MUST(read_order(&from, order) && control >= 0 && root >= 0, "order", "");
+  place(control, CONTROL);
+  place(root, ROOT);
+}
+
 /**
  * The whole life of pid 1. `cols` of its one request says which of stdio are its descriptors and whether the directory is wanted,
  * `rows` whether binds follow from tool-spawner.
  */
-static _Noreturn void run_sandbox(const struct order *order, int control, int spawner, int root, bool has_dedicated_uid,
-                                  const struct filters *filters) {
-  static char message[MAX_MESSAGE + 1];
+static _Noreturn void run_sandbox(int spawner, const struct inside *inside, bool has_dedicated_uid, const struct filters *filters) {
+  // The order is a view of its message.
+  static char message[MAX_MESSAGE + 1], ordered[MAX_MESSAGE];
   static struct request request;
-  place(control, CONTROL);
-  place(spawner, SPAWNER);
-  place(root, ROOT);
-  MUST(syscall(SYS_close_range, ROOT + 1, ~0U, 0) == 0, "close_range", "");
-  prctl(PR_SET_NAME, "tool-init");
-  sigset_t children;
-  sigemptyset(&children);
-  sigaddset(&children, SIGCHLD);
-  become_user(order, has_dedicated_uid);
-  MUST(setsid() >= 0, "setsid", "");
-  MUST(sethostname(order->hostname, strlen(order->hostname)) == 0, "sethostname", "");
-  loopback_up();
-  forbid_user_namespaces();
+  struct order order = {0};
+  int died;
+  become_blank(spawner, inside, has_dedicated_uid, &died);
+  MUST(send_message(SPAWNER, "o", 1, -1), "send", "");
+  take_order(ordered, &order);
+  MUST(sethostname(order.hostname, strlen(order.hostname)) == 0, "sethostname", "");
   enter_root();
-  mount_tmpfs(order);
+  mount_tmpfs(&order);
   for (int fd = 0; fd < 3; fd++) close(fd);
   for (int fd = 0; fd < 3; fd++) MUST(open("/dev/null", O_RDWR) == fd, "open", "/dev/null");
-  int died = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
-  MUST(died >= 0, "signalfd", "");
-  for (int i = 0; i < order->ports; i++) offer_listener(order->port[i]);
-  if (order->complete) give_up_rights(filters);
+  for (int i = 0; i < order.ports; i++) offer_listener(order.port[i]);
+  if (order.complete) give_up_rights(filters);
   tell("R", 1, -1);
 
   pid_t tool = 0;
@@ -316,20 +364,24 @@ static _Noreturn void run_sandbox(const struct order *order, int control, int sp
     ssize_t length = receive_message(CONTROL, message, MAX_MESSAGE, &with, 0);
     // The peer is gone: nothing may outlive it.
     if (length <= 0) _exit(0);
-    struct cursor from = {.at = message + 1, .end = message + length};
+    char *end = message + length;
+    struct cursor from = {.at = message + 1, .end = end};
     errno = EPROTO;
     MUST(tool == 0, "control message", "");
-    if (message[0] == 'M') take_limits(from);
-    else if (message[0] == 'F') take_file(from, &with);
-    else {
-      MUST(parse_request(message, (size_t)length, &request) && with.count == stdio_count(&request), "control message", "");
-      if (request.rows != 0) take_binds();
-      if (!order->complete) give_up_rights(filters);
-      if ((request.cols & DIRECTORY_WANTED) != 0) give_directory(&request);
-      tool = start_tool(&request, &with, filters);
+    if (message[0] == 'F') {
+      take_file(from, &with);
+      close_descriptors(&with);
       continue;
     }
-    close_descriptors(&with);
+    MUST(message[0] == 'M', "control message", "");
+    take_limits(&from);
+    char *start = message + (from.at - message);
+    errno = EPROTO;
+    MUST(!from.bad && parse_request(start, (size_t)(end - start), &request) && with.count == stdio_count(&request), "control message", "");
+    if (request.rows != 0) take_binds();
+    if (!order.complete) give_up_rights(filters);
+    if ((request.cols & DIRECTORY_WANTED) != 0) give_directory(&request);
+    tool = start_tool(&request, &with, filters);
   }
 }
 #endif

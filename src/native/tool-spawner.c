@@ -8,10 +8,16 @@
 #include "tool-sandbox.h"
 #include <sys/random.h>
 
-enum { CONTROL_SOCKET = 3, FILTERS = 4, MAX_SANDBOXES = 256, MAX_TEMPLATES = 64, MAX_BINDS = 256 };
+//
+// Sandboxes begin as blanks, made when there is nothing else to do: what takes longest of one, its network namespace first of
+// all, is there before anybody knows what it will be for. Each becomes one sandbox, once.
+enum { CONTROL_SOCKET = 3, FILTERS = 4, MAX_SANDBOXES = 256, MAX_TEMPLATES = 64, MAX_BINDS = 256, BLANK_PATIENCE_S = 10 };
 
 struct sandbox {
+  /** 0: nobody's yet */
   uint32_t id;
+  /** nobody's, and waits for its call */
+  bool blank;
   pid_t pid;
   int spawner_end;
   struct dedicated *dedicated;
@@ -19,8 +25,9 @@ struct sandbox {
 
 static struct {
   bool root;
-  uid_t uid;
-  gid_t gid;
+  struct inside inside;
+  /** how many blanks wait when nothing happens, and how many more are tried for */
+  int blanks, missing;
   int host, templates, bare;
   /** where the kernel reads this process's command line from, and that of each tool-init */
   char *title;
@@ -48,16 +55,16 @@ static int open_namespace(void) {
 }
 
 static void become_able(void) {
-  all.uid = geteuid();
-  all.gid = getegid();
-  all.root = all.uid == 0;
+  uid_t uid = geteuid();
+  gid_t gid = getegid();
+  all.root = uid == 0;
   if (all.root) {
     if (setgroups(0, NULL) != 0) end("setgroups");
     if (unshare(CLONE_NEWNS) != 0) end("mount namespace");
   } else {
     if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) end("user namespace");
     if (!write_proc(getpid(), "setgroups", "deny", 4)) end("setgroups");
-    if (!write_single_map(getpid(), "uid_map", all.uid, all.uid) || !write_single_map(getpid(), "gid_map", all.gid, all.gid)) end("id maps");
+    if (!write_single_map(getpid(), "uid_map", uid, uid) || !write_single_map(getpid(), "gid_map", gid, gid)) end("id maps");
   }
   // What the host mounts later may be bound later; nothing mounted here comes back to it.
   if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) end("mount propagation");
@@ -211,9 +218,9 @@ static bool send_binds(struct cursor *from, const struct sandbox *sandbox, struc
 }
 
 /** As root: a uid of the host that its pid 1 could not map itself. */
-static bool write_maps(pid_t pid, const struct order *order, const struct dedicated *dedicated) {
-  return dedicated == NULL || (write_single_map(pid, "uid_map", order->inside_uid, dedicated->uid) &&
-                               write_single_map(pid, "gid_map", order->inside_gid, dedicated->uid) && volunteer(pid));
+static bool write_maps(pid_t pid, const struct dedicated *dedicated) {
+  return dedicated == NULL || (write_single_map(pid, "uid_map", all.inside.uid, dedicated->uid) &&
+                               write_single_map(pid, "gid_map", all.inside.gid, dedicated->uid) && volunteer(pid));
 }
 
 /** Puts the new pid 1 into the control groups whose `cgroup.procs` came with the request. */
@@ -231,54 +238,131 @@ static struct sandbox *free_place(void) {
   return NULL;
 }
 
-/** `N`: a new sandbox. Its pid 1 sets itself up while its maps are written and its binds opened here. */
-static bool start_sandbox(uint32_t id, struct cursor from, const struct descriptors *with, struct failure *why) {
-  struct order order = {.id = id};
+/** Clones a blank, whose pid 1 sets itself up from here on. NULL when that is not possible. */
+static struct sandbox *make_blank(struct failure *why) {
   struct sandbox *place = free_place();
-  errno = EPROTO;
-  if (!read_order(&from, &order) || with->count < 1) return fail(why, "request", "");
   struct dedicated *dedicated = place != NULL && all.root ? take_uid() : NULL;
   errno = EAGAIN;
-  if (place == NULL || (all.root && dedicated == NULL)) return fail(why, "too many sandboxes", "");
-  int ends[2], root = -1;
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return fail(why, "socketpair", "");
+  if (place == NULL || (all.root && dedicated == NULL)) return fail(why, "too many sandboxes", ""), NULL;
+  int ends[2] = {-1, -1};
   pid_t pid = -1;
-  root = clone_template(order.slot, why);
-  if (root >= 0) {
-    enter(all.bare);
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) fail(why, "socketpair", "");
+  else {
     unsigned long flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | SIGCHLD;
     pid = (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
     if (pid == 0) {
       // A tool may read the command line of its pid 1: nothing of this machine is in it.
       memset(all.title, 0, all.title_size);
       memcpy(all.title, "tool-init", sizeof "tool-init");
+      run_sandbox(ends[1], &all.inside, all.root, &all.filters);
     }
-    if (pid == 0) run_sandbox(&order, with->list[0], ends[1], root, all.root, &all.filters);
     if (pid < 0) fail(why, "clone", "");
-    close(root);
+    close(ends[1]);
   }
-  close(ends[1]);
   if (pid < 0) {
-    close(ends[0]);
+    if (ends[0] >= 0) close(ends[0]);
     if (dedicated != NULL) dedicated->taken = false;
-    return false;
+    return NULL;
   }
-  *place = (struct sandbox){.id = id, .pid = pid, .spawner_end = ends[0], .dedicated = dedicated};
+  *place = (struct sandbox){.blank = true, .pid = pid, .spawner_end = ends[0], .dedicated = dedicated};
+  struct timeval patience = {.tv_sec = BLANK_PATIENCE_S};
+  if (setsockopt(ends[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) != 0) fail(why, "setsockopt", "");
+  else if (!write_maps(pid, dedicated)) fail(why, "id maps", "");
+  else if (!send_message(ends[0], "g", 1, -1)) fail(why, "send", "");
+  else return place;
+  place->blank = false;
+  // Reaped like any other.
+  kill(pid, SIGKILL);
+  return NULL;
+}
+
+/** Waits until a blank is set up; false when it could not be, or is gone. Afterwards it is a blank no more. */
+static bool take_blank(struct sandbox *blank, struct failure *why) {
+  static char said[640];
+  blank->blank = false;
+  ssize_t length;
+  do length = recv(blank->spawner_end, said, sizeof said - 1, 0);
+  while (length < 0 && errno == EINTR);
+  if (length == 1 && said[0] == 'o') {
+    // Nothing more comes before its order but its end.
+    if (recv(blank->spawner_end, said, sizeof said, MSG_DONTWAIT) < 0 && errno == EAGAIN) return true;
+    length = 0;
+  }
+  kill(blank->pid, SIGKILL);
+  if (length == 0) errno = ECHILD;
+  if (length < 11 || said[0] != 'E') return fail(why, "blank", "");
+  said[length] = '\0';
+  struct cursor from = {.at = said + 5, .end = said + length + 1};
+  errno = (int)read_u32(&from);
+  const char *step = read_text(&from);
+  return fail(why, step, read_text(&from));
+}
+
+static struct sandbox *next_blank(void) {
+  for (int i = 0; i < MAX_SANDBOXES; i++)
+    if (all.sandboxes[i].pid != 0 && all.sandboxes[i].blank) return &all.sandboxes[i];
+  return NULL;
+}
+
+/** A process for a new sandbox: one that waits, or one that is made now. */
+static struct sandbox *begin_sandbox(struct failure *why) {
+  for (struct sandbox *blank; (blank = next_blank()) != NULL;)
+    if (take_blank(blank, why)) return blank;
+  struct sandbox *made = make_blank(why);
+  return made != NULL && take_blank(made, why) ? made : NULL;
+}
+
+static int count_blanks(void) {
+  int count = 0;
+  for (int i = 0; i < MAX_SANDBOXES; i++) count += all.sandboxes[i].pid != 0 && all.sandboxes[i].blank;
+  return count;
+}
+
+/** `N`: makes a sandbox of a blank. Its pid 1 makes its root while its binds are opened here. */
+static bool start_sandbox(uint32_t id, struct cursor from, const struct descriptors *with, struct failure *why) {
+  const char *ordered = from.at;
+  struct order order;
+  errno = EPROTO;
+  if (id == 0 || !read_order(&from, &order) || with->count < 1) return fail(why, "request", "");
+  struct sandbox *sandbox = begin_sandbox(why);
+  if (sandbox == NULL) return false;
+  sandbox->id = id;
+  int given[2] = {with->list[0], -1};
   unsigned char started[5] = {'C'};
-  memcpy(started + 1, &(uint32_t){(uint32_t)pid}, 4);
-  bool good = (write_maps(pid, &order, dedicated) || fail(why, "id maps", "")) && (join_groups(pid, with) || fail(why, "control group", "")) &&
-              (send_message(with->list[0], started, sizeof started, -1) || fail(why, "send", "")) &&
-              (send_message(ends[0], "g", 1, -1) || fail(why, "send", ""));
-  good = good && (from.at == from.end || send_binds(&from, place, why));
+  memcpy(started + 1, &(uint32_t){(uint32_t)sandbox->pid}, 4);
+  bool good = (given[1] = clone_template(order.slot, why)) >= 0 &&
+              (join_groups(sandbox->pid, with) || fail(why, "control group", "")) &&
+              (send_message(given[0], started, sizeof started, -1) || fail(why, "send", "")) &&
+              (send_with(sandbox->spawner_end, ordered, (size_t)(from.at - ordered), given, 2) || fail(why, "send", ""));
+  if (given[1] >= 0) close(given[1]);
+  good = good && (from.at == from.end || send_binds(&from, sandbox, why));
   // Reaped like any other, and told as gone.
-  if (!good) kill(pid, SIGKILL);
+  if (!good) kill(sandbox->pid, SIGKILL);
   return good;
 }
 
 static struct sandbox *by_id(uint32_t id) {
   for (int i = 0; i < MAX_SANDBOXES; i++)
-    if (all.sandboxes[i].pid != 0 && all.sandboxes[i].id == id) return &all.sandboxes[i];
+    if (id != 0 && all.sandboxes[i].pid != 0 && all.sandboxes[i].id == id) return &all.sandboxes[i];
   return NULL;
+}
+
+/** `W`: how many blanks are to wait. Those that are too many end. */
+static void keep_blanks(uint32_t count) {
+  all.blanks = count < MAX_SANDBOXES / 2 ? (int)count : MAX_SANDBOXES / 2;
+  all.missing = all.blanks - count_blanks();
+  for (; all.missing < 0; all.missing++) {
+    struct sandbox *blank = next_blank();
+    blank->blank = false;
+    kill(blank->pid, SIGKILL);
+  }
+}
+
+static bool tell_gone(uint32_t id, uint32_t status) {
+  unsigned char message[9] = {'G'};
+  memcpy(message + 1, &id, 4);
+  memcpy(message + 5, &status, 4);
+  return send_message(CONTROL_SOCKET, message, sizeof message, -1);
 }
 
 static void handle(char *message, size_t length, struct descriptors *with) {
@@ -293,13 +377,21 @@ static void handle(char *message, size_t length, struct descriptors *with) {
       if (!build_template(about, take_descriptor(with, 0), &why)) send_failure(CONTROL_SOCKET, about | 0x80000000U, why.code, why.step, why.path);
       break;
     case 'N':
-      if (!start_sandbox(about, from, with, &why)) send_failure(CONTROL_SOCKET, about, why.code, why.step, why.path);
+      if (!start_sandbox(about, from, with, &why)) {
+        send_failure(CONTROL_SOCKET, about, why.code, why.step, why.path);
+        // Without a process nobody would ever tell of its end.
+        if (by_id(about) == NULL && !tell_gone(about, 0)) _exit(0);
+      }
+      all.missing = all.blanks - count_blanks();
       break;
     case 'B':
       sandbox = by_id(about);
       if (sandbox == NULL || send_binds(&from, sandbox, &why)) break;
       send_failure(CONTROL_SOCKET, about, why.code, why.step, why.path);
       kill(sandbox->pid, SIGKILL);
+      break;
+    case 'W':
+      keep_blanks(about);
       break;
     case 'K':
       sandbox = by_id(about);
@@ -319,13 +411,10 @@ static void reap(void) {
     for (int i = 0; i < MAX_SANDBOXES; i++) {
       struct sandbox *sandbox = &all.sandboxes[i];
       if (sandbox->pid != pid) continue;
-      unsigned char message[9] = {'G'};
-      memcpy(message + 1, &sandbox->id, 4);
-      memcpy(message + 5, &(uint32_t){(uint32_t)status}, 4);
       close(sandbox->spawner_end);
       if (sandbox->dedicated != NULL) sandbox->dedicated->taken = false;
       sandbox->pid = 0;
-      if (!send_message(CONTROL_SOCKET, message, sizeof message, -1)) _exit(0);
+      if (sandbox->id != 0 && !tell_gone(sandbox->id, (uint32_t)status)) _exit(0);
     }
 }
 
@@ -336,10 +425,12 @@ int main(int argc, char **argv) {
   if (setrlimit(RLIMIT_CORE, &none) != 0) end("core limit");
   if (fcntl(CONTROL_SOCKET, F_SETFD, FD_CLOEXEC) != 0 || syscall(SYS_close_range, FILTERS + 1, ~0U, 0) != 0) end("descriptors");
   errno = EINVAL;
-  uint32_t first = argc == 2 ? (uint32_t)strtoul(argv[1], NULL, 10) : 0;
-  if (first < 65536 || strlen(argv[0]) < sizeof "tool-init") end("arguments");
+  if (argc != 4 || strlen(argv[0]) < sizeof "tool-init") end("arguments");
+  uint32_t first = (uint32_t)strtoul(argv[1], NULL, 10);
+  all.inside = (struct inside){.uid = (uint32_t)strtoul(argv[2], NULL, 10), .gid = (uint32_t)strtoul(argv[3], NULL, 10)};
+  if (first < 65536 || all.inside.uid == 0) end("arguments");
   all.title = argv[0];
-  all.title_size = (size_t)(argv[1] + strlen(argv[1]) - argv[0]);
+  all.title_size = (size_t)(argv[3] + strlen(argv[3]) - argv[0]);
   read_filters();
   become_able();
   // Not before: the files of a hidden process in /proc are not its own to write.
@@ -359,8 +450,15 @@ int main(int argc, char **argv) {
   if (!send_message(CONTROL_SOCKET, "O", 1, -1)) return 0;
   struct pollfd watched[2] = {{.fd = CONTROL_SOCKET, .events = POLLIN}, {.fd = died, .events = POLLIN}};
   for (;;) {
-    while (poll(watched, 2, -1) < 0)
+    int ready;
+    while ((ready = poll(watched, 2, all.missing > 0 ? 0 : -1)) < 0)
       if (errno != EINTR) end("poll");
+    if (ready == 0) {
+      // One that cannot be made is tried for again when it is needed, and whoever needs it is told why.
+      struct failure unheard;
+      all.missing = make_blank(&unheard) == NULL ? 0 : all.missing - 1;
+      continue;
+    }
     if (watched[1].revents != 0) {
       struct signalfd_siginfo ignored;
       while (read(died, &ignored, sizeof ignored) > 0) continue;

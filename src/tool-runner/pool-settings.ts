@@ -3,6 +3,7 @@ import type { PoolOptions } from "../kit/sandbox-pool.ts";
 
 const SETTINGS = {
   size: { name: "AGENTKUBE_WARM_SANDBOXES", standard: 2, most: 32 },
+  blanks: { name: "AGENTKUBE_WARM_BLANKS", standard: 2, most: 32 },
   profiles: { name: "AGENTKUBE_WARM_PROFILES", standard: 8, most: 64 },
   idleSeconds: { name: "AGENTKUBE_WARM_IDLE_SECONDS", standard: 300, most: 86_400 },
 } as const;
@@ -14,6 +15,7 @@ const SETTINGS = {
 export function readPoolOptions(env: Readonly<Record<string, string | undefined>>): PoolOptions {
   return {
     size: numberOf(env, SETTINGS.size),
+    blanks: numberOf(env, SETTINGS.blanks),
     profiles: numberOf(env, SETTINGS.profiles),
     idleMs: numberOf(env, SETTINGS.idleSeconds) * 1000,
   };

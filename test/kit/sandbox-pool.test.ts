@@ -45,8 +45,8 @@ async function run(script: string, more: Partial<SandboxPlan> = {}): Promise<str
 }
 
 async function withPool(context: TestContext, size: number, idleMs = 60_000): Promise<void> {
-  await configurePool({ size, profiles: 2, idleMs });
-  context.after(() => configurePool({ size: 0, profiles: 2, idleMs }));
+  await configurePool({ size, blanks: 0, profiles: 2, idleMs });
+  context.after(() => configurePool({ size: 0, blanks: 0, profiles: 2, idleMs }));
 }
 
 async function waitUntil(isSo: () => boolean | Promise<boolean>): Promise<void> {
@@ -141,7 +141,7 @@ suite("sandboxes prepared ahead", () => {
     await waitUntil(() => poolMetrics().waiting === 0);
     await waitUntil(async () => (await childrenOf(toolSpawner().pid)).length === 0);
 
-    await configurePool({ size: 2, profiles: 2, idleMs: 60_000 });
+    await configurePool({ size: 2, blanks: 0, profiles: 2, idleMs: 60_000 });
     await run("true");
     await waitUntil(() => poolMetrics().waiting === 2);
     await emptyPool();
