@@ -89,9 +89,8 @@ export async function openToolSandbox(
     await sandbox[Symbol.asyncDispose]();
     throw error;
   }
-  // Not before the call is over and its result on the way: what is prepared for the next one should not slow this one down.
-  if (plan.enforced === undefined)
-    void sandbox.closed.then(() => setImmediate(() => refill(profile)));
+  // Now that the tool runs, nobody waits for this process or its helper.
+  if (plan.enforced === undefined) refill(profile);
   return sandbox;
 }
 
@@ -107,7 +106,7 @@ function take(key: string): ToolSandbox | null {
   return null;
 }
 
-/** Fills a profile's shelf after a call of it. */
+/** Fills a profile's shelf while a call of it runs. */
 function refill(profile: SandboxProfile): void {
   if (options.size === 0) return;
   const shelf = shelves.get(profile.key) ?? [];

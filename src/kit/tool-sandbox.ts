@@ -42,7 +42,12 @@ export function toolSpawner(program?: string): ToolSpawner {
 /** Has the process that starts sandboxes keep so many begun, without a root, for calls of any profile. */
 export function keepBlanks(count: number): void {
   blanks = count;
-  if (count > 0 || spawner?.isClosed === false) toolSpawner().keepBlanks(count);
+  if (count === 0 && spawner?.isClosed !== false) return;
+  try {
+    toolSpawner().keepBlanks(count);
+  } catch {
+    // It is gone; the next call starts another one, or says why it cannot.
+  }
 }
 
 /**

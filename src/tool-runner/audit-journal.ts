@@ -22,6 +22,8 @@ import {
 import type { RunId } from "../protocol/ids.ts";
 
 const READ_BYTES = 64 * 1024;
+/** Lines kept in memory for who follows closely, so that they need not be read and parsed again. */
+const RECENT_LINES = 64;
 
 export interface AuditJournalOptions {
   run: RunId;
@@ -37,6 +39,8 @@ export class AuditJournal implements Disposable {
   readonly #fd: number;
   readonly #options: AuditJournalOptions;
   #size = 0;
+  /** the last lines, without a gap, each with the offset where it ends */
+  readonly #recent: { line: ChainedLine; end: number }[] = [];
   #head: ChainHead;
   #epoch = 0;
   #broken: string | null = null;
@@ -109,6 +113,8 @@ export class AuditJournal implements Disposable {
     }
     this.#size += bytes.length;
     this.#head = { seq, hash: line.hash };
+    this.#recent.push({ line, end: this.#size });
+    if (this.#recent.length > RECENT_LINES) this.#recent.shift();
     this.#waiting.resolve();
     return line;
   }
@@ -186,6 +192,8 @@ export class AuditJournal implements Disposable {
 
   /** Whole lines from a byte offset to the present end; a line without its newline is left out. Throws for one that is no record. */
   *#linesFrom(offset: number): Generator<{ line: ChainedLine; end: number }> {
+    const known = this.#recent.findIndex(({ line, end }) => end - bytesOf(line) === offset);
+    if (known !== -1) return yield* this.#recent.slice(known);
     const piece = Buffer.allocUnsafe(READ_BYTES);
     let held = Buffer.alloc(0);
     let at = offset;
@@ -202,6 +210,10 @@ export class AuditJournal implements Disposable {
       }
     }
   }
+}
+
+function bytesOf({ text }: ChainedLine): number {
+  return Buffer.byteLength(text) + 1;
 }
 
 function unavailable(why: string, cause?: unknown): PlatformError {

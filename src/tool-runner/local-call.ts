@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { generateKeySync } from "node:crypto";
 import { mkdir, mkdtemp, realpath, rm, rmdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -119,7 +119,7 @@ class LocalRunner implements AsyncDisposable {
       workspace,
       callsDir: join(directory, "calls"),
       keepDir: join(directory, "unmerged"),
-      auditKey: randomBytes(32),
+      auditKey: generateKeySync("hmac", { length: 256 }),
       record: () => undefined,
       mark: () => undefined,
       ended: ended.signal,

@@ -2,21 +2,22 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { Server } from "@modelcontextprotocol/sdk/server/index.js";
 import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
-import type { RequestHandlerExtra } from "@modelcontextprotocol/sdk/shared/protocol.js";
 import {
   CallToolRequestSchema,
   type CallToolResult,
   CancelledNotificationSchema,
   ListToolsRequestSchema,
   type ListToolsResult,
+  type ProgressToken,
+  type RequestId,
   type ServerNotification,
-  type ServerRequest,
 } from "@modelcontextprotocol/sdk/types.js";
 import { AjvJsonSchemaValidator } from "@modelcontextprotocol/sdk/validation/ajv";
 import { PlatformError } from "../kit/platform-error.ts";
 import { textOfCall } from "./call-text.ts";
 import { readJsonBody, sendError } from "./json-body.ts";
 import type { CallProgress } from "./mcp/server-process.ts";
+import { PlainAnswer, plainCallOf } from "./plain-call.ts";
 import { runToolCall } from "./run-tool-call.ts";
 import { abortOnClose } from "./tool-face.ts";
 import type { CallRequest, ToolRunner } from "./tool-runner.ts";
@@ -71,7 +72,15 @@ export class McpFace {
     }
     const session = sessionOf(request) ?? (isInitialize(body) ? randomUUID() : null);
     if (isInitialize(body) && session !== null) response.setHeader(SESSION_HEADER, session);
-    const server = this.#serverFor(session, abortOnClose(response));
+    const gone = abortOnClose(response);
+    const plain = plainCallOf(request, body);
+    if (plain !== null) {
+      using answer = new PlainAnswer(response, plain.id);
+      const { id, progressToken } = plain;
+      const notify = (notification: ServerNotification): void => answer.notify(notification);
+      return answer.end(await this.#call(plain, { id, session, gone, progressToken, notify }));
+    }
+    const server = this.#serverFor(session, gone);
     const transport = new StreamableHTTPServerTransport({});
     response.once("close", () => void server.close().catch(() => {}));
     await server.connect(transport);
@@ -87,13 +96,15 @@ export class McpFace {
       this.#list(AbortSignal.any([gone, extra.signal])),
     );
     server.setRequestHandler(CallToolRequestSchema, (request, extra) => {
-      const { name, arguments: given } = request.params;
-      return this.#call(
-        { ...splitName(name), arguments: given ?? {}, face: "mcp" },
+      const { name, arguments: given = {} } = request.params;
+      const asked: Asked = {
+        id: extra.requestId,
         session,
-        gone,
-        extra,
-      );
+        gone: AbortSignal.any([gone, extra.signal]),
+        progressToken: extra._meta?.progressToken,
+        notify: (notification) => void extra.sendNotification(notification).catch(() => {}),
+      };
+      return this.#call({ name, arguments: given }, asked);
     });
     server.setNotificationHandler(CancelledNotificationSchema, (notification) => {
       // Without a session, ids of several clients cannot be told apart; closing the request cancels then.
@@ -120,18 +131,22 @@ export class McpFace {
   }
 
   async #call(
-    request: CallRequest,
-    session: string | null,
-    gone: AbortSignal,
-    extra: RequestHandlerExtra<ServerRequest, ServerNotification>,
+    call: { name: string; arguments: Record<string, unknown> },
+    asked: Asked,
   ): Promise<CallToolResult> {
     const cancelled = new AbortController();
-    const key = `${session} ${extra.requestId}`;
+    const key = `${asked.session} ${asked.id}`;
     this.#calls.set(key, cancelled);
-    using progress = reportProgress(extra);
+    using progress = reportProgress(asked);
     try {
-      const caller = AbortSignal.any([gone, extra.signal, cancelled.signal]);
-      const result = await runToolCall(this.#runner, { ...request, ...progress.taken }, caller);
+      const request: CallRequest = {
+        ...splitName(call.name),
+        arguments: call.arguments,
+        face: "mcp",
+        ...progress.taken,
+      };
+      const caller = AbortSignal.any([asked.gone, cancelled.signal]);
+      const result = await runToolCall(this.#runner, request, caller);
       const operation = this.#runner.tools.get(request.tool)?.operations.get(request.operation);
       return { ...textOfCall(request.tool, operation, result) };
     } finally {
@@ -140,17 +155,24 @@ export class McpFace {
   }
 }
 
+/** Who asked for a call, and how it hears of it. */
+interface Asked {
+  id: RequestId;
+  session: string | null;
+  gone: AbortSignal;
+  progressToken: ProgressToken | undefined;
+  notify(notification: ServerNotification): void;
+}
+
 /** Says that a call is still running, to a client that asked to hear it; a server's own words take the clock's place. */
-function reportProgress(
-  extra: RequestHandlerExtra<ServerRequest, ServerNotification>,
-): Disposable & { taken: Pick<CallRequest, "onProgress"> } {
-  const progressToken = extra._meta?.progressToken;
+function reportProgress({
+  progressToken,
+  notify,
+}: Asked): Disposable & { taken: Pick<CallRequest, "onProgress"> } {
   if (progressToken === undefined) return { taken: {}, [Symbol.dispose]: () => undefined };
   const startedAt = performance.now();
-  const send = (said: CallProgress): void => {
-    const params = { progressToken, ...said };
-    void extra.sendNotification({ method: "notifications/progress", params }).catch(() => {});
-  };
+  const send = (said: CallProgress): void =>
+    notify({ method: "notifications/progress", params: { progressToken, ...said } });
   const timer = setInterval(() => {
     const progress = Math.round((performance.now() - startedAt) / 1000);
     send({ progress, message: `running for ${progress} s` });

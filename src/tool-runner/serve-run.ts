@@ -1,3 +1,4 @@
+import { createSecretKey } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import timers from "node:timers/promises";
@@ -128,7 +129,7 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     workspace,
     callsDir,
     keepDir: join(spec.runDir ?? spec.runtimeDir, "unmerged"),
-    auditKey: argumentsKey,
+    auditKey: createSecretKey(argumentsKey),
     record: (entry: AuditRecord) => {
       tally.take(entry);
       audit.record(entry);

@@ -1,3 +1,4 @@
+import type { KeyObject } from "node:crypto";
 import type { Log } from "../kit/log.ts";
 import type { AuditRecord } from "../protocol/audit.ts";
 import type { CallId, RunId } from "../protocol/ids.ts";
@@ -39,7 +40,7 @@ export interface ToolRunner {
   /** where a tool's unmerged version of files is kept for a person */
   readonly keepDir: string;
   /** key of the digests of arguments in the audit */
-  readonly auditKey: Buffer;
+  readonly auditKey: KeyObject;
   /** writes an audit record; throws when it cannot, and then the call must not run */
   record(record: AuditRecord): void;
   /** puts a marker into the recording, best effort */

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { generateKeySync } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -103,7 +103,7 @@ export async function aRunner(
     workspace,
     callsDir: join(directory, "calls"),
     keepDir: join(directory, "unmerged"),
-    auditKey: randomBytes(32),
+    auditKey: generateKeySync("hmac", { length: 256 }),
     record: (record) => {
       records.push(record);
       written.emit("record");
