@@ -1,31 +1,28 @@
 import { spawn } from "node:child_process";
-import { createHash } from "node:crypto";
-import { createReadStream, linkSync, readdirSync, readFileSync } from "node:fs";
+import { linkSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import timers from "node:timers/promises";
 import { repository, resultOf } from "../test/helpers/lab.ts";
 import type { Lab } from "../test/helpers/lab.ts";
 import { anAgent } from "../test/helpers/manifests.ts";
 import { ownChild, ownLab } from "./belongings.ts";
+import { digestOf } from "./recorded-bytes.ts";
+import type { Recorded } from "./recorded-bytes.ts";
 import { PRINT_SCRIPT, startedAt } from "./recording-peers.ts";
+import type { Measured } from "./recording-peers.ts";
+import { watchTreeCpu } from "./tree-cpu.ts";
 
 const POLL_MS = 10;
 const RUN_MS = 180_000;
 
-export interface RecordedRun {
-  /** from the first output until the manager's own file says verified */
-  elapsedMs: number;
-  /** of the output: missing or surplus; 1 when the size is right and the bytes are not */
-  lostBytes: number;
-}
-
-/** Prints a file by `agentkube run --json` and compares what `recording cat --raw` gives with it. */
-export async function recordByAgentkube(file: string, bytes: number): Promise<RecordedRun> {
+/** Prints a file by `agentkube run --json`: from the first output until the manager's own file says verified. */
+export async function recordByAgentkube(file: string): Promise<Measured> {
   await using owned = ownLab();
   const { lab } = owned;
   linkSync(file, path.join(lab.workspace, "mixed"));
   const manifest = lab.write("agent.yaml", anAgent(PRINT_SCRIPT, { timeout: "5m" }));
   const cli = lab.run([manifest], { timeoutMs: RUN_MS });
+  await using cpu = watchTreeCpu(cli.child.pid ?? 0);
   let isOver = false;
   void cli.ended.catch(() => undefined).then(() => (isOver = true));
   // The run's end is later than the word of the manager, and bounds the wait for it.
@@ -34,16 +31,13 @@ export async function recordByAgentkube(file: string, bytes: number): Promise<Re
     await timers.setTimeout(POLL_MS);
   }
   const verifiedAt = Date.now();
+  const started = startedAt(lab.workspace);
+  const cpuSeconds = cpu.since(started);
   const result = resultOf(await cli.ended);
   if (result.outcome !== "succeeded" || result.recording?.verified !== true)
     throw new Error(`Expected a verified success, got ${JSON.stringify(result)}`);
   const recorded = await digestOfRecording(lab, result.run);
-  const printed = await digestOf(createReadStream(file));
-  const isSame = recorded.sha256 === printed.sha256;
-  return {
-    elapsedMs: verifiedAt - startedAt(lab.workspace),
-    lostBytes: isSame ? 0 : Math.max(1, Math.abs(bytes - recorded.bytes)),
-  };
+  return { elapsedMs: verifiedAt - started, cpuSeconds, recorded };
 }
 
 function isVerified(lab: Lab): boolean {
@@ -59,10 +53,7 @@ function isVerified(lab: Lab): boolean {
   }
 }
 
-async function digestOfRecording(
-  lab: Lab,
-  run: string,
-): Promise<{ bytes: number; sha256: string }> {
+async function digestOfRecording(lab: Lab, run: string): Promise<Recorded> {
   const words = ["recording", "cat", run, "--raw", "--data", lab.data];
   await using owned = ownChild(
     spawn(process.execPath, [path.join(repository, "bin/agentkube.js"), ...words], {
@@ -70,14 +61,4 @@ async function digestOfRecording(
     }),
   );
   return await digestOf(owned.child.stdout);
-}
-
-async function digestOf(stream: AsyncIterable<Buffer>): Promise<{ bytes: number; sha256: string }> {
-  const hash = createHash("sha256");
-  let bytes = 0;
-  for await (const chunk of stream) {
-    bytes += chunk.length;
-    hash.update(chunk);
-  }
-  return { bytes, sha256: hash.digest("hex") };
 }

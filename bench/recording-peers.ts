@@ -1,12 +1,15 @@
 // Other ways to read or record the same output, each timed from its first output to its end.
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { ownChild } from "./belongings.ts";
 import { ask, forked } from "./forked.ts";
 import type { ReaderAnswer, ReaderQuestion } from "./node-pty-reader.ts";
+import { bytesOfCast, bytesOfTlog, bytesOfTypescript } from "./recorded-bytes.ts";
+import type { Recorded } from "./recorded-bytes.ts";
+import { watchTreeCpu } from "./tree-cpu.ts";
 
 /** Beside what is printed; says when the first output came, in nanoseconds of the wall clock. */
 const STARTED_FILE = "started";
@@ -22,25 +25,69 @@ export function startedAt(dir: string): number {
   return Number(nanoseconds) / 1e6;
 }
 
+/** One recording of the same output by somebody. */
+export interface Measured {
+  /** from the first output to the end of the recorder */
+  elapsedMs: number;
+  /** of the recorder and all that it started, in that time */
+  cpuSeconds: number;
+  /** what its recording gives back; null for who keeps nothing */
+  recorded: Recorded | null;
+}
+
 /** node-pty: bytes read and dropped. */
-export async function readByNodePty(library: string, dir: string, bytes: number): Promise<number> {
+export async function readByNodePty(
+  library: string,
+  dir: string,
+  bytes: number,
+): Promise<Measured> {
   await using reader = forked(new URL("node-pty-reader.ts", import.meta.url));
+  await using cpu = watchTreeCpu(reader.child.pid ?? 0);
   const question: ReaderQuestion = { library, script: PRINT_SCRIPT, cwd: dir };
   const read = await ask<ReaderAnswer>(reader.child, question);
+  const cpuSeconds = cpu.since(startedAt(dir));
   if (read.bytes !== bytes)
     throw new Error(`node-pty gave ${read.bytes} of ${bytes} bytes, so its time says nothing`);
-  return read.endedAt - startedAt(dir);
+  return { elapsedMs: read.endedAt - startedAt(dir), cpuSeconds, recorded: null };
+}
+
+/** `script` of util-linux, nothing kept: the least that reads a terminal. */
+export async function readByScript(dir: string): Promise<Measured> {
+  const words = ["-q", "-e", "-c", PRINT_SCRIPT, "/dev/null"];
+  return { ...(await record("script", words, dir)), recorded: null };
 }
 
 /** `script` of util-linux, to a file. */
-export function recordByScript(dir: string, bytes: number): Promise<number> {
-  return record("script", ["-q", "-e", "-c", PRINT_SCRIPT, "typescript"], "typescript", dir, bytes);
+export async function recordByScript(dir: string, bytes: number): Promise<Measured> {
+  const words = ["-q", "-e", "-c", PRINT_SCRIPT, "typescript"];
+  const measured = await record("script", words, dir);
+  const file = path.join(dir, "typescript");
+  const recorded = await bytesOfTypescript(file, bytes);
+  rmSync(file);
+  return { ...measured, recorded };
 }
 
 /** `asciinema rec`, to a file. */
-export function recordByAsciinema(dir: string, bytes: number): Promise<number> {
+export async function recordByAsciinema(dir: string): Promise<Measured> {
   const words = ["rec", "-q", "--overwrite", "-c", PRINT_SCRIPT, "peer.cast"];
-  return record("asciinema", words, "peer.cast", dir, bytes);
+  const measured = await record("asciinema", words, dir);
+  const file = path.join(dir, "peer.cast");
+  const recorded = await bytesOfCast(file);
+  rmSync(file);
+  return { ...measured, recorded };
+}
+
+/** `tlog-rec`, to a file. It wants a terminal of its own, which `script` gives it, and shows nothing there. */
+export async function recordByTlog(dir: string): Promise<Measured> {
+  if (!existsSync("/run/utmp"))
+    throw new Error("tlog-rec wants /run/utmp, which is not there; make it with: touch /run/utmp");
+  writeFileSync(path.join(dir, "print"), PRINT_SCRIPT);
+  const command = "tlog-rec -w file -o peer.json /bin/sh print >/dev/null";
+  const measured = await record("script", ["-q", "-e", "-c", command, "/dev/null"], dir);
+  const file = path.join(dir, "peer.json");
+  const recorded = await bytesOfTlog(file);
+  rmSync(file);
+  return { ...measured, recorded };
 }
 
 /** The first line of what `PROGRAM --version` says, or null when the program is not there. */
@@ -56,10 +103,8 @@ export async function versionOf(program: string): Promise<string | null> {
 async function record(
   program: string,
   words: string[],
-  output: string,
   dir: string,
-  bytes: number,
-): Promise<number> {
+): Promise<Omit<Measured, "recorded">> {
   await using owned = ownChild(
     // In a session of its own there is no terminal to draw on.
     spawn(program, words, {
@@ -69,11 +114,9 @@ async function record(
       env: { PATH: process.env["PATH"], HOME: dir, TERM: "xterm-256color", LANG: "C.UTF-8" },
     }),
   );
+  await using cpu = watchTreeCpu(owned.child.pid ?? 0);
   const [code] = (await once(owned.child, "exit")) as [number | null];
   const endedAt = Date.now();
-  const { size } = statSync(path.join(dir, output));
-  rmSync(path.join(dir, output));
-  if (code !== 0 || size < bytes)
-    throw new Error(`${program} ended with ${code} and ${size} of at least ${bytes} bytes`);
-  return endedAt - startedAt(dir);
+  if (code !== 0) throw new Error(`${program} ended with ${code}`);
+  return { elapsedMs: endedAt - startedAt(dir), cpuSeconds: cpu.since(startedAt(dir)) };
 }

@@ -1,23 +1,33 @@
+import { createReadStream } from "node:fs";
 import path from "node:path";
 import { messageOf } from "../src/kit/platform-error.ts";
 import { temporaryDirectory } from "./belongings.ts";
 import { median } from "./measure.ts";
 import { writeMixedOutput } from "./mixed-output.ts";
 import { buildNodePty, nodePtyVersion } from "./node-pty-build.ts";
+import { digestOf, lostBytes } from "./recorded-bytes.ts";
 import { recordByAgentkube } from "./recorded-run.ts";
-import type { RecordedRun } from "./recorded-run.ts";
-import { readByNodePty, recordByAsciinema, recordByScript, versionOf } from "./recording-peers.ts";
+import {
+  readByNodePty,
+  readByScript,
+  recordByAsciinema,
+  recordByScript,
+  recordByTlog,
+  versionOf,
+} from "./recording-peers.ts";
+import type { Measured } from "./recording-peers.ts";
 import { missingRow, peerRow, ratioRow, valueRow } from "./row.ts";
 import type { Goal, Row } from "./row.ts";
 
 const BYTES = 200_000_000;
 const ROUNDS = 3;
 const NAME = "PTY to verified at the manager, 200 MB mixed";
+const CPU_NAME = "CPU of all our processes in that time";
 
 interface PeerWork {
   program: string;
   goal: Goal | null;
-  prepare: () => Promise<{ name: string; work: (dir: string) => Promise<number> }>;
+  prepare: () => Promise<{ name: string; work: (dir: string) => Promise<Measured> }>;
 }
 
 const PEERS: PeerWork[] = [
@@ -35,10 +45,12 @@ const PEERS: PeerWork[] = [
   {
     program: "asciinema",
     goal: { atLeast: 1 },
-    prepare: async () => ({
-      name: `${await installed("asciinema")} rec`,
-      work: (dir) => recordByAsciinema(dir, BYTES),
-    }),
+    prepare: async () => ({ name: `${await installed("asciinema")} rec`, work: recordByAsciinema }),
+  },
+  {
+    program: "tlog-rec",
+    goal: { atLeast: 1 },
+    prepare: async () => ({ name: await installed("tlog-rec"), work: recordByTlog }),
   },
   {
     program: "script",
@@ -48,6 +60,14 @@ const PEERS: PeerWork[] = [
       work: (dir) => recordByScript(dir, BYTES),
     }),
   },
+  {
+    program: "cat in a bare terminal",
+    goal: null,
+    prepare: async () => ({
+      name: `cat in a terminal that ${await installed("script")} reads and drops`,
+      work: readByScript,
+    }),
+  },
 ];
 
 /** The whole way of 200 MB by the real command line, from the first output until the manager has verified it. */
@@ -55,15 +75,16 @@ export async function recordingRows(): Promise<Row[]> {
   await using directory = temporaryDirectory();
   const file = path.join(directory.path, "mixed");
   writeMixedOutput(file, BYTES);
+  const printed = await digestOf(createReadStream(file));
   const peers = await Promise.all(PEERS.map(prepared));
-  const ours: RecordedRun[] = [];
+  const ours: Measured[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     process.stderr.write(`measuring: recording, round ${round + 1} of ${ROUNDS} …\n`);
-    ours.push(await recordByAgentkube(file, BYTES));
+    ours.push(await recordByAgentkube(file));
     for (const peer of peers) {
       if (peer.work === null) continue;
       try {
-        peer.times.push(await peer.work(directory.path));
+        peer.measured.push(await peer.work(directory.path));
       } catch (error) {
         // A peer that fails is no reason to lose our own numbers.
         peer.problem = messageOf(error);
@@ -71,21 +92,35 @@ export async function recordingRows(): Promise<Row[]> {
       }
     }
   }
-  const value = rateOf(median(ours.map(({ elapsedMs }) => elapsedMs)));
-  const lost = Math.max(...ours.map(({ lostBytes }) => lostBytes));
+  const lostOf = (measured: Measured[]): number[] =>
+    measured.flatMap(({ recorded }) => (recorded === null ? [] : [lostBytes(recorded, printed)]));
+  const rate = rateOf(ours);
+  const cpu = cpuOf(ours);
+  const measured = peers.filter(({ problem }) => problem === null);
   return [
     ...peers.map((peer) =>
       peer.problem === null
-        ? rowOf(value, peer.name, rateOf(median(peer.times)), peer.goal)
+        ? rowOf(rate, peer.name, rateOf(peer.measured), peer.goal)
         : missingRow(`${NAME}, against ${peer.program}`, peer.problem),
+    ),
+    valueRow(CPU_NAME, cpu, "s", "what is printed, supervisor and manager included", { atMost: 4 }),
+    ...measured.map((peer) =>
+      peerRow(CPU_NAME, cpu, "s", { name: peer.name, value: cpuOf(peer.measured) }, null),
     ),
     valueRow(
       `bytes lost of 200 MB, worst of ${ROUNDS} runs`,
-      lost,
+      Math.max(...lostOf(ours)),
       "bytes",
       "recording cat --raw beside what was printed",
       { atMost: 0 },
     ),
+    ...measured.flatMap((peer) => {
+      const lost = lostOf(peer.measured);
+      const row = `the same of ${peer.name}`;
+      return lost.length === 0
+        ? []
+        : [valueRow(row, Math.max(...lost), "bytes", "what its recording gives back", null)];
+    }),
   ];
 }
 
@@ -93,13 +128,13 @@ interface PreparedPeer {
   program: string;
   name: string;
   goal: Goal | null;
-  times: number[];
-  work: ((dir: string) => Promise<number>) | null;
+  measured: Measured[];
+  work: ((dir: string) => Promise<Measured>) | null;
   problem: string | null;
 }
 
 async function prepared({ program, goal, prepare }: PeerWork): Promise<PreparedPeer> {
-  const base = { program, goal, times: [] };
+  const base = { program, goal, measured: [] };
   try {
     return { ...base, ...(await prepare()), problem: null };
   } catch (error) {
@@ -120,6 +155,10 @@ async function installed(program: string): Promise<string> {
   return version;
 }
 
-function rateOf(elapsedMs: number): number {
-  return BYTES / 1000 / elapsedMs;
+function rateOf(measured: Measured[]): number {
+  return BYTES / 1000 / median(measured.map(({ elapsedMs }) => elapsedMs));
+}
+
+function cpuOf(measured: Measured[]): number {
+  return median(measured.map(({ cpuSeconds }) => cpuSeconds));
 }
