@@ -63,14 +63,17 @@ export class Adoption implements AsyncDisposable {
   }
 
   #isOrphan(run: Run): boolean {
-    const isAlone =
-      run.record.pod === true || isGone(run.info.supervisorPid, run.record.supervisorStart);
-    if (!isAlone) return false;
+    const isComplete = run.reportedEnd !== null && run.info.recording?.verified === true;
+    // Everything is said and safe: there is nothing to wait for but the supervisor's own word, which will not come.
+    if (!isComplete && !this.#isLeft(run)) return false;
+    // Last, because it asks the kernel.
+    return run.record.pod === true || isGone(run.info.supervisorPid, run.record.supervisorStart);
+  }
+
+  /** Whether it has been without an agentlet for so long that none comes, and its recorder has had its time to ship. */
+  #isLeft(run: Run): boolean {
     const absent = (role: "agentlet" | "recorder"): number =>
       performance.now() - (run.absentSince[role] ?? performance.now());
-    // Everything is said and safe: there is nothing to wait for but the supervisor's own word, which will not come.
-    const isComplete = run.reportedEnd !== null && run.info.recording?.verified === true;
-    if (isComplete) return true;
     const isStarting =
       run.record.pod === true && run.record.epochs.agentlet === 0 && run.info.phase === "starting";
     if (absent("agentlet") < (isStarting ? this.#times.podStartMs : this.#times.agentletMs))

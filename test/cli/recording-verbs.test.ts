@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -127,6 +127,27 @@ suite("agentkube recording", () => {
       [],
     );
   });
+
+  test(
+    "an export as v2 is played by Debian's asciinema, which cannot read v3",
+    {
+      skip: existsSync("/usr/bin/asciinema") ? false : "/usr/bin/asciinema is not installed",
+    },
+    async () => {
+      using data = new PreparedData();
+      data.addRun("demo-1");
+      const file = join(data.root, "demo.cast");
+
+      await data.run("recording", "export", "demo-1", "--format", "v2", "-o", file);
+      const play = `asciinema play --speed 100 ${file}`;
+      // It plays to a terminal, which `script` gives it.
+      const played = execFileSync("script", ["-qec", play, "/dev/null"], { timeout: 20_000 });
+      const text = execFileSync("asciinema", ["cat", file], { timeout: 20_000 });
+
+      assert.equal(text.toString(), TERMINAL_BYTES.toString("utf8"));
+      assert.ok(played.includes(TERMINAL_BYTES.toString("utf8")), played.toString());
+    },
+  );
 
   test("export refuses to write onto the recording itself", async () => {
     using data = new PreparedData();
