@@ -17,12 +17,14 @@ import { LinkRefusal, type LinkHandler } from "./role-link.ts";
 import { closeSocket, sendJson } from "./socket.ts";
 
 const IDLE_ACK_MS = 5000;
+/** A recorder that is no further ahead needs no place: a thousand sessions that begin at once are no storm of backlogs. */
+const SMALL_BACKLOG_BYTES = 64 * 1024;
 /** Checkpoints that wait for their bytes to be durable. */
 const MAX_PROVING = 64;
 
 /**
  * The recorder's side of a session: appends by offset, durable acknowledgements, and the proof at the end. Until it has caught up
- * with what it had when it came, it holds a place.
+ * with a backlog that it had when it came, it holds a place.
  */
 export function recorderLink(
   socket: WebSocket,
@@ -78,6 +80,7 @@ export function recorderLink(
           CloseCode.fenced,
           `Expected the spool of this recording, with at least ${session.committedBytes} bytes, got ${bytes}`,
         );
+      if (bytes - session.committedBytes <= SMALL_BACKLOG_BYTES) return;
       const admitted = admission.enter(session.session);
       if ("retryAfterMs" in admitted) {
         sendJson(socket, {

@@ -53,7 +53,7 @@ suite("admission of recorders that catch up", () => {
     const runs = await Promise.all(
       Array.from({ length: 17 }, async () => await seedRun(manager, dataDir)),
     );
-    const backlog = Buffer.from("a line of a backlog\n");
+    const backlog = Buffer.alloc(80 * 1024, "a line of a backlog\n");
     const peers: Peer[] = [];
     for (const run of runs.slice(0, 16)) {
       const peer = new Peer(manager, `/v1/recordings/${run.run}`, run.tokens.recorder);
@@ -75,6 +75,19 @@ suite("admission of recorders that catch up", () => {
     await peers[0]?.send(encodeAppend(0, backlog));
     await peers[0]?.until(({ kind, bytes }) => kind === "committed" && bytes === backlog.length);
     assert.equal((await recorder(manager, late)).committed, 0);
+  });
+
+  test("lets in whoever has little to catch up, however many have much", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const runs = await Promise.all(
+      Array.from({ length: 17 }, async () => await seedRun(manager, dataDir)),
+    );
+    for (const [index, run] of runs.entries()) {
+      const peer = new Peer(manager, `/v1/recordings/${run.run}`, run.tokens.recorder);
+      const bytes = index === 16 ? 64 * 1024 : 80 * 1024;
+      await peer.send({ kind: "hello", protocol: 1, epoch: 1, bytes });
+      assert.ok(await peer.until(({ kind }) => kind === "committed"));
+    }
   });
 });
 
