@@ -1,7 +1,7 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import timers from "node:timers/promises";
 
-const LOOK_MS = 20;
+const LOOK_MS = 50;
 /** USER_HZ, which Linux has fixed for what it tells programs. */
 const TICKS_PER_SECOND = 100;
 
@@ -13,7 +13,7 @@ export interface TreeCpu extends AsyncDisposable {
 
 /**
  * Watches a process and every descendant, also those that leave its session, by looking at `/proc` often: what a process uses between
- * the last look and its end, at most 20 ms of it, is not seen.
+ * the last look and its end, at most 50 ms of it, is not seen.
  */
 export function watchTreeCpu(root: number): TreeCpu {
   const ticks = new Map<number, number>([[root, 0]]);
@@ -40,26 +40,34 @@ export function watchTreeCpu(root: number): TreeCpu {
 }
 
 function look(ticks: Map<number, number>): void {
-  const seen = readdirSync("/proc").flatMap((name) => (/^\d+$/.test(name) ? statOf(name) : []));
-  // A child has mostly a higher number than its parent; those that have not are found at the next look.
-  for (const { pid, parent, used } of seen)
-    if (ticks.has(pid) || ticks.has(parent)) ticks.set(pid, used);
+  const waiting = [...ticks.keys()];
+  for (let pid = waiting.pop(); pid !== undefined; pid = waiting.pop()) {
+    const used = usedBy(pid);
+    // Gone: what it used until the last look stays.
+    if (used === null) continue;
+    ticks.set(pid, used);
+    for (const child of childrenOf(pid)) if (!ticks.has(child)) waiting.push(child);
+  }
 }
 
-function statOf(name: string): { pid: number; parent: number; used: number }[] {
+function usedBy(pid: number): number | null {
+  const stat = tryRead(`/proc/${pid}/stat`);
+  if (stat === null) return null;
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return Number(fields[11]) + Number(fields[12]);
+}
+
+/** Those that its main thread started: no program here starts others from another one. */
+function childrenOf(pid: number): number[] {
+  const children = tryRead(`/proc/${pid}/task/${pid}/children`)?.trim() ?? "";
+  return children === "" ? [] : children.split(" ").map(Number);
+}
+
+function tryRead(path: string): string | null {
   try {
-    const stat = readFileSync(`/proc/${name}/stat`, "latin1");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return [
-      {
-        pid: Number(name),
-        parent: Number(fields[1]),
-        used: Number(fields[11]) + Number(fields[12]),
-      },
-    ];
+    return readFileSync(path, "latin1");
   } catch {
-    // Gone meanwhile.
-    return [];
+    return null;
   }
 }
 
