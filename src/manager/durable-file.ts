@@ -2,6 +2,7 @@ import { open, rename, rm, type FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { randomBytes } from "node:crypto";
 import { errnoOf } from "../kit/platform-error.ts";
+import type { RecordingReader } from "./recording-reader.ts";
 
 /** Writes a whole file so that a reader, or a crash, sees the old content or the new one. Mode 0600. */
 export async function writeAtomically(path: string, text: string): Promise<void> {
@@ -58,7 +59,10 @@ export async function durableSizeOf(path: string): Promise<number> {
 }
 
 /** The offset after the last line feed before `end`; 0 when there is none. */
-export async function endOfWholeLines(handle: FileHandle, end: number): Promise<number> {
+export async function endOfWholeLines(
+  handle: Pick<RecordingReader, "read">,
+  end: number,
+): Promise<number> {
   const block = Buffer.alloc(64 * 1024);
   let upper = end;
   while (upper > 0) {

@@ -1,5 +1,5 @@
-import { open, type FileHandle } from "node:fs/promises";
 import type { RecordedSession } from "./recorded-session.ts";
+import type { RecordingReader } from "./recording-reader.ts";
 
 const BLOCK_BYTES = 64 * 1024;
 /** A line of a recording is far shorter; a file that has none is not a recording. */
@@ -24,7 +24,7 @@ export async function* tailOf(
   { from = 0, history, follow }: { from?: number; history: number; follow: boolean },
   signal: AbortSignal,
 ): AsyncGenerator<LineBatch> {
-  let handle: FileHandle | null = null;
+  let reader: RecordingReader | null = null;
   let at = from;
   let held: Buffer = Buffer.alloc(0);
   const block = Buffer.alloc(BLOCK_BYTES);
@@ -39,9 +39,10 @@ export async function* tailOf(
         await growth(session, at, signal);
         continue;
       }
-      handle ??= await open(session.recordingPath, "r");
+      reader ??= await session.readRecording();
+      if (reader === null) throw new Error(`The recording of "${session.session}" is gone`);
       const limit = at < history ? Math.min(history, committed) : committed;
-      const { bytesRead } = await handle.read(block, 0, Math.min(block.length, limit - at), at);
+      const { bytesRead } = await reader.read(block, 0, Math.min(block.length, limit - at), at);
       if (bytesRead === 0) return;
       const past = at < history;
       at += bytesRead;
@@ -60,7 +61,7 @@ export async function* tailOf(
         };
     }
   } finally {
-    await handle?.close();
+    await reader?.[Symbol.asyncDispose]();
   }
 }
 

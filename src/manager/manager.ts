@@ -18,7 +18,7 @@ import { Pods } from "./pods.ts";
 import { isPageFile, sendPageFile } from "./page-files.ts";
 import { Replays } from "./replays.ts";
 import { errorReply, replyJson, urlOf } from "./reply.ts";
-import { createRunStore } from "./run-store.ts";
+import { createFileRunStore } from "./file-run-store.ts";
 import { RunnerReports } from "./runner-reports.ts";
 import { Runs } from "./runs.ts";
 import { Sockets } from "./sockets.ts";
@@ -65,7 +65,7 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
   const reports = new RunnerReports();
   const guard = new Guard(token, counters, options.hosts ?? []);
   const runs = new Runs({
-    store: createRunStore(dir.path, log),
+    store: createFileRunStore(dir.path, log),
     dataDir: dir.path,
     capBytes: options.capBytes,
     identity,

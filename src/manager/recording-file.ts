@@ -2,6 +2,7 @@ import { createHash, type Hash } from "node:crypto";
 import { constants } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import { writeFully } from "./durable-file.ts";
+import type { RecordingReader } from "./recording-reader.ts";
 
 /** What became of an append. `conflict`: its bytes differ from those that are here; `ahead`: bytes before it are missing. */
 export type AppendResult = "taken" | "known" | "ahead" | "conflict";
@@ -190,7 +191,7 @@ export class RecordingFile implements AsyncDisposable {
 
 /** The bytes of a file from `start` to `end` or its end. Each block is valid only until the next one is asked for. */
 export async function* blocksOf(
-  handle: FileHandle,
+  handle: Pick<RecordingReader, "read">,
   start: number,
   end: number,
 ): AsyncGenerator<Buffer> {

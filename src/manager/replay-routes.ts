@@ -1,4 +1,3 @@
-import { open } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
 import { PlatformError } from "../kit/platform-error.ts";
 import { stripComments } from "../protocol/asciicast.ts";
@@ -79,12 +78,12 @@ async function segmentOf(
 ): Promise<unknown> {
   const segments = segmentsOf(index);
   const segment = segments[number];
-  if (segment === undefined)
+  await using reader = await session.readRecording();
+  if (segment === undefined || reader === null)
     throw new PlatformError("not_found", `Session "${session.session}" has no segment ${number}`);
   const end = segments[number + 1]?.offset ?? index.until.offset;
   const bytes = Buffer.alloc(end - segment.offset);
-  await using handle = await open(session.recordingPath, "r");
-  await handle.read(bytes, 0, bytes.length, segment.offset);
+  await reader.read(bytes, 0, bytes.length, segment.offset);
   const events: [number, string, string][] = [];
   let ms = segment.baseMs;
   for (const line of bytes.toString("utf8").split("\n")) {

@@ -15,6 +15,7 @@ import type { Identity } from "./identity.ts";
 import { Journal } from "./journal.ts";
 import type { RecordedSession } from "./recorded-session.ts";
 import { RecordingFile } from "./recording-file.ts";
+import { readRecordingFile, type RecordingReader } from "./recording-reader.ts";
 import { RecordingProofs } from "./recording-proofs.ts";
 import type { RunFileName, RunRecord, RunStore } from "./run-store.ts";
 import { Shell, shellInfoOf } from "./shell.ts";
@@ -144,6 +145,10 @@ export class Run implements RecordedSession {
     throw new PlatformError("run_exists", `Run "${this.id}" has a ${role} with another key`, {
       fix: "a container keeps its key in its volume; start the run again with a new pod",
     });
+  }
+
+  readRecording(): Promise<RecordingReader | null> {
+    return readRecordingFile(this.recordingPath);
   }
 
   recording(): Promise<RecordingFile> {

@@ -4,6 +4,7 @@ import type { ShellInfo } from "../protocol/manager-api.ts";
 import { AttachRelay } from "./attach-relay.ts";
 import type { RecordedSession } from "./recorded-session.ts";
 import { RecordingFile } from "./recording-file.ts";
+import { readRecordingFile, type RecordingReader } from "./recording-reader.ts";
 import type { RecordingProofs } from "./recording-proofs.ts";
 import type { RoleLink } from "./run.ts";
 import type { RunStore } from "./run-store.ts";
@@ -77,6 +78,10 @@ export class Shell implements RecordedSession {
 
   get sealed(): SealedRecording | null {
     return this.#info.recording;
+  }
+
+  readRecording(): Promise<RecordingReader | null> {
+    return readRecordingFile(this.recordingPath);
   }
 
   recording(): Promise<RecordingFile> {
