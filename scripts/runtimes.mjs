@@ -33,6 +33,8 @@ const RUNTIMES = [
   { name: "cline", npm: "cline", version: versions.cline, postinstall: "postinstall.mjs" },
   { name: "goose", npm: "@aaif/goose", version: versions.goose },
   { name: "gemini", npm: "@google/gemini-cli", version: versions.gemini },
+  // No agent, but a client that real people look at tools with.
+  { name: "mcp-inspector", npm: "@modelcontextprotocol/inspector", version: "0.17.2" },
   { name: "aider", pip: "aider-chat", version: versions.aider },
 ];
 

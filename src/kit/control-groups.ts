@@ -30,7 +30,7 @@ export interface ControlGroup {
 }
 
 /** Where groups can be made: one directory for both controllers with cgroup v2, one for each with v1. */
-interface Hierarchy {
+export interface Hierarchy {
   version: 1 | 2;
   memory: string;
   pids: string;
@@ -48,11 +48,10 @@ let known: Hierarchy | undefined;
 
 /**
  * Makes a group with its limits. Throws `PlatformError` `tier_unavailable`, with the step and the kernel's answer, where that cannot be
- * done: nothing is ever run with less.
+ * done: nothing is ever run with less. `hierarchy`: another one than this process's.
  */
-export function openControlGroup(limits: GroupLimits): ControlGroup {
-  known ??= findHierarchy();
-  const { version, memory, pids } = known;
+export function openControlGroup(limits: GroupLimits, hierarchy?: Hierarchy): ControlGroup {
+  const { version, memory, pids } = hierarchy ?? (known ??= findHierarchy());
   lastNumber += 1;
   const name = `agentkube-${process.pid}-${lastNumber}`;
   const directories = [...new Set([memory, pids])].map((parent) => join(parent, name));
@@ -113,22 +112,22 @@ export async function removeOldGroups(): Promise<number> {
 }
 
 /** This process's own groups are where others can be made, if anywhere. */
-function findHierarchy(): Hierarchy {
-  const text = doing("read", "/proc/self/cgroup", () => readFileSync("/proc/self/cgroup", "utf8"));
+export function findHierarchy(mount = MOUNT, own = "/proc/self/cgroup"): Hierarchy {
+  const text = doing("read", own, () => readFileSync(own, "utf8"));
   const lines = text.split("\n").map((line) => line.split(":"));
   const pathOf = (controller: string): string | undefined =>
     lines.find(([, names]) => names?.split(",").includes(controller))?.[2];
   const [memory, pids] = [pathOf("memory"), pathOf("pids")];
   if (memory !== undefined && pids !== undefined)
-    return { version: 1, memory: join(MOUNT, "memory", memory), pids: join(MOUNT, "pids", pids) };
-  const own = lines.find(([number, names]) => number === "0" && names === "")?.[2];
-  if (own === undefined) throw unavailable("/proc/self/cgroup", "this process is in no group");
-  return { version: 2, ...sharedParent(join(MOUNT, own)) };
+    return { version: 1, memory: join(mount, "memory", memory), pids: join(mount, "pids", pids) };
+  const group = lines.find(([number, names]) => number === "0" && names === "")?.[2];
+  if (group === undefined) throw unavailable(own, "this process is in no group");
+  return { version: 2, ...sharedParent(mount, join(mount, group)) };
 }
 
 /** With v2 a group that holds processes hands no controllers on, so ours lie beside this process's own. */
-function sharedParent(own: string): { memory: string; pids: string } {
-  for (const parent of own === MOUNT ? [own] : [own, join(own, "..")]) {
+function sharedParent(mount: string, own: string): { memory: string; pids: string } {
+  for (const parent of own === mount ? [own] : [own, join(own, "..")]) {
     const enabled = readIfThere(join(parent, "cgroup.subtree_control")).split(/\s+/);
     if (enabled.includes("memory") && enabled.includes("pids"))
       return { memory: parent, pids: parent };

@@ -423,7 +423,7 @@ int main(int argc, char **argv) {
   struct rlimit none = {0, 0};
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (setrlimit(RLIMIT_CORE, &none) != 0) end("core limit");
-  if (fcntl(CONTROL_SOCKET, F_SETFD, FD_CLOEXEC) != 0 || syscall(SYS_close_range, FILTERS + 1, ~0U, 0) != 0) end("descriptors");
+  if (fcntl(CONTROL_SOCKET, F_SETFD, FD_CLOEXEC) != 0 || syscall(SYS_close_range, FILTERS + 1, ~0U, 0) != 0) end("close_range");
   errno = EINVAL;
   if (argc != 4 || strlen(argv[0]) < sizeof "tool-init") end("arguments");
   uint32_t first = (uint32_t)strtoul(argv[1], NULL, 10);

@@ -11,6 +11,7 @@ import {
   networkRule,
   openBoundaryRange,
 } from "../helpers/boundary-range.ts";
+import { eventually } from "../helpers/lab.ts";
 
 const FORM = { header: "Authorization", format: "Bearer {{secret}}" };
 /** Does what files of the workspace ask for, in TLS inside CONNECT, for as long as it is let. */
@@ -63,6 +64,8 @@ suite("what calls carry", () => {
     ask("b-host", "https://elsewhere.test/");
     ask("b-metadata", "http://169.254.169.254/latest/meta-data");
     const running = it.range.attack("relay", RELAY);
+    // Its copy was taken before its first request.
+    await eventually(() => (sent().length > 0 ? true : undefined), "a first request");
     const late = setInterval(() => ask(`late-${Date.now()}`, `${base}/bound/late`), 100);
     const { outcome, stdout, requests, record } = await running;
     clearInterval(late);

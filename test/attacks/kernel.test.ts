@@ -1,7 +1,7 @@
 // Processes, the kernel, terminals and devices, the workspace as a channel: cases 1 to 11, 15, 16, 19 to 21, 24, 29 to 35, 96 and
 // 99 of the attack list, each tried by a static program in the sandbox of a real run. Others of these families: the environment (22), the
-// path (23, 25) and the interpreter (24) in test/tool-runner/{tools,program-check,workspace}; refusal of a weaker tier (30) in
-// test/tool-runner/tools and test/cli; archives (34) in test/attacks/image-archives; admission (38 to 44) in test/attacks/admission.
+// path (23, 25) and the interpreter (24) in test/tool-runner/{tools,program-check,workspace}; missing features (30) in
+// test/attacks/missing-features; what calls carry (25, 42, 97, 98) in test/attacks/carriers; archives (34) in test/attacks/image-archives; admission (38 to 44) in test/attacks/admission.
 import assert from "node:assert/strict";
 import {
   existsSync,

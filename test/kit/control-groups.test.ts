@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, readFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { suite, test } from "node:test";
 import { text } from "node:stream/consumers";
-import { openControlGroup, removeOldGroups } from "../../src/kit/control-groups.ts";
+import { findHierarchy, openControlGroup, removeOldGroups } from "../../src/kit/control-groups.ts";
 import { messageOf } from "../../src/kit/platform-error.ts";
 import { openSandbox, type SandboxPlan } from "../../src/kit/sandbox.ts";
 
@@ -123,5 +124,61 @@ except OSError as error: print("refused", error.errno, count)
     assert.ok(ourGroups().length > 0, "a living process keeps its groups");
     await group.close();
     assert.deepEqual(ourGroups(), []);
+  });
+});
+
+// No kernel: files in a directory. It shows where groups are made and what is written into them, not that a kernel takes it.
+suite("a faked tree of cgroup v2", () => {
+  function aTree(context: { after(end: () => void): void }, enabled: Record<string, string>) {
+    const mount = mkdtempSync(join(tmpdir(), "ak-groups-"));
+    context.after(() => rmSync(mount, { recursive: true }));
+    const own = join(mount, "own");
+    writeFileSync(own, "0::/user.slice/app.scope\n");
+    mkdirSync(join(mount, "user.slice/app.scope"), { recursive: true });
+    for (const [group, controllers] of Object.entries(enabled))
+      writeFileSync(join(mount, group, "cgroup.subtree_control"), `${controllers}\n`);
+    return { mount, find: () => findHierarchy(mount, own) };
+  }
+
+  test("makes its groups where both controllers are handed on: below this process's, else beside it", (context) => {
+    const below = aTree(context, { "user.slice/app.scope": "cpu memory pids" });
+    const beside = aTree(context, { "user.slice": "memory pids", "user.slice/app.scope": "" });
+
+    assert.deepEqual(below.find(), {
+      version: 2,
+      memory: join(below.mount, "user.slice/app.scope"),
+      pids: join(below.mount, "user.slice/app.scope"),
+    });
+    assert.equal(beside.find().memory, join(beside.mount, "user.slice"));
+  });
+
+  test("is refused where one of them is not handed on, with what to do", (context) => {
+    const none = aTree(context, { "user.slice": "memory", "user.slice/app.scope": "pids" });
+
+    assert.throws(() => none.find(), {
+      code: "tier_unavailable",
+      message: /does not hand on the controllers memory and pids/,
+      fix: /Delegate=yes/,
+    });
+  });
+
+  test("holds a group to memory, without swap, and to processes, and is refused where a file of it is not to be written", (context) => {
+    const { mount, find } = aTree(context, { "user.slice/app.scope": "memory pids" });
+    const hierarchy = find();
+    const name = `agentkube-${process.pid}-`;
+    // A kernel makes these with the directory; here a group that was made before has them.
+    assert.throws(() => openControlGroup({ memoryBytes: 64 * MIB, processes: 9 }, hierarchy), {
+      code: "tier_unavailable",
+      message: /cgroup.procs/,
+    });
+
+    const made = readdirSync(hierarchy.memory).find((each) => each.startsWith(name)) ?? "";
+    const valueOf = (file: string): string =>
+      readFileSync(join(mount, "user.slice/app.scope", made, file), "utf8");
+    assert.deepEqual(["pids.max", "memory.max", "memory.oom.group"].map(valueOf), [
+      "10",
+      String(64 * MIB),
+      "1",
+    ]);
   });
 });
