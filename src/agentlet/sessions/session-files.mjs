@@ -41,7 +41,7 @@ function contentOf(path) {
 }
 
 function keep(maxBytes, maxFiles, patterns) {
-  const paths = [...new Set(globSync(patterns, { cwd: HOME }))].toSorted();
+  const paths = [...new Set(globSync(patterns, { cwd: HOME }))];
   const files = paths
     .map((path) => ({ path, facts: lstatSync(join(HOME, path)) }))
     .filter(({ facts }) => facts.isFile());
