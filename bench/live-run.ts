@@ -18,14 +18,14 @@ export interface LiveRun extends AsyncDisposable {
   readonly agentToken: string;
 }
 
-/** Starts `agentkube run` with these Tool documents; resolves when the agent sleeps. */
-export async function openLiveRun(tools: object[]): Promise<LiveRun> {
+/** Starts `agentkube run` with these Tool documents; resolves when the agent works: it sleeps, unless given something else for its shell. */
+export async function openLiveRun(tools: object[], work = "exec sleep 900"): Promise<LiveRun> {
   const owned = ownLab();
   const { lab } = owned;
   try {
     const names = tools.map((tool) => (tool as { metadata: { name: string } }).metadata.name);
     const agent = anAgent(
-      'printf %s "$AGENTKUBE_AGENT_TOKEN" >token.new; mv token.new token; exec sleep 900',
+      `printf %s "$AGENTKUBE_AGENT_TOKEN" >token.new; mv token.new token; ${work}`,
       { timeout: "15m", tools: names },
     );
     const manifest = lab.write("agent.yaml", [agent, ...tools]);
