@@ -161,7 +161,7 @@ interface Asked {
   session: string | null;
   gone: AbortSignal;
   progressToken: ProgressToken | undefined;
-  notify(notification: ServerNotification): void;
+  readonly notify: (notification: ServerNotification) => void;
 }
 
 /** Says that a call is still running, to a client that asked to hear it; a server's own words take the clock's place. */
