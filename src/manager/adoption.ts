@@ -90,7 +90,7 @@ export class Adoption implements AsyncDisposable {
   async #close(run: Run): Promise<void> {
     for (const link of Object.values(run.links)) link?.close(1000, "The run is closed");
     await run.settled();
-    for (const shell of run.shells.values()) await sealShell(run, shell);
+    for (const shell of run.shells) await sealShell(run, shell);
     const conflict = await this.#completeRecording(run);
     await run.end(run.reportedEnd ?? lostEnd(run, conflict));
     if (!conflict) await rm(run.record.spoolDir, { recursive: true, force: true });

@@ -5,28 +5,24 @@ import type { AgentletEvent } from "../protocol/agentlet-link.ts";
 import type { AuditRecord } from "../protocol/audit.ts";
 import type { SealedRecording } from "../protocol/child-status.ts";
 import type { Countersignature, Countersigned } from "../protocol/countersignature.ts";
-import { createGrantId, type GrantId } from "../protocol/ids.ts";
-import type { FollowMessage, RunInfo, ShellInfo } from "../protocol/manager-api.ts";
+import type { FollowMessage, RunInfo } from "../protocol/manager-api.ts";
 import type { RunEnd } from "../protocol/outcome.ts";
 import { AttachRelay } from "./attach-relay.ts";
-import { durableSizeOf } from "./durable-file.ts";
 import { AuditFile } from "./audit-file.ts";
 import type { Identity } from "./identity.ts";
 import { Journal } from "./journal.ts";
+import { OpenOnUse } from "./open-on-use.ts";
 import type { RecordedSession } from "./recorded-session.ts";
 import { RecordingFile } from "./recording-file.ts";
 import { readRecordingFile, type RecordingReader } from "./recording-reader.ts";
 import { RecordingProofs } from "./recording-proofs.ts";
+import { RunShells } from "./run-shells.ts";
 import type { RunFileName, RunRecord, RunStore } from "./run-store.ts";
-import { Shell, shellInfoOf } from "./shell.ts";
 
 /** The newest calls that `RunInfo` names; all of them are in the audit. */
 const MAX_CALLS = 1000;
 
 const GROWTH_MS = 1000;
-
-/** Shells granted over the life of a run; their records stay. */
-const MAX_SHELLS = 256;
 
 /** The roles that connect with a token of their own. */
 export type Role = "agentlet" | "recorder" | "runner";
@@ -41,7 +37,7 @@ export interface RoleLink {
 /** A run as this manager holds it: its facts, its files while they are open, and those who watch it. */
 export class Run implements RecordedSession {
   readonly relay = new AttachRelay();
-  readonly shells = new Map<GrantId, Shell>();
+  readonly shells: RunShells;
   /** The connection of each role; the newest one wins. */
   readonly links: Record<Role, RoleLink | null> = { agentlet: null, recorder: null, runner: null };
   /** Since when a role has no connection, in `performance.now()` time; null while it has one. */
@@ -50,11 +46,11 @@ export class Run implements RecordedSession {
   readonly #store: RunStore;
   readonly #identity: Identity;
   readonly #watchers = new Set<(message: FollowMessage) => void>();
-  #events: Promise<Journal> | null = null;
-  #audit: Promise<AuditFile> | null = null;
-  #recording: Promise<RecordingFile> | null = null;
-  #proofs: Promise<RecordingProofs> | null = null;
-  #open: RecordingFile | null = null;
+  readonly #events: OpenOnUse<Journal>;
+  readonly #audit: OpenOnUse<AuditFile>;
+  readonly #recording: OpenOnUse<RecordingFile>;
+  /** beside the recording */
+  readonly #proofs: OpenOnUse<RecordingProofs>;
   #growth: NodeJS.Timeout | null = null;
   #saving: Promise<void> = Promise.resolve();
   /** The end the agentlet reported, which an adopted run keeps. */
@@ -66,6 +62,17 @@ export class Run implements RecordedSession {
     this.#identity = identity;
     const now = performance.now();
     this.absentSince = { agentlet: now, recorder: now, runner: now };
+    this.shells = new RunShells(this, store);
+    this.#events = new OpenOnUse(() => Journal.open(this.file("events.jsonl")));
+    this.#audit = new OpenOnUse(() => this.#openAudit());
+    this.#recording = new OpenOnUse(async () => {
+      const file = await RecordingFile.open(this.recordingPath);
+      file.onCommitted(() => this.#announceSoon());
+      return file;
+    });
+    this.#proofs = new OpenOnUse(() =>
+      this.openProofs(this.id, this.file("recording.proofs.jsonl")),
+    );
   }
 
   get id(): string {
@@ -98,39 +105,39 @@ export class Run implements RecordedSession {
 
   /** Bytes of the recording that are durable. */
   get committedBytes(): number {
-    return this.#open?.committed ?? this.#record.info.committedBytes;
+    return this.#recording.opened?.committed ?? this.#record.info.committedBytes;
   }
 
   get isLive(): boolean {
     return this.#record.info.phase !== "ended";
   }
 
+  /** It has ended, or its agentlet says that it does. */
+  get isEnding(): boolean {
+    const { phase } = this.#record.info;
+    return phase === "ending" || phase === "ended";
+  }
+
   get reportedEnd(): RunEnd | null {
     return this.#reportedEnd;
   }
 
-  /** Opened on first use and closed with the run. */
+  // Files are opened on first use and closed with the run.
+
   events(): Promise<Journal> {
-    this.#events ??= Journal.open(this.file("events.jsonl")).catch((error: unknown) => {
-      // The next one tries again: a full disk may have room by then.
-      this.#events = null;
-      throw error;
-    });
-    return this.#events;
+    return this.#events.use();
   }
 
   audit(): Promise<AuditFile> {
-    this.#audit ??= AuditFile.open({
-      run: this.id,
-      path: this.file("audit.jsonl"),
-      proofsPath: this.file("audit.proofs.jsonl"),
-      runnerKey: this.#record.runnerKey,
-      countersign: (epoch, { seq, hash }) => this.countersign("audit", { epoch, at: seq, hash }),
-    }).catch((error: unknown) => {
-      this.#audit = null;
-      throw error;
-    });
-    return this.#audit;
+    return this.#audit.use();
+  }
+
+  recording(): Promise<RecordingFile> {
+    return this.#recording.use();
+  }
+
+  recordingProofs(): Promise<RecordingProofs> {
+    return this.#proofs.use();
   }
 
   /** The key that a pod's container made at its first start. Another one later is not believed: throws `run_exists`. */
@@ -151,33 +158,8 @@ export class Run implements RecordedSession {
     return readRecordingFile(this.recordingPath);
   }
 
-  recording(): Promise<RecordingFile> {
-    this.#recording ??= RecordingFile.open(this.file("recording.cast")).then(
-      (file) => {
-        this.#open = file;
-        file.onCommitted(() => this.#announceSoon());
-        return file;
-      },
-      (error: unknown) => {
-        this.#recording = null;
-        throw error;
-      },
-    );
-    return this.#recording;
-  }
-
-  /** The proofs beside the recording. Opened on first use and closed with the run. */
-  recordingProofs(): Promise<RecordingProofs> {
-    this.#proofs ??= this.#openProofs(this.id, this.file("recording.proofs.jsonl")).catch(
-      (error: unknown) => {
-        this.#proofs = null;
-        throw error;
-      },
-    );
-    return this.#proofs;
-  }
-
-  async #openProofs(session: string, path: string): Promise<RecordingProofs> {
+  /** Proofs of a session of this run, of its own or a shell's: they hold the run's key and the manager's. */
+  async openProofs(session: string, path: string): Promise<RecordingProofs> {
     return await RecordingProofs.open({
       path,
       session,
@@ -186,12 +168,14 @@ export class Run implements RecordedSession {
     });
   }
 
-  #shell(info: ShellInfo): Shell {
-    return new Shell(
-      info,
-      this.#store,
-      async (session, path) => await this.#openProofs(session, path),
-    );
+  async #openAudit(): Promise<AuditFile> {
+    return await AuditFile.open({
+      run: this.id,
+      path: this.file("audit.jsonl"),
+      proofsPath: this.file("audit.proofs.jsonl"),
+      runnerKey: this.#record.runnerKey,
+      countersign: (epoch, { seq, hash }) => this.countersign("audit", { epoch, at: seq, hash }),
+    });
   }
 
   file(name: RunFileName): string {
@@ -282,10 +266,7 @@ export class Run implements RecordedSession {
     if (existsSync(this.file("audit.jsonl"))) await this.audit().catch(() => undefined);
     this.relay.end(`Run ${end.outcome}: ${end.reason}`);
     for (const link of Object.values(this.links)) link?.close(1000, "Run ended");
-    for (const shell of this.shells.values()) {
-      shell.links.recorder?.close(1000, "Run ended");
-      await shell.end("the run is over");
-    }
+    await this.shells.end();
     await this.closeFiles();
   }
 
@@ -301,7 +282,7 @@ export class Run implements RecordedSession {
 
   /** Calls the listener when more is committed, while the recording is open; returns what removes it. */
   onCommitted(listener: () => void): () => void {
-    return this.#open?.onCommitted(listener) ?? ((): void => undefined);
+    return this.#recording.opened?.onCommitted(listener) ?? ((): void => undefined);
   }
 
   onEnded(listener: () => void): () => void {
@@ -312,34 +293,7 @@ export class Run implements RecordedSession {
 
   /** The windows of the agent's own terminal, and that of each shell. */
   get relays(): AttachRelay[] {
-    return [this.relay, ...[...this.shells.values()].map((shell) => shell.relay)];
-  }
-
-  /** Takes up the shells that the store knows; those of a run that has ended are over. */
-  async loadShells(): Promise<void> {
-    for (const info of await this.#store.loadShells(this.id)) {
-      const shell = this.#shell(info);
-      this.shells.set(info.grant_id, shell);
-      if (!this.isLive) await shell.end("the run is over");
-      else if (shell.isLive) shell.setCommittedBytes(await durableSizeOf(shell.recordingPath));
-    }
-  }
-
-  /** Grants one shell. It is opened by the first window that connects to it. Throws `run_ended`. */
-  async grantShell(facts: Pick<ShellInfo, "terminal" | "argv" | "by">): Promise<Shell> {
-    if (!this.isLive || this.#record.info.phase === "ending")
-      throw new PlatformError("run_ended", `Run "${this.id}" has ended; no shell can be opened`, {
-        fix: "start the run again",
-      });
-    if (this.shells.size >= MAX_SHELLS)
-      throw new PlatformError("too_many", `Run "${this.id}" has had ${MAX_SHELLS} shells`, {
-        fix: "use one that is open, or attach to the agent's own terminal",
-      });
-    const shell = this.#shell(shellInfoOf(this.id, createGrantId(), facts));
-    this.shells.set(shell.grant, shell);
-    await shell.save();
-    shell.relay.connectTo(this.relay);
-    return shell;
+    return [this.relay, ...[...this.shells].map((shell) => shell.relay)];
   }
 
   announce(): void {
@@ -371,18 +325,12 @@ export class Run implements RecordedSession {
   async closeFiles(): Promise<void> {
     clearTimeout(this.#growth ?? undefined);
     this.#growth = null;
-    const open = [this.#events, this.#audit, this.#recording, this.#proofs];
-    if (this.#open !== null) this.#record.info.committedBytes = this.#open.committed;
-    this.#events = null;
-    this.#audit = null;
-    this.#recording = null;
-    this.#proofs = null;
-    this.#open = null;
-    for (const file of open) {
-      const opened = await file?.catch(() => null);
-      await opened?.[Symbol.asyncDispose]();
-    }
-    for (const shell of this.shells.values()) await shell.closeFiles();
+    await this.#events.close();
+    await this.#audit.close();
+    this.#record.info.committedBytes = this.committedBytes;
+    await this.#recording.close();
+    await this.#proofs.close();
+    await this.shells.closeFiles();
     await this.#saving;
   }
 

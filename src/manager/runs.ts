@@ -58,7 +58,7 @@ export class Runs {
       const run = new Run(record, this.#store, this.#identity);
       this.#runs.set(run.id, run);
       if (run.isLive) await this.#revive(run, record);
-      await run.loadShells();
+      await run.shells.load();
     }
   }
 
@@ -181,7 +181,7 @@ export class Runs {
 
   async #finish(run: Run, { end, recording }: FinishRun): Promise<void> {
     await run.settled();
-    for (const shell of run.shells.values()) await sealShell(run, shell);
+    for (const shell of run.shells) await sealShell(run, shell);
     if (run.info.recording?.verified !== true) await sealUnverified(run, recording);
     await run.end(end);
     if (run.info.recording?.verified === true)

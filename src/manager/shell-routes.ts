@@ -23,14 +23,14 @@ export async function handleShells(run: Run, call: ShellCall): Promise<boolean> 
   const { request, response, proof, rest } = call;
   const method = request.method === "HEAD" ? "GET" : (request.method ?? "");
   if (rest === "" && method === "GET") {
-    const shells = [...run.shells.values()].map((shell) => shell.info);
+    const shells = [...run.shells].map((shell) => shell.info);
     replyJson(response, 200, { shells: shells.toReversed() } satisfies ShellList);
     return true;
   }
   if (rest === "" && method === "POST") {
     const { cols, rows, argv } = await readBody(request, "a request for a shell", OpenShell);
     const by = proof === "cookie" ? "the page" : "the operator";
-    const shell = await run.grantShell({ terminal: { cols, rows }, argv, by });
+    const shell = await run.shells.grant({ terminal: { cols, rows }, argv, by });
     replyJson(response, 201, shell.info);
     return true;
   }

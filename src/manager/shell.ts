@@ -2,6 +2,7 @@ import type { SealedRecording } from "../protocol/child-status.ts";
 import { shellSession, type GrantId, type RunId } from "../protocol/ids.ts";
 import type { ShellInfo } from "../protocol/manager-api.ts";
 import { AttachRelay } from "./attach-relay.ts";
+import { OpenOnUse } from "./open-on-use.ts";
 import type { RecordedSession } from "./recorded-session.ts";
 import { RecordingFile } from "./recording-file.ts";
 import { readRecordingFile, type RecordingReader } from "./recording-reader.ts";
@@ -24,18 +25,19 @@ export class Shell implements RecordedSession {
   readonly #info: ShellInfo;
   readonly #store: RunStore;
   readonly #onEnded = new Set<() => void>();
-  readonly #openProofs: OpenProofs;
-  #recording: Promise<RecordingFile> | null = null;
-  #proofs: Promise<RecordingProofs> | null = null;
-  #open: RecordingFile | null = null;
+  readonly #recording: OpenOnUse<RecordingFile>;
+  readonly #proofs: OpenOnUse<RecordingProofs>;
   #epoch = 0;
   #isOpened = false;
   #left: NodeJS.Timeout | undefined;
 
   constructor(info: ShellInfo, store: RunStore, openProofs: OpenProofs) {
-    this.#openProofs = openProofs;
     this.#info = info;
     this.#store = store;
+    this.#recording = new OpenOnUse(() => RecordingFile.open(this.recordingPath));
+    this.#proofs = new OpenOnUse(() =>
+      openProofs(this.session, store.shellFile(info.run, info.grant_id, "proofs.jsonl")),
+    );
     this.relay = new AttachRelay({
       grant: info.grant_id,
       argv: info.argv,
@@ -73,7 +75,7 @@ export class Shell implements RecordedSession {
   }
 
   get committedBytes(): number {
-    return this.#open?.committed ?? this.#info.committedBytes;
+    return this.#recording.opened?.committed ?? this.#info.committedBytes;
   }
 
   get sealed(): SealedRecording | null {
@@ -85,26 +87,11 @@ export class Shell implements RecordedSession {
   }
 
   recording(): Promise<RecordingFile> {
-    this.#recording ??= RecordingFile.open(this.recordingPath).then(
-      (file) => {
-        this.#open = file;
-        return file;
-      },
-      (error: unknown) => {
-        this.#recording = null;
-        throw error;
-      },
-    );
-    return this.#recording;
+    return this.#recording.use();
   }
 
   recordingProofs(): Promise<RecordingProofs> {
-    const path = this.#store.shellFile(this.#info.run, this.grant, "proofs.jsonl");
-    this.#proofs ??= this.#openProofs(this.session, path).catch((error: unknown) => {
-      this.#proofs = null;
-      throw error;
-    });
-    return this.#proofs;
+    return this.#proofs.use();
   }
 
   /** The recorder has said that nothing follows: with it the session ends. */
@@ -121,7 +108,7 @@ export class Shell implements RecordedSession {
   }
 
   onCommitted(listener: () => void): () => void {
-    return this.#open?.onCommitted(listener) ?? ((): void => undefined);
+    return this.#recording.opened?.onCommitted(listener) ?? ((): void => undefined);
   }
 
   onEnded(listener: () => void): () => void {
@@ -170,15 +157,10 @@ export class Shell implements RecordedSession {
 
   async closeFiles(): Promise<void> {
     clearTimeout(this.#left);
-    const opened = await this.#recording?.catch(() => null);
-    if (this.#open !== null) this.#info.committedBytes = this.#open.committed;
-    this.#recording = null;
-    this.#open = null;
-    await opened?.[Symbol.asyncDispose]();
+    this.#info.committedBytes = this.committedBytes;
+    await this.#recording.close();
     // After the recording: a proof that waits for bytes of it waits no longer.
-    const proofs = await this.#proofs?.catch(() => null);
-    this.#proofs = null;
-    await proofs?.[Symbol.asyncDispose]();
+    await this.#proofs.close();
   }
 
   #expectPerson(count: number): void {
