@@ -1,7 +1,8 @@
-import { chmodSync, mkdirSync, statSync } from "node:fs";
+import { accessSync, chmodSync, constants, mkdirSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
+import { shellWord } from "../kit/shell-word.ts";
 
 /** Where runs are kept: `--data`, else `$AGENTKUBE_DATA`, `$XDG_STATE_HOME/agentkube`, `~/.local/state/agentkube`. */
 export function resolveDataDir(
@@ -24,6 +25,15 @@ export function resolveDataDir(
   );
 }
 
+/** What a command that people copy needs to find this data directory again: ` --data DIR`, or nothing where it is the usual one. */
+export function dataWords(
+  dir: string,
+  env: Readonly<Record<string, string | undefined>>,
+  cwd: string,
+): string {
+  return dir === resolveDataDir(undefined, env, cwd) ? "" : ` --data ${shellWord(dir)}`;
+}
+
 /** Makes the data directory, private to this user. Throws `data_dir_unusable` with its path and the fix. */
 export function openDataDir(dir: string): void {
   try {
@@ -37,11 +47,12 @@ export function openDataDir(dir: string): void {
         { path: dir, fix: "give a directory of your own with --data DIR" },
       );
     if ((found.mode & 0o077) !== 0) chmodSync(dir, 0o700);
+    accessSync(dir, constants.W_OK | constants.X_OK);
   } catch (error) {
     if (error instanceof PlatformError) throw error;
     throw new PlatformError(
       "data_dir_unusable",
-      `Cannot make data directory "${dir}": ${errnoOf(error) ?? messageOf(error)}`,
+      `Cannot write to data directory "${dir}": ${errnoOf(error) ?? messageOf(error)}`,
       { path: dir, fix: "give a directory that you can write to with --data DIR", cause: error },
     );
   }

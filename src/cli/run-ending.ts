@@ -82,10 +82,10 @@ export function exitCodeOfEnding(info: RunInfo): number {
   return exitCodeOfRun(info.end ?? unknownEnd, info.recording);
 }
 
-/** What a person reads when a run is over. `servedBy`: the command that serves the page, when nothing does now. */
+/** What a person reads when a run is over. `dataWords`: see data-dir.ts. `servedBy`: the command that serves the page, when nothing does now. */
 export function sayEnding(
   info: RunInfo,
-  recordingPath: string,
+  paths: { recording: string; dataWords: string },
   page: { url: string; servedBy: string | null } | null,
   output: Output,
 ): void {
@@ -109,12 +109,14 @@ export function sayEnding(
     );
   if (info.calls.length > MAX_CALLS)
     output.note(
-      `  … and ${info.calls.length - MAX_CALLS} calls before: agentkube logs ${info.run} --audit`,
+      `  … and ${info.calls.length - MAX_CALLS} calls before: agentkube logs ${info.run} --audit${paths.dataWords}`,
     );
   if (info.recording !== null) {
     const verified = info.recording.verified ? "verified" : output.paint("red", "NOT verified");
-    output.note(`  recording  ${recordingPath} (${humanBytes(info.recording.bytes)}, ${verified})`);
-    output.note(`  replay     agentkube recording play ${info.run}`);
+    output.note(
+      `  recording  ${paths.recording} (${humanBytes(info.recording.bytes)}, ${verified})`,
+    );
+    output.note(`  replay     agentkube recording play ${info.run}${paths.dataWords}`);
   }
   if (isResumable(dirname(recordingPath)))
     output.note(`  go on      agentkube run --resume ${info.run} …`);

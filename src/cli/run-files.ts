@@ -156,7 +156,7 @@ function unknownRun(dataDir: string, run: string, names: readonly string[]): Pla
   const fix =
     near.length > 0
       ? `did you mean ${near.join(", ")}? agentkube ps --all lists runs`
-      : `agentkube ps --all lists the ${names.length} runs of "${dataDir}"; --data DIR names another data directory`;
+      : `agentkube ps --all lists the runs of "${dataDir}" (${names.length}); --data DIR names another data directory`;
   return new PlatformError("unknown_run", `Unknown run "${run}"`, { fix });
 }
 

@@ -1,14 +1,16 @@
-/** The known word nearest to `word`, when it is near enough to be what was meant. */
-export function nearest(word: string, known: readonly string[]): string | undefined {
+/** The known word nearest to `word`, in whatever case, when it is near enough to be what was meant. */
+export function nearest(given: string, known: readonly string[]): string | undefined {
+  const word = given.toLowerCase();
   const ranked = known
-    .map((candidate) => ({ candidate, distance: distanceOf(word, candidate) }))
+    .map((candidate) => ({ candidate, distance: distanceOf(word, candidate.toLowerCase()) }))
     .sort((left, right) => left.distance - right.distance);
   const best = ranked[0];
   if (best === undefined) return undefined;
-  const isPrefix = word.length >= 2 && best.candidate.startsWith(word);
+  const begins = (candidate: string): boolean =>
+    word.length >= 2 && candidate.toLowerCase().startsWith(word);
   const limit = Math.max(1, Math.floor(Math.max(word.length, best.candidate.length) / 3));
-  if (best.distance <= limit || isPrefix) return best.candidate;
-  return known.find((candidate) => word.length >= 2 && candidate.startsWith(word));
+  if (best.distance <= limit || begins(best.candidate)) return best.candidate;
+  return known.find(begins);
 }
 
 /** Edits (insert, delete, replace, swap of neighbours) between two short words. */

@@ -5,6 +5,7 @@ import * as z from "zod";
 import { parseJson } from "../kit/json-lines.ts";
 import type { Log } from "../kit/log.ts";
 import { PlatformError } from "../kit/platform-error.ts";
+import { shellWord } from "../kit/shell-word.ts";
 import { AgentletEvent } from "../protocol/agentlet-link.ts";
 import { AuditRecord } from "../protocol/audit.ts";
 import type { SealedRecording } from "../protocol/child-status.ts";
@@ -199,7 +200,7 @@ export class Runs {
     throw new PlatformError(
       "data_full",
       `Data directory "${this.#dataDir}" holds ${gibibytes(bytes)} of at most ${gibibytes(this.#capBytes)}; no new run is taken`,
-      { fix: `run agentkube prune --data ${this.#dataDir}`, path: this.#dataDir },
+      { fix: `run agentkube prune --data ${shellWord(this.#dataDir)}`, path: this.#dataDir },
     );
   }
 

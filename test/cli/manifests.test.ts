@@ -90,7 +90,37 @@ suite("loadManifests", () => {
       "apiVersion: v2\nkind: Secret\nmetadata: { name: x }\n",
       ['unknown apiVersion "v2"', "expected v1"],
     ],
+    [
+      "a field that is nearly one, at any depth",
+      [
+        agent("  gaol: { inline: x }\n  limits: { memry: 1Gi }\n  zzzzzzzz: 1\n"),
+        tool("one").replace("name: run,", "name: run, comand: [x],"),
+      ].join("---\n"),
+      [
+        "spec.gaol: unknown field; did you mean goal?",
+        "spec.limits.memry: unknown field; did you mean memory?",
+        /spec\.zzzzzzzz: unknown field$/m,
+        "spec.operations[0].comand: unknown field; did you mean command?",
+      ],
+    ],
+    [
+      "a choice that is nearly one, in another case",
+      agent("").replace("runtime: Custom", "runtime: claude"),
+      ['got "claude"; did you mean ClaudeCode?'],
+    ],
+    [
+      "a list that is a string",
+      agent("").replace("[/bin/true]", "/bin/true"),
+      ["spec.command: expected a list, got a string"],
+    ],
     ["text that is not YAML", "a: [b\n", ["document 1", "not YAML"]],
+    [
+      "a line that is indented too far",
+      agent("").replace("  command:", "   command:"),
+      ["-:5", "look at the indentation of this line and the next"],
+    ],
+    ["a tab", agent("\ttimeout: 5m\n"), ["a tab indents this line"]],
+    ["a field twice", agent("  runtime: Codex\n"), ["-:7", "this field stands here twice"]],
     ["a list instead of a mapping", "- a\n", ["expected a mapping"]],
     ["an empty text", "", ["-"]],
     [

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { execFile } from "node:child_process";
 import { suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { commands } from "../../src/cli/commands.ts";
-import { resolveDataDir } from "../../src/cli/data-dir.ts";
+import { dataWords, resolveDataDir } from "../../src/cli/data-dir.ts";
 import { commandHelp } from "../../src/cli/help.ts";
 import { parseWords } from "../../src/cli/parse-words.ts";
 import { nearest } from "../../src/cli/suggest.ts";
@@ -76,6 +77,7 @@ suite("nearest", () => {
     ["rec", "recording"],
     ["pr", "prune"],
     ["sotp", "stop"],
+    ["ATTACH", "attach"],
     ["zzzzz", undefined],
   ] as const)
     test(word, () => assert.equal(nearest(word, ["attach", "recording", "prune", "stop"]), found));
@@ -92,4 +94,20 @@ suite("resolveDataDir", () => {
   for (const [given, env, dir] of table)
     test(`${given ?? "no --data"} with ${JSON.stringify(env)}`, () =>
       assert.equal(resolveDataDir(given, env, "/cwd"), dir));
+});
+
+suite("dataWords", () => {
+  const env = { HOME: "/h" };
+
+  test("are nothing for the usual directory", () =>
+    assert.equal(dataWords("/h/.local/state/agentkube", env, "/cwd"), ""));
+
+  test("name another one as a shell takes it", () => {
+    for (const dir of ["/a/b", "/dä ta/it's $HOME", '/a"b`c']) {
+      const words = dataWords(dir, env, "/cwd");
+
+      const said = execFileSync("/bin/sh", ["-c", `printf %s ${words.replace("--data", "")}`]);
+      assert.equal(said.toString(), dir);
+    }
+  });
 });

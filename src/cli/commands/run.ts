@@ -1,10 +1,11 @@
 import { text } from "node:stream/consumers";
 import timers from "node:timers/promises";
 import { isGone } from "../../kit/process-alive.ts";
+import { shellWord } from "../../kit/shell-word.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import { findManager } from "../client.ts";
 import { dataOption, defineCommand, type CommandContext } from "../command.ts";
-import { resolveDataDir } from "../data-dir.ts";
+import { dataWords, resolveDataDir } from "../data-dir.ts";
 import { ensureManager } from "../ensure-manager.ts";
 import { UsageError, type Output } from "../output.ts";
 import { pourRecording } from "../plain-output.ts";
@@ -229,8 +230,9 @@ async function finish(
   const isServing = await letManagerGo(dataDir);
   if (output.json) output.document(resultOf(info, known.castPath, page));
   else {
-    const servedBy = isServing ? null : `agentkube manager --data ${dataDir}`;
-    sayEnding(info, known.castPath, page === null ? null : { url: page, servedBy }, output);
+    const servedBy = isServing ? null : `agentkube manager --data ${shellWord(dataDir)}`;
+    const paths = { recording: known.castPath, dataWords: dataWords(dataDir, env, context.cwd) };
+    sayEnding(info, paths, page === null ? null : { url: page, servedBy }, output);
   }
   return exitCodeOfEnding(info);
 }

@@ -7,6 +7,8 @@ import { Agent } from "../../protocol/agent-manifest.ts";
 import { API_VERSION, ConfigMap, Secret } from "../../protocol/manifest.ts";
 import { Tool } from "../../protocol/tool-manifest.ts";
 import { nearest } from "../suggest.ts";
+import { knownFields } from "./known-fields.ts";
+import { yamlFault } from "./yaml-faults.ts";
 
 /** The kinds a manifest file may hold. Parsed by kind, so that an error names the field of that kind. */
 const manifestSchemas = { Agent, Tool, Secret, ConfigMap } as const;
@@ -78,10 +80,10 @@ export function parseManifest(text: string, file: string, baseDir: string): Read
     const label = (line: number, kind: string): string =>
       `${file}:${line} (document ${number}${kind === "" ? "" : `, ${kind}`})`;
     if (document.errors.length > 0) {
-      for (const error of document.errors)
-        problems.push(
-          `${label(where(error.pos[0]), "")}: not YAML: ${error.code.toLowerCase().replaceAll("_", " ")}`,
-        );
+      // What follows in the same line follows from the first.
+      const lines = Map.groupBy(document.errors, (error) => where(error.pos[0]));
+      for (const [line, [first]] of lines)
+        if (first !== undefined) problems.push(`${label(line, "")}: ${yamlFault(first)}`);
       continue;
     }
     let value: unknown;
@@ -137,10 +139,9 @@ function kindOf(
   if (typeof kind !== "string")
     return { name: "", problem: `kind: expected one of ${kinds.join(", ")}, got ${shown(kind)}` };
   if (!isKind(kind)) {
-    const near = nearest(kind, kinds);
     return {
       name: kind.slice(0, 60),
-      problem: `kind: unknown kind ${shown(kind)}; expected one of ${kinds.join(", ")}${near === undefined ? "" : `; did you mean ${near}?`}`,
+      problem: `kind: unknown kind ${shown(kind)}; expected one of ${kinds.join(", ")}${suggested(kind, kinds)}`,
     };
   }
   if (version !== API_VERSIONS[kind])
@@ -180,13 +181,18 @@ function explain(
 ): { offset: number | undefined; text: string }[] {
   const field = fieldOf(issue.path);
   if (issue.code === "unrecognized_keys") {
+    const known = knownFields(manifestSchemas[kind], issue.path);
     return issue.keys.map((key) => ({
       offset: keyOffset(document, issue.path, key),
-      text: `${fieldOf([...issue.path, key])}: unknown field`,
+      text: `${fieldOf([...issue.path, key])}: unknown field${suggested(key, known)}`,
     }));
   }
   const got = valueAt(value, issue.path);
-  const message = issue.message.replace(/^Invalid input: /, "").replace(/, received .*$/, "");
+  const message = issue.message
+    .replace(/^Invalid (?:input|option): /, "")
+    .replace(/, received .*$/, "")
+    .replace("expected array", "expected a list")
+    .replace("expected object", "expected a mapping");
   const sentence = message.charAt(0).toLowerCase() + message.slice(1);
   const tells = issue.code === "invalid_type" || issue.code === "invalid_union";
   const isOpen = kind !== "Secret" && kind !== "ConfigMap" && !issue.path.includes("env");
@@ -195,7 +201,18 @@ function explain(
     : isOpen && isScalarValue(got)
       ? `, got ${shown(got)}`
       : "";
-  return [{ offset: nodeOffset(document, issue.path), text: `${field}: ${sentence}${suffix}` }];
+  const near =
+    issue.code === "invalid_value" && typeof got === "string" && isOpen
+      ? suggested(got, issue.values.map(String))
+      : "";
+  return [
+    { offset: nodeOffset(document, issue.path), text: `${field}: ${sentence}${suffix}${near}` },
+  ];
+}
+
+function suggested(word: string, known: readonly string[]): string {
+  const near = nearest(word, known);
+  return near === undefined ? "" : `; did you mean ${near}?`;
 }
 
 /** `spec.tools[0].name`. */

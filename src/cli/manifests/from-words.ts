@@ -22,7 +22,7 @@ export function synthesise(
   }
   if (known === "Custom") {
     problems.push(
-      "--runtime Custom needs the argv of its CLI; write an Agent manifest with spec.command",
+      "--runtime Custom needs the argv of its CLI; write an Agent manifest with spec.command, as examples/hello/agent.yaml does",
     );
     return null;
   }
