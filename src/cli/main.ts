@@ -19,7 +19,9 @@ async function main(argv: readonly string[]): Promise<number> {
     return verb === undefined ? 2 : 0;
   }
   if (verb === "--version" || verb === "-V") {
-    process.stdout.write(`${version()}\n`);
+    const output = openOutput(words.includes("--json"));
+    if (output.json) output.document({ version: version() });
+    else output.line(version());
     return 0;
   }
   return await runVerb(verb, words);
@@ -92,6 +94,12 @@ const outputErrors = {
   },
 };
 
+/** A pipe takes 64 KiB at a time: what still waits for its reader would be lost with the process. */
+async function written(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.writableLength > 0 && stream.writable)
+    await new Promise<void>((resolve) => stream.write("", () => resolve()));
+}
+
 function version(): string {
   const path = new URL("../../package.json", import.meta.url);
   const parsed: unknown = JSON.parse(readFileSync(path, "utf8"));
@@ -104,4 +112,8 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => outputErrors.listen
 // Notes that nobody can read must not end what they are about.
 process.stderr.on("error", () => undefined);
 
-void main(process.argv.slice(2)).then((code) => process.exit(code));
+void main(process.argv.slice(2)).then(async (code) => {
+  await written(process.stdout);
+  await written(process.stderr);
+  process.exit(code);
+});

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { execFile } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import { suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { commands } from "../../src/cli/commands.ts";
@@ -31,6 +30,8 @@ suite("agentkube", () => {
 
   for (const [words, code, says] of [
     [["--version"], 0, /^\d+\.\d+\.\d+/],
+    [["--version", "--json"], 0, /^\{"version":"\d+\.\d+\.\d+"\}\n$/],
+    [["recording", "cat", "x.cast", "--json"], 2, /not a document/],
     [[], 2, /Usage/],
     [["rnu"], 2, /did you mean agentkube run\?/],
     [["--verson"], 2, /Unknown option --verson/],
@@ -69,6 +70,16 @@ suite("every verb", () => {
       assert.match(commandHelp(command), /Examples?:\n {2}\S/);
       assert.equal(parseWords(command, ["--help"]).help, true);
     });
+});
+
+test("a document larger than a pipe reaches a reader that is late, whole", () => {
+  const script = `"$0" "$1" schema --json | (sleep 1; cat)`;
+
+  const said = execFileSync("/bin/sh", ["-c", script, process.execPath, program]);
+
+  assert.ok(said.length > 64 * 1024, `${said.length} bytes`);
+  const { schemas } = JSON.parse(said.toString()) as { schemas: Record<string, unknown> };
+  assert.ok(Object.hasOwn(schemas, "Tool"));
 });
 
 suite("nearest", () => {

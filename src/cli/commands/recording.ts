@@ -74,6 +74,11 @@ export const command = defineCommand({
     if (action === "ls") return await list(context, word);
     const act = actions[action];
     if (act === undefined) throw unknownAction(action);
+    if (context.output.json && (act === cat || act === playHere))
+      throw new UsageError(
+        `agentkube recording ${action} gives what the terminal showed, not a document`,
+        "leave out --json; recording verify and recording export have one",
+      );
     if (word === undefined)
       throw new UsageError(
         `agentkube recording ${action} needs a run id or a .cast file`,
