@@ -1,6 +1,8 @@
 import type { Command, CommandOption } from "./command.ts";
 import type { CommandEntry } from "./commands.ts";
 
+const MAX_COLUMNS = 120;
+
 /** The help of the whole program. */
 export function programHelp(commands: readonly CommandEntry[]): string {
   const shown = commands.filter((entry) => entry.hidden !== true);
@@ -32,7 +34,8 @@ export function commandHelp(command: Command): string {
   command.usage.forEach((usage, index) =>
     lines.push(`${index === 0 ? "Usage:" : "      "} agentkube ${usage}`),
   );
-  if (command.description !== undefined) lines.push("", command.description);
+  if (command.description !== undefined)
+    lines.push("", ...command.description.split("\n").flatMap(wrapped));
   const options = { ...command.options, ...commonOptions };
   lines.push("", "Options:");
   const names = Object.entries(options).map(([name, option]) => spelling(name, option));
@@ -46,6 +49,19 @@ export function commandHelp(command: Command): string {
   for (const example of command.examples)
     lines.push(`  ${example.command}`, `      ${example.does}`);
   return lines.join("\n");
+}
+
+/** The line in lines that a terminal of usual width shows whole. */
+function wrapped(line: string): string[] {
+  const lines = [""];
+  for (const word of line.split(" ")) {
+    const last = lines.at(-1) ?? "";
+    if (last === "") lines[lines.length - 1] = word;
+    else if (last.length + 1 + word.length <= MAX_COLUMNS)
+      lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
 }
 
 /** Options that every verb has. */

@@ -64,7 +64,9 @@ function table(runs: readonly KnownRun[], output: Output): void {
 
 /** What a person wants to know first: is it alive and what does it do, or how did it end. */
 function phaseOf({ info, live }: KnownRun, output: Output): string {
-  if (live) return output.paint("cyan", info.phase === "running" ? info.state : info.phase);
+  // What a CLI that we have no rules for does is not known; that it runs is.
+  const state = info.phase === "running" && info.state !== "unknown" ? info.state : info.phase;
+  if (live) return output.paint("cyan", state);
   if (info.end === null) return output.paint("yellow", "interrupted");
   const { outcome, reason, exitCode, signal } = info.end;
   const code = signal ?? (exitCode === null || exitCode === 0 ? "" : String(exitCode));

@@ -122,7 +122,7 @@ export const command = defineCommand({
       supervisor.leave();
       if (stopping.problem !== null) output.note(stopping.problem);
       output.note(
-        `detached; run ${known.info.run} goes on: agentkube attach ${known.info.run} --write`,
+        `detached; run ${known.info.run} goes on: agentkube attach ${known.info.run} --write${dataWords(request.dataDir, context.env, context.cwd)}`,
       );
       return stopping.exitCode;
     }
