@@ -118,8 +118,8 @@ export function sayEnding(
     );
     output.note(`  replay     agentkube recording play ${info.run}${paths.dataWords}`);
   }
-  if (isResumable(dirname(recordingPath)))
-    output.note(`  go on      agentkube run --resume ${info.run} …`);
+  if (isResumable(dirname(paths.recording)))
+    output.note(`  go on      agentkube run --resume ${info.run}${paths.dataWords} …`);
   if (page !== null) {
     output.note(`  page       ${page.url}`);
     // The manager went with its last run; the page keeps its address.
