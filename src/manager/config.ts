@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import * as z from "zod";
 import { messageOf, PlatformError } from "../kit/platform-error.ts";
+import { type KubernetesApi, kubernetesApiOf } from "./token-review.ts";
 import { bytesOf, Quantity } from "../protocol/quantities.ts";
 
 const DEFAULT_CAP = "20Gi";
@@ -16,6 +17,7 @@ const Words = z.object({
     .array(z.string().regex(/^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/, "expected a host name"))
     .default([]),
   "cap-bytes": Quantity.default(DEFAULT_CAP),
+  "pod-tokens": z.enum(["hashes", "kubernetes"]).default("hashes"),
 });
 
 /** What the words after `agentkube manager` and the environment say. */
@@ -26,6 +28,8 @@ export interface ManagerConfig {
   hosts: string[];
   ephemeral: boolean;
   capBytes: number;
+  /** null: tokens of pods are known by their hashes */
+  kubernetes: KubernetesApi | null;
 }
 
 /** Throws `PlatformError` `usage` that names the word. */
@@ -40,6 +44,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): ManagerConfi
     hosts: host,
     ephemeral,
     capBytes: bytesOf(cap),
+    kubernetes: words.data["pod-tokens"] === "kubernetes" ? kubernetesApiOf(env) : null,
   };
 }
 
@@ -54,6 +59,7 @@ function parseWords(argv: string[]): Record<string, unknown> {
         listen: { type: "string" },
         host: { type: "string", multiple: true },
         "cap-bytes": { type: "string" },
+        "pod-tokens": { type: "string" },
         json: { type: "boolean" },
       },
     });
@@ -74,6 +80,6 @@ function defaultDataDir(env: NodeJS.ProcessEnv): string {
 
 function usage(message: string): PlatformError {
   return new PlatformError("usage", message, {
-    fix: "agentkube manager --data DIR [--port N] [--listen ADDRESS] [--host NAME] [--ephemeral] [--cap-bytes 20Gi]",
+    fix: "agentkube manager --data DIR [--port N] [--listen ADDRESS] [--host NAME] [--ephemeral] [--cap-bytes 20Gi] [--pod-tokens hashes|kubernetes]",
   });
 }

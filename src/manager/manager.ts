@@ -22,6 +22,7 @@ import { createFileRunStore } from "./file-run-store.ts";
 import { RunnerReports } from "./runner-reports.ts";
 import { Runs } from "./runs.ts";
 import { Sockets } from "./sockets.ts";
+import { type KubernetesApi, TokenReviews } from "./token-review.ts";
 
 const REQUEST_TIMEOUT_MS = 30_000;
 const MAX_CONNECTIONS = 8192;
@@ -39,6 +40,8 @@ export interface ManagerOptions {
   ephemeral: boolean;
   capBytes: number;
   version: string;
+  /** The API server that says whose a projected token is; without one, tokens of pods are known by their hashes. */
+  kubernetes?: KubernetesApi | null;
   lockFile: (fd: number) => boolean;
   log: Log;
   /** For tests: shorter waits. */
@@ -86,7 +89,8 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
       isBusy: () => runs.live.length > 0 || sockets.viewers > 0,
     }),
   );
-  const pods = new Pods(runs, dir.path);
+  const reviews = options.kubernetes == null ? null : new TokenReviews(options.kubernetes);
+  const pods = new Pods(runs, dir.path, reviews);
   const context = {
     runs,
     pods,

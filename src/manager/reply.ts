@@ -28,6 +28,7 @@ const STATUS: Record<string, number> = {
   protocol_mismatch: 426,
   data_full: 507,
   act_unanswered: 504,
+  unavailable: 503,
 };
 
 /** The URL of a request. Throws `bad_request` for a target that is not an absolute path, which `new URL` would take for a host. */

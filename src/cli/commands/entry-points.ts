@@ -70,6 +70,11 @@ export const manager = defineCommand({
       value: "BYTES",
       help: "refuse new runs beyond this size of the data directory (default 20Gi)",
     },
+    "pod-tokens": {
+      type: "string",
+      value: "HOW",
+      help: "how tokens of pods are known: hashes (default), given with the run, or kubernetes: by TokenReview of the API server of this cluster, or of AGENTKUBE_KUBERNETES_API",
+    },
   },
   run: async (context) => {
     context.onOutputError(goOn);
