@@ -1,10 +1,15 @@
 import type { ProgramExit } from "../kit/init-channel.ts";
 import { ExitCode, signalExitCode } from "../protocol/outcome.ts";
 import type { EndDetail, RunEnd } from "../protocol/outcome.ts";
+import type { Zone } from "../protocol/run-spec.ts";
 import type { StopReason } from "./stop.ts";
 
 /** The end of a run whose program ended by itself. Unknown is never success. */
-export function endOfProgram(exit: ProgramExit, program: string): RunEnd {
+export function endOfProgram(
+  exit: ProgramExit,
+  program: string,
+  zone: Zone["kind"] = "sandbox",
+): RunEnd {
   switch (exit.kind) {
     case "exited":
       return {
@@ -16,7 +21,7 @@ export function endOfProgram(exit: ProgramExit, program: string): RunEnd {
     case "signalled":
       return { outcome: "failed", reason: "signalled", exitCode: null, signal: exit.signal };
     case "failed":
-      return failed("spawn_failed", spawnDetail(exit, program));
+      return failed("spawn_failed", spawnDetail(exit, program, zone));
     case "lost":
       return failed("agentlet_fault", {
         cause: "The init of zone A ended before it could say how the program ended",
@@ -67,9 +72,19 @@ function failed(reason: RunEnd["reason"], detail: EndDetail): RunEnd {
   return { outcome: "failed", reason, exitCode: null, signal: null, detail };
 }
 
-function spawnDetail(exit: Extract<ProgramExit, { kind: "failed" }>, program: string): EndDetail {
+function spawnDetail(
+  exit: Extract<ProgramExit, { kind: "failed" }>,
+  program: string,
+  zone: Zone["kind"],
+): EndDetail {
   const path = program.slice(0, 4096);
   const said = `Cannot start "${path.slice(0, 1024)}"`;
+  if (exit.step === "exec" && exit.errno === "ENOENT" && zone === "none")
+    return {
+      cause: `${said}: it, or the interpreter in its first line, is not in the image (ENOENT)`,
+      path,
+      fix: "use an image that has the program on its PATH (spec.image), or correct spec.command",
+    };
   if (exit.step === "exec" && exit.errno === "ENOENT")
     return {
       cause: `${said}: it, or the interpreter in its first line, is not there in zone A (ENOENT)`,

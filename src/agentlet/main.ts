@@ -5,15 +5,27 @@ import { errorFacts } from "../kit/platform-error.ts";
 import { setSandboxSearchPath } from "../kit/bubblewrap-zone.ts";
 import { bootProgram } from "../protocol/begin-program.ts";
 import { say } from "../protocol/boot.ts";
+import { writeTerminationMessage } from "../protocol/last-words.ts";
 import { endOfRefusal, exitCodeOfRun } from "../protocol/outcome.ts";
 import { podTokenFile } from "../protocol/pod-start.ts";
 import { readRunSpec } from "../protocol/read-run-spec.ts";
-import { AgentletBoot } from "../protocol/run-spec.ts";
+import { AgentletBoot, type RunSpec } from "../protocol/run-spec.ts";
 import { TOKEN_VARIABLES } from "../protocol/token-variables.ts";
+import { linesOfEnd } from "./end-lines.ts";
 import { runAgent } from "./run-life.ts";
 import { ZoneRedaction } from "./zone-redaction.ts";
+import { imageEnvironment } from "./image-environment.ts";
+import type { PodFacts } from "./pod-ready.ts";
 import { StopWish } from "./stop.ts";
-import { writeTerminationMessage } from "./termination-message.ts";
+
+function podFacts(spec: RunSpec, tokenFile: string, clockAheadMs: number | null): PodFacts {
+  const keyVariable = TOKEN_VARIABLES[spec.agent.runtime];
+  return {
+    hidden: [dirname(tokenFile)],
+    imageEnv: imageEnvironment(process.env, keyVariable),
+    clockAheadMs,
+  };
+}
 
 /** The agentlet of one run: started by the supervisor, it says `ready`, runs the Agent, says `ended`. Its exit code is 0 unless it could not start. */
 export async function main(): Promise<number> {
@@ -30,6 +42,7 @@ export async function main(): Promise<number> {
     process.on("SIGHUP", () => undefined);
     const redaction = Promise.withResolvers<ZoneRedaction>();
     const tokenFile = podTokenFile(process.env);
+    let clockAheadMs: number | null = null;
     const boot = await bootProgram(
       {
         role: "agentlet",
@@ -50,7 +63,7 @@ export async function main(): Promise<number> {
           return key === undefined ? {} : { modelKey: Buffer.from(key).toString("base64") };
         },
       },
-      { spec, tokenFile, log },
+      { spec, tokenFile, log, onClock: (aheadMs) => (clockAheadMs = aheadMs) },
     );
     const zone = new ZoneRedaction(boot.modelKey === undefined ? [] : [boot.modelKey]);
     redaction.resolve(zone);
@@ -60,18 +73,19 @@ export async function main(): Promise<number> {
       boot,
       redaction: zone,
       nodePath: process.execPath,
-      ...(tokenFile === undefined ? {} : { hidden: [dirname(tokenFile)] }),
+      pod: tokenFile === undefined ? null : podFacts(spec, tokenFile, clockAheadMs),
       stop,
       log,
     });
     say(process.stdout, { kind: "ended", end });
     if (tokenFile === undefined) return 0;
-    writeTerminationMessage(end, log);
+    writeTerminationMessage(linesOfEnd(end));
     // Whether the recording is verified is the recorder's to say, after us.
     return exitCodeOfRun(end, { verified: true });
   } catch (error) {
     log.error({ err: error }, "agentlet could not run");
-    if (podTokenFile(process.env) !== undefined) writeTerminationMessage(endOfRefusal(error), log);
+    if (podTokenFile(process.env) !== undefined)
+      writeTerminationMessage(linesOfEnd(endOfRefusal(error)));
     say(process.stdout, { kind: "fault", ...errorFacts(error, "agentlet_fault") });
     return 1;
   } finally {

@@ -8,7 +8,7 @@ const NO_STDIO = { stdin: "ignore", stdout: "ignore", stderr: "ignore" } as cons
 
 /** Opens zone A: a sandbox on a laptop; in a pod this container, fenced from us as far as its kernel can. */
 export async function openZone(
-  { spec, hidden, notice, log }: RunContext,
+  { spec, pod, notice, log }: RunContext,
   parts: ZoneParts,
   signal: AbortSignal,
 ): Promise<Sandbox> {
@@ -16,7 +16,7 @@ export async function openZone(
     return await openSandbox(zonePlan(spec, parts), NO_STDIO, signal);
   writeContainerFiles(spec, parts);
   const { processes } = spec.zone;
-  const plan = { hidden: hidden ?? [], listen: GATEWAY_PORT, processes };
+  const plan = { hidden: pod?.hidden ?? [], listen: GATEWAY_PORT, processes };
   const { zone, weakness } = await openContainerZone(plan, signal);
   log.info({ fenced: weakness === null }, "zone A is this container");
   if (weakness !== null) notice(weakness);

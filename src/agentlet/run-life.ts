@@ -3,12 +3,14 @@ import type { ProgramExit } from "../kit/init-channel.ts";
 import type { Log } from "../kit/log.ts";
 import { PlatformError, messageOf } from "../kit/platform-error.ts";
 import type { AgentletEvent } from "../protocol/agentlet-link.ts";
+import { lastWordsAt } from "../protocol/last-words.ts";
 import { endOfRefusal, type RunEnd } from "../protocol/outcome.ts";
 import type { AgentletBoot, RunSpec } from "../protocol/run-spec.ts";
 import { endOfStop, exitStatusOf } from "./exit.ts";
 import { LiveTerminal } from "./live-terminal.ts";
 import { ManagerLink } from "./manager-link.ts";
 import { driverOf } from "./drivers/registry.ts";
+import { type PodFacts, podReady, weaknessOfImage } from "./pod-ready.ts";
 import { RecorderLink } from "./recorder-link.ts";
 import { Approver } from "./states/approver.ts";
 import { machineClock } from "./states/clock.ts";
@@ -26,8 +28,8 @@ export interface RunParts {
   redaction: ZoneRedaction;
   /** the node program that zone A gets for its shims */
   nodePath: string;
-  /** in a pod: directories that zone A must not open */
-  hidden?: readonly string[];
+  /** null: not in a pod */
+  pod: PodFacts | null;
   stop: StopWish;
   log: Log;
 }
@@ -204,7 +206,9 @@ async function runProgram(context: RunContext): Promise<ProgramEnd> {
   const never: ProgramExit = { kind: "lost" };
   try {
     await recorderReady(context);
-    return await runInZone(context);
+    const weakness = await readyInPod(context);
+    const program = await runInZone(context);
+    return weakness === null ? program : { ...program, end: blaming(program.end, weakness) };
   } catch (error) {
     log.error({ err: error }, "run could not start or could not be ended in order");
     const end =
@@ -215,7 +219,7 @@ async function runProgram(context: RunContext): Promise<ProgramEnd> {
 }
 
 /** Nothing starts before the recorder can take its bytes. */
-async function recorderReady({ recorder, stop }: RunContext): Promise<void> {
+async function recorderReady({ spec, pod, recorder, stop }: RunContext): Promise<void> {
   const over = new AbortController();
   const late = delay(RECORDER_START_MS, "late" as const, { signal: over.signal }).catch(
     () => "late" as const,
@@ -228,6 +232,8 @@ async function recorderReady({ recorder, stop }: RunContext): Promise<void> {
   ]);
   over.abort();
   if (first === "ready") return;
+  const said = pod === null ? null : lastWordsAt(spec.sockets.recorder);
+  if (said !== null) throw said;
   if (first instanceof Error) throw first;
   throw new PlatformError(
     "recorder_lost",
@@ -236,6 +242,24 @@ async function recorderReady({ recorder, stop }: RunContext): Promise<void> {
       fix: "look into the session-recorder's log of the run",
     },
   );
+}
+
+/** Waits for what a run needs of its pod. Returns what will make it fail if it fails; it is said at once. */
+async function readyInPod({ spec, pod, stop, notice }: RunContext): Promise<string | null> {
+  if (pod === null) return null;
+  const over = new AbortController();
+  void stop.wished.then(({ cause }) => over.abort(new Error(cause)));
+  over.signal.throwIfAborted();
+  await podReady(spec, pod, over.signal);
+  const weakness = weaknessOfImage(spec, pod);
+  if (weakness !== null) notice(weakness);
+  return weakness;
+}
+
+/** A program that failed without our knowing why may have failed for this. */
+function blaming(end: RunEnd, weakness: string): RunEnd {
+  const isUnexplained = end.outcome === "failed" && end.detail === undefined;
+  return isUnexplained ? { ...end, detail: { cause: weakness } } : end;
 }
 
 /** An end whose record is not durable is not the end that the program gave. */

@@ -77,7 +77,7 @@ async function runInSandbox(
 ): Promise<ProgramEnd> {
   const { spec, states, shells } = context;
   const [program = ""] = launch.argv;
-  const env = zoneEnv(spec, gateway, launch.env);
+  const env = zoneEnv(spec, gateway, launch.env, context.pod?.imageEnv);
   let started: StartedProgram;
   try {
     started = await sandbox.start({
@@ -89,7 +89,7 @@ async function runInSandbox(
   } catch (error) {
     const exit = startFailureOf(error);
     if (exit === null) throw error;
-    return { exit, end: endOfProgram(exit, program) };
+    return { exit, end: endOfProgram(exit, program, spec.zone.kind) };
   }
   states.process("starting", "the program has started");
   shells.useZone({

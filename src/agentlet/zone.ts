@@ -79,18 +79,23 @@ function reportBinds(socket: string): SandboxBind[] {
   ];
 }
 
-/** The environment of the CLI: nothing of the host's, one token, and the way to tools and model. */
+/**
+ * The environment of the CLI: nothing of the host's, one token, and the way to tools and model. In a pod the image's own comes first, with
+ * its PATH in place of the system's.
+ */
 export function zoneEnv(
   spec: RunSpec,
   gateway: Gateway,
   own: Record<string, string>,
+  image: Readonly<Record<string, string>> = {},
 ): Record<string, string> {
   return {
+    ...image,
     HOME,
     USER: "agent",
     LOGNAME: "agent",
     SHELL: "/bin/sh",
-    PATH: `${AGENTKUBE_DIR}/bin:${spec.shellPath}`,
+    PATH: `${AGENTKUBE_DIR}/bin:${image["PATH"] ?? spec.shellPath}`,
     TERM: "xterm-256color",
     COLORTERM: "truecolor",
     LANG: "C.UTF-8",

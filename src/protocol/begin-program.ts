@@ -7,6 +7,14 @@ import type { PodRole } from "./pod-boot.ts";
 import { type BootOf, fetchBoot } from "./pod-start.ts";
 import type { RunSpec } from "./run-spec.ts";
 
+/** How a program is started, and what it is told of the manager's clock: how far ours is ahead, null when it does not say. */
+export interface ProgramStart {
+  readonly spec: RunSpec;
+  readonly tokenFile: string | undefined;
+  readonly log: Log;
+  readonly onClock?: (aheadMs: number | null) => void;
+}
+
 /** How one of a run's three programs comes to its boot document. */
 export interface ProgramBoot<R extends PodRole, B> {
   readonly role: R;
@@ -25,7 +33,7 @@ export interface ProgramBoot<R extends PodRole, B> {
  */
 export async function bootProgram<R extends PodRole, B>(
   program: ProgramBoot<R, B>,
-  { spec, tokenFile, log }: { spec: RunSpec; tokenFile: string | undefined; log: Log },
+  { spec, tokenFile, log, onClock }: ProgramStart,
 ): Promise<B> {
   const { role, schema, handlers, keyDir } = program;
   collectOnce();
@@ -33,6 +41,7 @@ export async function bootProgram<R extends PodRole, B>(
   const key = keyDir === null ? null : keptSigningKey(keyDir);
   const own = program.ownParts();
   const request = { role, ...(key === null ? {} : { key: key.publicKey }) };
-  const answer = await fetchBoot(request, { spec, tokenFile, log });
-  return schema.parse({ ...answer, ...own, ...(key === null ? {} : { signingSeed: key.seed() }) });
+  const { boot, clockAheadMs } = await fetchBoot(request, { spec, tokenFile, log });
+  onClock?.(clockAheadMs);
+  return schema.parse({ ...boot, ...own, ...(key === null ? {} : { signingSeed: key.seed() }) });
 }

@@ -22,6 +22,12 @@ export function podTokenFile(env: NodeJS.ProcessEnv): string | undefined {
   return file === undefined || file === "" ? undefined : file;
 }
 
+/** What the manager gave, and how far our clock is ahead of its; null when it does not say. */
+export interface PodStart<R extends PodRole> {
+  readonly boot: BootOf<R>;
+  readonly clockAheadMs: number | null;
+}
+
 /**
  * Asks the manager for this container's tokens, until it gives them or two minutes have passed. The file is read for each try: Kubernetes
  * renews it. Throws `boot_refused` (the manager does not know this token or run) or `boot_failed`.
@@ -29,7 +35,7 @@ export function podTokenFile(env: NodeJS.ProcessEnv): string | undefined {
 export async function fetchBoot<R extends PodRole>(
   request: Omit<BootRequest, "protocol" | "role"> & { role: R },
   options: { spec: RunSpec; tokenFile: string; log: Log },
-): Promise<BootOf<R>> {
+): Promise<PodStart<R>> {
   const deadline = performance.now() + START_LIMIT_MS;
   const backoff = new Backoff({ minMs: 200, maxMs: 5000 });
   for (;;) {
@@ -47,7 +53,7 @@ export async function fetchBoot<R extends PodRole>(
 async function askOnce<R extends PodRole>(
   request: Omit<BootRequest, "protocol" | "role"> & { role: R },
   { spec, tokenFile }: { spec: RunSpec; tokenFile: string },
-): Promise<BootOf<R>> {
+): Promise<PodStart<R>> {
   const token = await readToken(tokenFile);
   const url = new URL(`/v1/runs/${spec.run}/boot`, spec.manager.url);
   let response: Response;
@@ -62,11 +68,7 @@ async function askOnce<R extends PodRole>(
     });
     text = (await response.text()).slice(0, MAX_ANSWER_BYTES);
   } catch (error) {
-    throw new PlatformError("boot_failed", `Cannot reach the manager at ${url.origin}`, {
-      fix: "look whether the manager runs, and whether the NetworkPolicy lets this pod reach it",
-      retryable: true,
-      cause: error,
-    });
+    throw unreachable(url.origin, error);
   }
   if (response.status === 401 || response.status === 404 || response.status === 409)
     throw new PlatformError(
@@ -80,7 +82,31 @@ async function askOnce<R extends PodRole>(
     });
   // The schema of the role, which the type of a mapped access does not follow.
   const schema = BootAnswers[request.role] as unknown as z.ZodType<BootOf<R>>;
-  return parseJson("a boot document", schema, text, READ_ONCE);
+  return {
+    boot: parseJson("a boot document", schema, text, READ_ONCE),
+    clockAheadMs: clockAhead(response.headers.get("date")),
+  };
+}
+
+/** `fetch` says only that it failed; its cause says why. */
+function unreachable(origin: string, error: unknown): PlatformError {
+  const inner = error instanceof Error ? error.cause : undefined;
+  const code = errnoOf(inner) ?? errnoOf(error);
+  const isClock = code === "CERT_NOT_YET_VALID" || code === "CERT_HAS_EXPIRED";
+  const isTls = isClock || (code !== undefined && /CERT|SIGNATURE|TLS|SSL/.test(code));
+  let fix = "look whether the manager runs, and whether the NetworkPolicy lets this pod reach it";
+  if (isTls) fix = "give the manager a certificate that this image's Node trusts";
+  if (isClock) fix = `look at the clock of this node: it says ${new Date().toISOString()}`;
+  return new PlatformError(
+    "boot_failed",
+    `Cannot reach the manager at ${origin}${code === undefined ? "" : ` (${code})`}`,
+    { fix, retryable: true, cause: error },
+  );
+}
+
+function clockAhead(date: string | null): number | null {
+  const theirs = Date.parse(date ?? "");
+  return Number.isNaN(theirs) ? null : Date.now() - theirs;
 }
 
 async function readToken(file: string): Promise<string> {

@@ -4,6 +4,7 @@ import { native } from "../kit/native.ts";
 import { errorFacts } from "../kit/platform-error.ts";
 import { bootProgram } from "../protocol/begin-program.ts";
 import { say } from "../protocol/boot.ts";
+import { sayLastWords, takeBackLastWords } from "../protocol/last-words.ts";
 import { podTokenFile } from "../protocol/pod-start.ts";
 import { readRunSpec } from "../protocol/read-run-spec.ts";
 import { RecorderBoot } from "../protocol/run-spec.ts";
@@ -26,10 +27,13 @@ export async function main(): Promise<number> {
   const onSignal = (signal: NodeJS.Signals): void => supervisorGone.abort(`recorder got ${signal}`);
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
+  const tokenFile = podTokenFile(process.env);
+  let socket: string | null = null;
   try {
     native().hideProcess();
     const spec = readRunSpec(process.env);
-    const tokenFile = podTokenFile(process.env);
+    socket = spec.sockets.recorder;
+    if (tokenFile !== undefined) takeBackLastWords(socket);
     if (tokenFile !== undefined && isSealed(dirname(spec.spoolDir))) {
       await untilAborted(supervisorGone.signal);
       return 0;
@@ -77,7 +81,9 @@ export async function main(): Promise<number> {
     return recording.verified ? 0 : 1;
   } catch (error) {
     log.error({ err: error }, "recorder failed");
-    say(process.stdout, { kind: "fault", ...errorFacts(error, "recorder_failed") });
+    const fault = errorFacts(error, "recorder_failed");
+    if (tokenFile !== undefined) sayLastWords(fault, socket);
+    say(process.stdout, { kind: "fault", ...fault });
     return 1;
   } finally {
     process.off("SIGTERM", onSignal);

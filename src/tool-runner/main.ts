@@ -5,6 +5,7 @@ import { setSandboxSearchPath } from "../kit/bubblewrap-zone.ts";
 import { toolSpawner } from "../kit/tool-sandbox.ts";
 import { bootProgram } from "../protocol/begin-program.ts";
 import { say } from "../protocol/boot.ts";
+import { sayLastWords, takeBackLastWords } from "../protocol/last-words.ts";
 import { podTokenFile } from "../protocol/pod-start.ts";
 import { readRunSpec } from "../protocol/read-run-spec.ts";
 import { RunnerBoot } from "../protocol/run-spec.ts";
@@ -24,6 +25,8 @@ export async function main(): Promise<number> {
   process.stdout.on("error", () => undefined);
   process.on("SIGTERM", onSignal);
   process.on("SIGINT", onSignal);
+  const tokenFile = podTokenFile(process.env);
+  let socket: string | null = null;
   try {
     native().hideProcess();
     setSandboxSearchPath(process.env["PATH"] ?? "/usr/bin:/bin");
@@ -31,6 +34,8 @@ export async function main(): Promise<number> {
     // Now, while this process is small: it is the only one that is ever forked from it.
     toolSpawner();
     const spec = readRunSpec(process.env);
+    socket = spec.sockets.runner;
+    if (tokenFile !== undefined) takeBackLastWords(socket);
     const boot = await bootProgram(
       {
         role: "runner",
@@ -48,14 +53,16 @@ export async function main(): Promise<number> {
             modelKeyFile: process.env["AGENTKUBE_MODEL_KEY_FILE"],
           }),
       },
-      { spec, tokenFile: podTokenFile(process.env), log },
+      { spec, tokenFile, log },
     );
     const onReady = (): void => say(process.stdout, { kind: "ready" });
     await serveRun({ spec, boot, log: log.child({ run: spec.run }), pool, onReady }, stop.signal);
     return 0;
   } catch (error) {
     log.error({ err: error }, "tool-runner failed");
-    say(process.stdout, { kind: "fault", ...errorFacts(error, "tool_runner_failed") });
+    const fault = errorFacts(error, "tool_runner_failed");
+    if (tokenFile !== undefined) sayLastWords(fault, socket);
+    say(process.stdout, { kind: "fault", ...fault });
     return 1;
   } finally {
     process.off("SIGTERM", onSignal);

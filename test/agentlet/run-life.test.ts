@@ -51,6 +51,7 @@ suite("the life of a run", { concurrency: false }, () => {
       boot: BOOT,
       redaction: new ZoneRedaction([]),
       nodePath: process.execPath,
+      pod: null,
       stop,
       log: silentLog,
     });

@@ -1,7 +1,8 @@
 import { cp, readdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { errnoOf, messageOf, PlatformError } from "../../kit/platform-error.ts";
+import { errnoOf, errorFacts, messageOf, PlatformError } from "../../kit/platform-error.ts";
+import { sayLastWords } from "../../protocol/last-words.ts";
 import { defineCommand } from "../command.ts";
 
 /** `agentkube install`: hidden, run by an init container to put this folder where the agent's container finds it. */
@@ -29,7 +30,7 @@ export const command = defineCommand({
           force: true,
         });
     } catch (error) {
-      throw new PlatformError(
+      const failure = new PlatformError(
         "install_failed",
         `Cannot copy agentkube to "${target}": ${errnoOf(error) ?? messageOf(error)}`,
         {
@@ -38,6 +39,8 @@ export const command = defineCommand({
           cause: error,
         },
       );
+      sayLastWords(errorFacts(failure));
+      throw failure;
     }
     if (output.json) output.document({ installed: target });
     else output.line(`Installed in ${target}`);
