@@ -1,8 +1,10 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { copyFile, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { closeSync } from "node:fs";
 import { zonePlan } from "../agentlet/zone.ts";
+import { nativeProgram } from "../kit/native.ts";
 import { messageOf, PlatformError } from "../kit/platform-error.ts";
 import { openSandbox, type ProgramExit, type SandboxPlan } from "../kit/sandbox.ts";
 import type { DoctorResult } from "../protocol/results.ts";
@@ -10,6 +12,7 @@ import type { RunSpec } from "../protocol/run-spec.ts";
 import { PROTOCOL } from "../protocol/version.ts";
 import { planCall } from "../tool-runner/call-sandbox.ts";
 import { CallSecrets } from "../tool-runner/call-secrets.ts";
+import { ROOT_NAME } from "../tool-runner/sandbox-view.ts";
 import { loadTool } from "../tool-runner/tools.ts";
 import type { Check } from "./doctor-machine.ts";
 import { resolveWorkspace } from "./zone-policy.ts";
@@ -81,13 +84,26 @@ function checkOf(name: string, good: string, { error, fix }: Outcome): Check {
   return { name, ok: error === null, found: error ?? good, fix };
 }
 
-/** The very plan of a tool call, without a boundary. */
+/** The very plan of a tool call, without a boundary. In a container of ours, which has no /usr, the tool's root is one made for it. */
 async function probeTool(tier: "standard" | "strict"): Promise<void> {
+  if (existsSync("/bin/true")) return await probeToolIn(tier, null);
+  const dir = await mkdtemp(join(tmpdir(), "agentkube-doctor-"));
+  try {
+    await mkdir(join(dir, ROOT_NAME, "bin"), { recursive: true });
+    // Without a word it ends with 0, and it needs no library.
+    await copyFile(nativeProgram("report"), join(dir, ROOT_NAME, "bin/true"));
+    await probeToolIn(tier, dir);
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+async function probeToolIn(tier: "standard" | "strict", packageDir: string | null): Promise<void> {
   const command = ["/bin/true"];
   const { tool } = loadTool({
     name: "doctor",
     spec: { operations: [{ name: "true", command }], sandbox: { tier } },
-    packageDir: null,
+    packageDir,
     digest: `sha256:${"0".repeat(64)}`,
   });
   const plan = planCall({

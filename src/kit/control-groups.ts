@@ -103,12 +103,22 @@ export async function removeOldGroups(): Promise<number> {
   }
   let removed = 0;
   for (const parent of new Set([hierarchy.memory, hierarchy.pids]))
-    for (const name of readdirSync(parent)) {
+    for (const name of namesIn(parent)) {
       const pid = Number(NAME.exec(name)?.[1] ?? Number.NaN);
       if (Number.isNaN(pid) || !isGone(pid, null)) continue;
       if (await removeGroup(join(parent, name))) removed += 1;
     }
   return removed;
+}
+
+/** In a container the path of our own group may be one that only its host has: then there is nothing of ours in it. */
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    if (["ENOENT", "EACCES", "EPERM"].includes(errnoOf(error) ?? "")) return [];
+    throw error;
+  }
 }
 
 /** This process's own groups are where others can be made, if anywhere. */

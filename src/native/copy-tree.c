@@ -3,6 +3,9 @@
 //
 //   copy-tree FROM TO
 //
+// TO, and the directory it lies in when that is not there, are made. TO gets its name when all of it is there; one that is there already
+// is left as it is: a container that was started again finds what the one before did, or makes it anew.
+//
 // Directories, files and symbolic links, with their permission bits but without 06000; one file system only, so that /proc, /sys, /dev
 // and TO itself stay out. Devices, sockets and pipes are left out. What this user may not read is counted and said, not an error: an
 // image keeps a few such files (/etc/shadow), and no tool runs as their owner.
@@ -10,6 +13,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,21 +100,41 @@ static void copy_directory(int from, int to, int depth) {
   closedir(list);
 }
 
+static int remove_entry(const char *path, const struct stat *facts, int kind, struct FTW *where) {
+  (void)facts;
+  (void)where;
+  if (kind == FTW_D || kind == FTW_DNR) return chmod(path, 0700);
+  return kind == FTW_DP ? rmdir(path) : unlink(path);
+}
+
+/** What a predecessor left half done; its directories may refuse to be emptied, so they are opened first. */
+static void remove_tree(const char *path) {
+  if (nftw(path, remove_entry, 16, FTW_PHYS) != 0 && errno != ENOENT && errno != ENOTEMPTY) fault(path);
+  if (nftw(path, remove_entry, 16, FTW_PHYS | FTW_DEPTH) != 0 && errno != ENOENT) fault(path);
+}
+
 int main(int argc, char **argv) {
   struct stat facts;
-  if (argc != 3) {
+  char draft[PATH_MAX], parent[PATH_MAX];
+  if (argc != 3 || (size_t)snprintf(draft, sizeof draft, "%s.part", argv[2]) >= sizeof draft) {
     dprintf(STDERR_FILENO, "copy-tree: expected FROM TO\n");
     return 2;
+  }
+  if (stat(argv[2], &facts) == 0) {
+    printf("copy-tree: %s is there already\n", argv[2]);
+    return 0;
   }
   int from = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (from < 0 || fstat(from, &facts) != 0) fault(argv[1]);
   device = facts.st_dev;
-  // A container that was started again finds what the one before left.
-  if (mkdir(argv[2], 0700) != 0) fault(argv[2]);
-  int to = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (to < 0) fault(argv[2]);
+  strcpy(parent, argv[2]);
+  if (mkdir(dirname(parent), 0755) != 0 && errno != EEXIST) fault(argv[2]);
+  remove_tree(draft);
+  if (mkdir(draft, 0700) != 0) fault(draft);
+  int to = open(draft, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (to < 0) fault(draft);
   copy_directory(from, to, 0);
-  if (fchmod(to, 0755) != 0) fault(argv[2]);
+  if (fchmod(to, 0755) != 0 || rename(draft, argv[2]) != 0) fault(argv[2]);
   printf("copy-tree: %llu files, %llu bytes; %llu not readable, left out\n", files, bytes, unreadable);
   return 0;
 }

@@ -46,7 +46,7 @@ export const command = defineCommand({
       agent,
       goal,
       tools: tools.map((tool) => tool.value),
-      namespace: values.namespace ?? agent.metadata.namespace ?? "default",
+      namespace: namespaceOf(values.namespace ?? agent.metadata.namespace ?? "default"),
       run: runOf(values.run ?? agent.metadata.name),
       managerUrl: managerOf(values.manager ?? DEFAULT_MANAGER),
       env,
@@ -62,6 +62,13 @@ export const command = defineCommand({
     return 0;
   },
 });
+
+function namespaceOf(name: string): string {
+  if (/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(name)) return name;
+  throw new UsageError(
+    `Expected --namespace as lowercase letters, digits and dashes, at most 63, got "${name.slice(0, 80)}"`,
+  );
+}
 
 function runOf(id: string): string {
   if (RunId.safeParse(id).success) return id;

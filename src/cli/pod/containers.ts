@@ -45,11 +45,18 @@ function restricted(user: number): SecurityContext {
   };
 }
 
+/** A request beyond its limit is refused by Kubernetes. Local storage is what the container writes to its volumes and its log. */
 function resources(
   requests: { cpu: string; memory: string },
-  limits: { cpu: string; memory: string; "ephemeral-storage"?: string },
+  limits: { cpu: string; memory: string; "ephemeral-storage": string },
 ): ResourceRequirements {
-  return { requests, limits };
+  return { requests: { ...requests, "ephemeral-storage": "64Mi" }, limits };
+}
+
+const MEBIBYTE = 1024 ** 2;
+
+function quantity(bytes: number): string {
+  return `${Math.ceil(bytes / MEBIBYTE)}Mi`;
 }
 
 const SPEC_ENV: EnvVar[] = [
@@ -87,7 +94,10 @@ function install(images: ImageMatrix): Container {
     image: images.component("agentlet"),
     command: [...POD_COMMAND, "install", "/install"],
     securityContext: restricted(POD_USERS.agent),
-    resources: resources({ cpu: "50m", memory: "64Mi" }, { cpu: "1", memory: "256Mi" }),
+    resources: resources(
+      { cpu: "50m", memory: "64Mi" },
+      { cpu: "1", memory: "256Mi", "ephemeral-storage": "512Mi" },
+    ),
     volumeMounts: [{ name: "agentkube", mountPath: "/install" }],
   };
 }
@@ -97,11 +107,11 @@ function toolFiles(name: string, image: string): Container {
   return {
     name: labelled("files", name),
     image,
-    command: [`${POD_PATHS.install}/bin/copy-tree`, "/", `/tools/${name}`],
+    command: [`${POD_PATHS.install}/bin/copy-tree`, "/", `/tools/${name}/rootfs`],
     securityContext: restricted(POD_USERS.runner),
     resources: resources(
       { cpu: "50m", memory: "32Mi" },
-      { cpu: "1", memory: "64Mi", "ephemeral-storage": "2Gi" },
+      { cpu: "1", memory: "64Mi", "ephemeral-storage": "4Gi" },
     ),
     volumeMounts: [
       readOnly("agentkube", POD_PATHS.install),
@@ -143,6 +153,7 @@ function runner(request: PodRequest, images: ImageMatrix): Container {
 
 function agent(request: PodRequest, images: ImageMatrix): Container {
   const { spec } = request.agent;
+  const { memoryBytes, scratchBytes } = podLimits(request);
   return {
     name: "agent",
     image: images.runtime(spec.runtime, spec.image),
@@ -151,10 +162,14 @@ function agent(request: PodRequest, images: ImageMatrix): Container {
     env: [...SPEC_ENV, ...envToken(request, TOKEN_VARIABLES[spec.runtime])],
     securityContext: restricted(POD_USERS.agent),
     resources: resources(
-      { cpu: "250m", memory: "512Mi" },
-      { cpu: "2", memory: String(podLimits(request).memoryBytes), "ephemeral-storage": "12Gi" },
+      { cpu: "250m", memory: quantity(Math.min(memoryBytes, 512 * MEBIBYTE)) },
+      {
+        cpu: "2",
+        memory: quantity(memoryBytes),
+        // Workspace, HOME and /tmp, and what it prints.
+        "ephemeral-storage": quantity(scratchBytes + 9 * 1024 * MEBIBYTE),
+      },
     ),
-    terminationMessagePath: "/dev/termination-log",
     volumeMounts: [
       SPEC_MOUNT,
       readOnly("agentlet-token", POD_PATHS.token),

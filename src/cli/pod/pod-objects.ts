@@ -4,7 +4,7 @@ import { containersOf } from "./containers.ts";
 import { ImageMatrix } from "./images.ts";
 import { networkPolicy } from "./network-policy.ts";
 import { POD_USERS } from "./pod-paths.ts";
-import { labelsOf, type PodRequest } from "./pod-request.ts";
+import { checkSize, labelsOf, type PodRequest } from "./pod-request.ts";
 import { podRunSpec } from "./pod-spec.ts";
 import { runnerNeeds } from "./runner-tier.ts";
 import { volumesOf } from "./volumes.ts";
@@ -22,6 +22,8 @@ export function podObjects(request: PodRequest): PodObject[] {
   const name = agent.metadata.name;
   const labels = labelsOf(request);
   const spec = podRunSpec(request);
+  const runSpec = `${JSON.stringify(spec, undefined, 2)}\n`;
+  checkSize(runSpec);
   const needs = runnerNeeds(request);
   return [
     {
@@ -35,7 +37,7 @@ export function podObjects(request: PodRequest): PodObject[] {
       kind: "ConfigMap",
       metadata: { name: `${name}-run`, namespace, labels },
       immutable: true,
-      data: { "run.json": `${JSON.stringify(spec, undefined, 2)}\n` },
+      data: { "run.json": runSpec },
     },
     networkPolicy(request),
     {
@@ -51,6 +53,7 @@ export function podObjects(request: PodRequest): PodObject[] {
         },
       },
       spec: {
+        os: { name: "linux" },
         restartPolicy: "Never",
         serviceAccountName: name,
         automountServiceAccountToken: false,

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { PlatformError } from "../../kit/platform-error.ts";
 import type { Agent } from "../../protocol/agent-manifest.ts";
 import { bytesOf, millisecondsOf } from "../../protocol/quantities.ts";
 import type { RunSpec, RunTool, Zone } from "../../protocol/run-spec.ts";
@@ -12,12 +13,29 @@ import type { PodRequest } from "./pod-request.ts";
 /** How long a run may take when the Agent does not say. */
 const DEFAULT_TIMEOUT = "24h";
 
+/** What the pod's own parts take of the agent's container, and the least that is left for the CLI. */
+const LEAST_MEMORY = 256 * 1024 ** 2;
+const LEAST_SCRATCH = 64 * 1024 ** 2;
+
 /** Bounds of the agent's container; what the Agent does not name is as on a laptop. */
 export function podLimits({
   agent,
 }: PodRequest): Pick<Zone, "memoryBytes" | "processes" | "scratchBytes"> {
   const { memory = "4Gi", processes = 512, scratch = "2Gi" } = agent.spec.limits ?? {};
-  return { memoryBytes: bytesOf(memory), processes, scratchBytes: bytesOf(scratch) };
+  return {
+    memoryBytes: atLeast("memory", bytesOf(memory), LEAST_MEMORY),
+    processes,
+    scratchBytes: atLeast("scratch", bytesOf(scratch), LEAST_SCRATCH),
+  };
+}
+
+function atLeast(limit: "memory" | "scratch", bytes: number, least: number): number {
+  if (bytes >= least) return bytes;
+  throw new PlatformError(
+    "invalid_manifest",
+    `Limit ${limit} of ${bytes} bytes is too small for a pod, whose agentlet shares it`,
+    { path: `spec.limits.${limit}`, fix: `give it at least ${least / 1024 ** 2}Mi` },
+  );
 }
 
 /** The run spec of a pod: what `AGENTKUBE_RUN_SPEC` names in all three containers. */
