@@ -76,6 +76,8 @@ function copyNode(into) {
     `${HOME}/lib/ld.so`,
     "--set-rpath",
     `${HOME}/lib`,
+    // Found before what an image's LD_LIBRARY_PATH names: another C library would not fit our loader.
+    "--force-rpath",
     into("bin/node"),
   ]);
   chmodSync(into("bin/node"), 0o755);

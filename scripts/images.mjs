@@ -3,6 +3,7 @@
 // Dockerfile copies is made here first, in build/images/NAME, from pinned versions. Plain JavaScript.
 import { spawnSync } from "node:child_process";
 import {
+  chmodSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -32,14 +33,20 @@ const PROGRAMS = {
 };
 
 const NEEDS_NO_NODE = new Set(["claudecode"]);
+/** The lower layers of every runtime's image. */
+const RUNTIME_BASE = "runtime-base";
 
 const HELP = `Builds container images with buildah, podman or docker, whichever is there.
 
   npm run images                              all of them
   npm run images agentkube-agentlet           one
-  npm run images claudecode -- --base REF     from another Debian base (default: the Dockerfile's)
+  npm run images claudecode                   a runtime, and runtime-base below it
+  npm run images claudecode -- --base REF     on another Debian (default: docker.io/library/debian:bookworm-slim, pulled beforehand)
   npm run images -- --registry example.com/x  names them example.com/x/NAME:VERSION (default: adaptivelive)
-  npm run images -- --list                    what there is
+  npm run images -- --list                    what there is, with versions
+  npm run --silent images -- --json           says what was built as the last line: {images: [{name, reference, bytes, packages, seconds}]}
+
+Versions are pinned in images/versions.json. What a registry of packages does not give is left out and said; the exit code is then 1.
 `;
 
 async function main(words) {
@@ -55,26 +62,49 @@ async function main(words) {
   const known = readdirSync(imagesDir).filter((name) =>
     existsSync(path.join(imagesDir, name, "Dockerfile")),
   );
-  if (values.list) return void process.stdout.write(`${known.join("\n")}\n`);
+  if (values.list) {
+    const lines = known.map((name) => `${name.padEnd(28)}${versionOf(name)}`);
+    return void process.stdout.write(`${lines.join("\n")}\n`);
+  }
   const unknown = positionals.filter((name) => !known.includes(name));
   if (unknown.length > 0)
     throw new Error(`Expected names of images, got "${unknown[0]}"; there are ${known.join(", ")}`);
   const engine = findEngine();
+  const referenceOf = (name) => `${values.registry}/${name}:${versionOf(name)}`;
+  const names = withBase(positionals.length > 0 ? positionals : known);
   const built = [];
-  for (const name of positionals.length > 0 ? positionals : known) {
+  const failed = [];
+  for (const [index, name] of names.entries()) {
     const started = performance.now();
-    process.stderr.write(`images: ${name} …\n`);
-    const reference = `${values.registry}/${name}:${versionOf(name)}`;
-    const facts = await makeContext(name);
-    build(engine, name, reference, values.base);
-    const bytes = sizeOf(engine, reference);
-    built.push({ name, reference, bytes, ...facts });
-    const seconds = ((performance.now() - started) / 1000).toFixed(0);
-    process.stderr.write(
-      `images: ${reference}: ${(bytes / 1e6).toFixed(0)} MB unpacked, ${facts.packages} packages of npm (${seconds} s)\n`,
-    );
+    process.stderr.write(`images: ${index + 1} of ${names.length}: ${name} …\n`);
+    try {
+      const { packages } = await makeContext(name);
+      const base = isRuntime(name) ? referenceOf(RUNTIME_BASE) : values.base;
+      build(engine, name, referenceOf(name), base);
+      const bytes = sizeOf(engine, referenceOf(name));
+      const seconds = Math.round((performance.now() - started) / 1000);
+      built.push({ name, reference: referenceOf(name), bytes, packages, seconds });
+      process.stderr.write(
+        `images: ${referenceOf(name)}: ${(bytes / 1e6).toFixed(0)} MB unpacked, ${packages} packages of npm (${seconds} s)\n`,
+      );
+    } catch (error) {
+      // One that cannot be had here, such as Cursor's, does not stop the others; what lies below them does.
+      if (names.length === 1 || name === RUNTIME_BASE) throw error;
+      failed.push(name);
+      process.stderr.write(`images: ${name}: ${error.message}\n`);
+    }
   }
-  if (values.json) process.stdout.write(`${JSON.stringify({ images: built })}\n`);
+  if (values.json) process.stdout.write(`${JSON.stringify({ images: built, failed })}\n`);
+  if (failed.length > 0) throw new Error(`Not built: ${failed.join(", ")}; see above`);
+}
+
+/** Every image once, and what a runtime lies on before it. */
+function withBase(names) {
+  return [...new Set(names.flatMap((name) => (isRuntime(name) ? [RUNTIME_BASE, name] : [name])))];
+}
+
+function isRuntime(name) {
+  return Object.hasOwn(versions.runtimes, name);
 }
 
 function versionOf(name) {
@@ -133,7 +163,9 @@ function makeRoot(dir) {
     "data",
   ])
     mkdirSync(path.join(dir, name), { recursive: true });
-  mkdirSync(path.join(dir, "tmp"), { mode: 0o1777 });
+  mkdirSync(path.join(dir, "tmp"));
+  // Whatever the umask: every user of ours may run with a volume there, or without one.
+  chmodSync(path.join(dir, "tmp"), 0o1777);
   const lines = (each) =>
     ["root:x:0:0::/:/none", ...users.map(each)].map((line) => `${line}\n`).join("");
   writeFileSync(
@@ -182,7 +214,7 @@ function build(engine, name, reference, base) {
     "--build-arg",
     `VERSION=${versionOf(name)}`,
   ];
-  if (engine !== "docker") words.push("--pull=never", "--isolation", "chroot");
+  if (engine !== "docker") words.push("--pull=never", "--isolation", "chroot", "--layers");
   if (base !== undefined) words.push("--build-arg", `BASE=${base}`);
   const { status, stdout, stderr, error } = spawnSync(
     engine,

@@ -90,7 +90,17 @@ function longSuite(name, args) {
 
 /** As root on a machine that has packages, what images are built and run with; else the tests say what is missing, and skip. */
 function installContainerTools() {
-  if (process.getuid() !== 0 || findOnPath("buildah") !== null) return;
+  const needed = [
+    "buildah",
+    "catatonit",
+    "mmdebstrap",
+    "patchelf",
+    "podman",
+    "runc",
+    "skopeo",
+    "tini",
+  ];
+  if (process.getuid() !== 0 || needed.every((program) => findOnPath(program) !== null)) return;
   for (const [program, ...words] of installSteps("containers") ?? []) run(program, words, 600_000);
 }
 

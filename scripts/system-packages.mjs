@@ -9,7 +9,11 @@ const MANAGERS = [
     install: ["apt-get", "install", "-y", "-qq", "--no-install-recommends"],
     packages: {
       bubblewrap: ["bubblewrap"],
-      containers: ["binutils", "buildah", "mmdebstrap", "patchelf", "podman", "runc", "tini"],
+      // For images and the tests that play pods. Without recommended packages podman lacks the one that holds a pod together.
+      containers:
+        "binutils buildah catatonit libfaketime mmdebstrap patchelf podman runc skopeo tini".split(
+          " ",
+        ),
       compiler: ["gcc", "libc6-dev"],
       "static-libc": ["libc6-dev"],
     },
