@@ -39,15 +39,15 @@ export interface FakeModel extends AsyncDisposable {
   readonly requests: ModelRequest[];
 }
 
-/** Starts the server on a free port. Requests with another key than `key` get 401. */
-export async function openFakeModel(key: string): Promise<FakeModel> {
+/** Starts the server, on a free port unless one is given. Requests with another key than `key` get 401. */
+export async function openFakeModel(key: string, port = 0): Promise<FakeModel> {
   const requests: ModelRequest[] = [];
   const server = createServer((request, response) => {
     serve(request, response, key, requests).catch((error: unknown) => {
       response.destroy(error instanceof Error ? error : new Error(String(error)));
     });
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(port, "127.0.0.1");
   await once(server, "listening");
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,

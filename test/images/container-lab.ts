@@ -1,22 +1,28 @@
 import { spawnSync, type SpawnSyncReturns } from "node:child_process";
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
 import { homedir, tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { native } from "../../src/kit/native.ts";
+import { writeProfiles } from "./seccomp-profiles.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const BASE = "docker.io/library/debian:bookworm-slim";
-const PROGRAMS = ["buildah", "podman", "runc", "mmdebstrap", "patchelf", "strip", "tini-static"];
-/** Making a Debian takes a minute; it is kept beside the runtimes. */
-const CACHE = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "agentkube/base");
+const PROGRAMS = "buildah catatonit mmdebstrap patchelf podman runc skopeo strip tini-static".split(
+  " ",
+);
+/** What takes minutes to make is kept beside the runtimes: a Debian, and the layers that are built on it. */
+const CACHE = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "agentkube");
 
 /** Why images cannot be built here, as a reason to skip; false when they can. */
 export function lacksContainers(): string | false {
@@ -26,10 +32,12 @@ export function lacksContainers(): string | false {
   return missing.length === 0 ? false : `${missing.join(", ")} not on PATH`;
 }
 
-/** A place for images and containers of its own: nothing of it is seen by, or left for, the machine's own engine. */
+/** A place for images and containers of its own: nothing of it is seen by, or left for, the machine's own engine. Images are kept. */
 export interface ContainerLab extends Disposable {
   readonly dir: string;
   readonly env: NodeJS.ProcessEnv;
+  /** seccomp profiles, as kubelet's directory on a node has them */
+  readonly profiles: string;
   run(program: string, words: readonly string[], limitMs?: number): SpawnSyncReturns<string>;
   /** The same, and throws what was said when it fails. */
   must(program: string, words: readonly string[], limitMs?: number): string;
@@ -38,6 +46,8 @@ export interface ContainerLab extends Disposable {
 
 export function openContainerLab(): ContainerLab {
   const dir = mkdtempSync(join(tmpdir(), "agentkube-images-"));
+  const storage = takeStorage();
+  const home = storage?.dir ?? dir;
   const file = (name: string, lines: readonly string[]): string => {
     writeFileSync(join(dir, name), `${lines.join("\n")}\n`);
     return join(dir, name);
@@ -47,8 +57,8 @@ export function openContainerLab(): ContainerLab {
     CONTAINERS_STORAGE_CONF: file("storage.conf", [
       "[storage]",
       'driver = "overlay"',
-      `graphroot = "${dir}/graph"`,
-      `runroot = "${dir}/run"`,
+      `graphroot = "${home}/graph"`,
+      `runroot = "${home}/run"`,
     ]),
     // podman asks for more files than root may have without CAP_SYS_RESOURCE, and crun for a cgroup of version 2.
     CONTAINERS_CONF: file("containers.conf", [
@@ -58,40 +68,71 @@ export function openContainerLab(): ContainerLab {
       'runtime = "runc"',
       'cgroup_manager = "cgroupfs"',
       'events_logger = "file"',
+      // Beside the machine's own podman: nothing of ours has a name that it knows.
+      'lock_type = "file"',
+      `tmp_dir = "${home}/tmp"`,
     ]),
   };
   const run = (program: string, words: readonly string[], limitMs = 300_000) =>
-    spawnSync(program, words, { cwd: ROOT, env, encoding: "utf8", timeout: limitMs });
+    spawnSync(program, words, {
+      cwd: ROOT,
+      env,
+      encoding: "utf8",
+      timeout: limitMs,
+      maxBuffer: 64 * 1024 * 1024,
+    });
   const must = (program: string, words: readonly string[], limitMs?: number): string => {
     const { status, stdout, stderr, error } = run(program, words, limitMs);
     if (status === 0) return stdout;
     throw new Error(`${program} ${words.join(" ")}: ${error?.message ?? `${stdout}\n${stderr}`}`);
   };
+  const removeContainers = (): void => {
+    run("podman", ["pod", "rm", "--all", "--force", "--time", "0"]);
+    run("podman", ["rm", "--all", "--force", "--time", "0"]);
+  };
+  const profiles = join(dir, "seccomp");
+  writeProfiles(profiles);
   const lab: ContainerLab = {
     dir,
+    profiles,
     env,
     run,
     must,
     podman: (words, limitMs) => run("podman", words, limitMs),
     [Symbol.dispose]: () => {
-      run("podman", ["pod", "rm", "--all", "--force", "--time", "0"]);
-      run("podman", ["rm", "--all", "--force", "--time", "0"]);
+      removeContainers();
+      // What no name leads to any more: images of earlier builds.
+      if (storage !== null) run("podman", ["image", "prune", "--force"]);
       // The overlay driver keeps its own directory mounted.
       const mounts = readFileSync("/proc/self/mounts", "utf8").split("\n").reverse();
       for (const path of mounts.map((line) => line.split(" ")[1] ?? ""))
-        if (path.startsWith(`${dir}/`)) run("umount", [path]);
+        if (path.startsWith(`${dir}/`) || path.startsWith(`${home}/`)) run("umount", [path]);
       rmSync(dir, { recursive: true, force: true });
+      storage?.[Symbol.dispose]();
     },
   };
+  // A run that was killed left its containers in the storage.
+  removeContainers();
   tagBase(lab);
   return lab;
 }
 
+/** The kept storage, if nobody else uses it now; null: the lab has one of its own for once. */
+function takeStorage(): ({ dir: string } & Disposable) | null {
+  const dir = join(CACHE, "containers");
+  mkdirSync(dir, { recursive: true });
+  const descriptor = openSync(join(dir, "lock"), "a", 0o600);
+  if (native().lockFile(descriptor)) return { dir, [Symbol.dispose]: () => closeSync(descriptor) };
+  closeSync(descriptor);
+  return null;
+}
+
 /** Tags a Debian made here as the base that the Dockerfiles name: no registry of images is asked. */
 function tagBase(lab: ContainerLab): void {
-  const tar = join(CACHE, "bookworm.tar");
+  if (lab.podman(["image", "exists", BASE]).status === 0) return;
+  const tar = join(CACHE, "base/bookworm.tar");
   if (!existsSync(tar)) {
-    mkdirSync(CACHE, { recursive: true });
+    mkdirSync(dirname(tar), { recursive: true });
     const draft = `${tar}.${process.pid}.tar`;
     lab.must("mmdebstrap", ["--variant=apt", "--include=ca-certificates", "bookworm", draft]);
     renameSync(draft, tar);

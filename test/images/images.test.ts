@@ -4,7 +4,11 @@ import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
 import { buildImages, lacksContainers, openContainerLab } from "./container-lab.ts";
 import type { BuiltImage, ContainerLab } from "./container-lab.ts";
+import { curiousAgentSuite } from "./curious-agent-suite.ts";
 import { podSuite } from "./pod-suite.ts";
+import { badInputSuite } from "./bad-input-suite.ts";
+import { tiersSuite } from "./tiers-suite.ts";
+import { podToolsSuite } from "./pod-tools-suite.ts";
 
 const OURS = [
   "agentkube-agentlet",
@@ -104,5 +108,6 @@ suite("images", { skip: lacksContainers() }, () => {
     }
   });
 
-  podSuite(() => ({ lab, referenceOf }));
+  for (const pods of [tiersSuite, podToolsSuite, curiousAgentSuite, podSuite, badInputSuite])
+    pods(() => ({ lab, referenceOf }));
 });

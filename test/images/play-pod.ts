@@ -13,19 +13,37 @@ export interface PodInputs {
   secrets: Record<string, Record<string, string>>;
   /** runs beside the others: all of them share the pod's loopback, and there is no other network */
   manager: string;
+  /** further changes of one container: what a test breaks */
+  alter?: (container: Container) => Container;
 }
 
 /** The pod as podman can play it, and the hashes of the tokens that its containers got. */
 export interface PlayablePod {
   yaml: string;
+  /** how containers are run that `podman kube play` cannot start as they are: name, then the words after `podman run` */
+  separately: { name: string; words: string[] }[];
+  /** whether the pod asks for a user namespace */
+  ownUsers: boolean;
   tokenHashes: Record<"agentlet" | "recorder" | "runner", string>;
   hostDir(volume: string): string;
+  /** what the container left for `kubectl describe pod` */
+  terminationLog(container: string): string;
 }
+
+/** Name of the profile that stands for RuntimeDefault, in the directory that the lab gives as kubelet's seccomp directory. */
+const RUNTIME_DEFAULT = "runtime-default.json";
 
 /**
  * Rewrites what `agentkube pod` prints for podman 4.3, and nothing else. What it cannot do, one by one:
- * sidecars (an init container with `restartPolicy: Always` would block), projected tokens, Secret volumes, volumes in memory with a
- * sticky bit and `fsGroup`, user namespaces, `procMount` and AppArmor fields; and images are those built here.
+ *
+ * - sidecars: an init container with `restartPolicy: Always` would block; it becomes a container
+ * - projected tokens, Secret volumes, `fsGroup`, volumes in memory with a sticky bit: directories of the host, made as kubelet would
+ * - Secrets in variables: their values
+ * - `procMount`: a container that asks for it is run by `podman run --pod` with the same words
+ * - `seccompProfile`: the old annotation of the same meaning; podman's own default is weaker than containerd's, so that is given by name
+ * - `hostUsers: false`: `--userns` of the command line
+ * - AppArmor, `supplementalGroups`, resources other than memory: left out
+ * - termination messages: a file of the host
  */
 export function playable(objects: readonly PodObject[], inputs: PodInputs): PlayablePod {
   const pod = objects.find((object): object is Pod => object.kind === "Pod");
@@ -37,32 +55,66 @@ export function playable(objects: readonly PodObject[], inputs: PodInputs): Play
   const volumes = (pod.spec.volumes ?? []).map((volume) =>
     onHost(volume, hostDir(volume.name), inputs, config.data ?? {}, hashes),
   );
-  const data = join(inputs.dir, "volumes/manager-data");
+  const data = hostDir("manager-data");
   mkdirSync(data, { recursive: true });
   chmodSync(data, 0o777);
   volumes.push({ name: "manager-data", hostPath: { path: data, type: "Directory" } });
+
+  const inits = pod.spec.initContainers ?? [];
+  const lasting = [...inits.filter(isSidecar), ...pod.spec.containers];
+  const logs = join(inputs.dir, "last-words");
+  mkdirSync(logs);
+  for (const { name } of [...inits, ...lasting]) {
+    writeFileSync(join(logs, name), "");
+    chmodSync(join(logs, name), 0o666);
+    volumes.push({
+      name: `last-words-${name}`,
+      hostPath: { path: join(logs, name), type: "File" },
+    });
+  }
+  const alter = inputs.alter ?? ((container: Container): Container => container);
+  const known = (container: Container): Container => alter(played(container, inputs.secrets));
+  const isSeparate = ({ securityContext }: Container): boolean =>
+    securityContext?.procMount === "Unmasked";
   const spec: PodSpec = {
     restartPolicy: "Never",
     ...(pod.spec.terminationGracePeriodSeconds === undefined
       ? {}
       : { terminationGracePeriodSeconds: pod.spec.terminationGracePeriodSeconds }),
     volumes,
-    initContainers: (pod.spec.initContainers ?? []).filter((one) => !isSidecar(one)).map(known),
+    initContainers: inits.filter((one) => !isSidecar(one)).map(known),
     containers: [
       managerContainer(inputs.manager),
-      ...(pod.spec.initContainers ?? []).filter(isSidecar).map(known),
-      ...pod.spec.containers.map(known),
+      ...lasting.filter((one) => !isSeparate(one)).map(known),
     ],
   };
-  const played = { apiVersion: "v1", kind: "Pod", metadata: pod.metadata, spec };
+  const annotations = Object.fromEntries(
+    [...inits, ...lasting].map(({ name, securityContext }) => [
+      `container.seccomp.security.alpha.kubernetes.io/${name}`,
+      `localhost/${profileOf(securityContext?.seccompProfile)}`,
+    ]),
+  );
+  const metadata = {
+    ...pod.metadata,
+    annotations: { ...pod.metadata?.annotations, ...annotations },
+  };
   return {
-    yaml: stringify(played, { aliasDuplicateObjects: false }),
+    yaml: stringify(
+      { apiVersion: "v1", kind: "Pod", metadata, spec },
+      { aliasDuplicateObjects: false },
+    ),
+    separately: lasting.filter(isSeparate).map((one) => ({
+      name: one.name,
+      words: runWords(known(one), volumes, profileOf(one.securityContext?.seccompProfile)),
+    })),
+    ownUsers: pod.spec.hostUsers === false,
     tokenHashes: {
       agentlet: hashes["agentlet"] ?? "",
       recorder: hashes["recorder"] ?? "",
       runner: hashes["runner"] ?? "",
     },
     hostDir,
+    terminationLog: (container) => join(logs, container),
   };
 }
 
@@ -70,16 +122,58 @@ function isSidecar(container: Container): boolean {
   return container.restartPolicy === "Always";
 }
 
+function profileOf(profile: { type?: string; localhostProfile?: string } | undefined): string {
+  // podman looks for one name, not for a path of several.
+  if (profile?.type === "Localhost") return (profile.localhostProfile ?? "").replaceAll("/", "-");
+  return RUNTIME_DEFAULT;
+}
+
 /** Without the fields that podman does not know or cannot honour here. */
-function known(container: Container): Container {
-  const { restartPolicy: _, securityContext, resources: _limits, ...rest } = container;
+function played(container: Container, secrets: PodInputs["secrets"]): Container {
+  const { restartPolicy: _, securityContext, resources, env, volumeMounts, ...rest } = container;
   const {
     procMount: _proc,
     appArmorProfile: _armor,
     seccompProfile: _seccomp,
     ...security
   } = securityContext ?? {};
-  return { ...rest, imagePullPolicy: "Never", securityContext: security };
+  const memory = resources?.limits?.["memory"];
+  return {
+    ...rest,
+    imagePullPolicy: "Never",
+    securityContext: security,
+    ...(memory === undefined ? {} : { resources: { limits: { memory } } }),
+    env: (env ?? []).map(({ name, value, valueFrom }) => {
+      const ref = valueFrom?.secretKeyRef;
+      return {
+        name,
+        value: (ref === undefined ? value : secrets[ref.name ?? ""]?.[ref.key]) ?? "",
+      };
+    }),
+    volumeMounts: [
+      ...(volumeMounts ?? []),
+      { name: `last-words-${container.name}`, mountPath: "/dev/termination-log" },
+    ],
+  };
+}
+
+/** The words of `podman run` for a container of this pod: all that it says, and nothing else. */
+function runWords(container: Container, volumes: readonly Volume[], profile: string): string[] {
+  const { securityContext: own, image = "", command = [], args = [] } = container;
+  const words = ["--user", `${own?.runAsUser}:${own?.runAsGroup}`, "--pull", "never"];
+  words.push("--security-opt", "unmask=ALL", "--security-opt", `seccomp=PROFILES/${profile}`);
+  if (own?.allowPrivilegeEscalation === false) words.push("--security-opt", "no-new-privileges");
+  if (own?.readOnlyRootFilesystem === true) words.push("--read-only", "--read-only-tmpfs=false");
+  for (const name of own?.capabilities?.drop ?? []) words.push("--cap-drop", name);
+  const memory = container.resources?.limits?.["memory"];
+  if (memory !== undefined) words.push("--memory", memory.replace(/i$/, "").toLowerCase());
+  for (const { name, value = "" } of container.env ?? []) words.push("--env", `${name}=${value}`);
+  for (const { name, mountPath, readOnly } of container.volumeMounts ?? []) {
+    const from = volumes.find((volume) => volume.name === name)?.hostPath?.path ?? "";
+    words.push("--volume", `${from}:${mountPath}${readOnly === true ? ":ro" : ""}`);
+  }
+  const [entry = "", ...more] = command;
+  return [...words, "--entrypoint", entry, image, ...more, ...args];
 }
 
 function managerContainer(image: string): Container {
