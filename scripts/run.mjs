@@ -98,6 +98,7 @@ function installContainerTools() {
     "podman",
     "runc",
     "skopeo",
+    "docker-registry",
     "tini",
   ];
   if (process.getuid() !== 0 || needed.every((program) => findOnPath(program) !== null)) return;

@@ -11,7 +11,7 @@ const MANAGERS = [
       bubblewrap: ["bubblewrap"],
       // For images and the tests that play pods. Without recommended packages podman lacks the one that holds a pod together.
       containers:
-        "binutils buildah catatonit libfaketime mmdebstrap patchelf podman runc skopeo tini".split(
+        "binutils buildah catatonit docker-registry libfaketime mmdebstrap patchelf podman runc skopeo tini".split(
           " ",
         ),
       compiler: ["gcc", "libc6-dev"],

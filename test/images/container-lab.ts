@@ -18,9 +18,10 @@ import { writeProfiles } from "./seccomp-profiles.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const BASE = "docker.io/library/debian:bookworm-slim";
-const PROGRAMS = "buildah catatonit mmdebstrap patchelf podman runc skopeo strip tini-static".split(
-  " ",
-);
+const PROGRAMS =
+  "buildah catatonit docker-registry mmdebstrap patchelf podman runc skopeo strip tini-static".split(
+    " ",
+  );
 /** What takes minutes to make is kept beside the runtimes: a Debian, and the layers that are built on it. */
 const CACHE = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "agentkube");
 

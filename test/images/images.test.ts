@@ -5,6 +5,7 @@ import { after, before, suite, test } from "node:test";
 import { buildImages, lacksContainers, openContainerLab } from "./container-lab.ts";
 import type { BuiltImage, ContainerLab } from "./container-lab.ts";
 import { curiousAgentSuite } from "./curious-agent-suite.ts";
+import { mirrorSuite } from "./mirror-suite.ts";
 import { podSuite } from "./pod-suite.ts";
 import { badInputSuite } from "./bad-input-suite.ts";
 import { tiersSuite } from "./tiers-suite.ts";
@@ -108,6 +109,13 @@ suite("images", { skip: lacksContainers() }, () => {
     }
   });
 
-  for (const pods of [tiersSuite, podToolsSuite, curiousAgentSuite, podSuite, badInputSuite])
+  for (const pods of [
+    mirrorSuite,
+    tiersSuite,
+    podToolsSuite,
+    curiousAgentSuite,
+    podSuite,
+    badInputSuite,
+  ])
     pods(() => ({ lab, referenceOf }));
 });
