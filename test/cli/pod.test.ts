@@ -10,6 +10,7 @@ import { checkForPod, type PodRequest } from "../../src/cli/pod/pod-request.ts";
 import { Agent, Runtime } from "../../src/protocol/agent-manifest.ts";
 import { RunSpec } from "../../src/protocol/run-spec.ts";
 import { TOKEN_VARIABLES } from "../../src/protocol/token-variables.ts";
+import { bytesOf } from "../../src/protocol/quantities.ts";
 import { Tool } from "../../src/protocol/tool-manifest.ts";
 import { modelProblems } from "../helpers/kubernetes-model.ts";
 
@@ -131,7 +132,7 @@ for (const [name, made] of Object.entries(REQUESTS)) {
       const named = one.name === "tool-runner" && made.tools.length > 0;
       assert.deepEqual(problems, named ? ["appArmorProfile", "procMount"] : [], one.name);
       assert.equal(own.readOnlyRootFilesystem, true, one.name);
-      assert(one.resources?.limits?.["memory"] !== undefined, `${one.name} has a memory limit`);
+      checkResources(one);
     }
     assert.equal(spec.automountServiceAccountToken, false);
     assert.equal(spec.hostUsers, made.tools.length > 0 ? false : undefined);
@@ -189,6 +190,52 @@ function restrictedProblems(own: NonNullable<Container["securityContext"]>): str
   };
   return Object.keys(checks).filter((check) => checks[check] === false);
 }
+
+/** Every container has its bounds, and no request that Kubernetes would refuse for being beyond them. */
+function checkResources({ name, resources }: Container): void {
+  const { limits = {}, requests = {} } = resources ?? {};
+  for (const resource of ["cpu", "memory", "ephemeral-storage"]) {
+    const [limit = "", request = ""] = [limits[resource], requests[resource]];
+    assert(limit !== "" && request !== "", `${name} has request and limit of ${resource}`);
+    const amount = (text: string): number => (resource === "cpu" ? cpuOf(text) : bytesOf(text));
+    assert(amount(request) <= amount(limit), `${name}: ${resource} ${request} of ${limit}`);
+  }
+}
+
+function cpuOf(text: string): number {
+  return text.endsWith("m") ? Number(text.slice(0, -1)) / 1000 : Number(text);
+}
+
+test("an Agent with little memory asks for no more than it may have, and volumes never lose their bound", () => {
+  const made = request({ ...custom, limits: { memory: "300Mi", scratch: "64Mi" } });
+  const spec = podOf(made);
+  for (const one of containers(spec)) checkResources(one);
+  assert.equal(spec.containers[0]?.resources?.limits?.["memory"], "300Mi");
+  for (const { name, emptyDir } of spec.volumes ?? [])
+    if (emptyDir !== undefined) assert.match(emptyDir.sizeLimit ?? "", /^[1-9]/, name);
+});
+
+for (const [what, spec, labels, problem] of [
+  [
+    "memory that the agentlet alone would use",
+    { limits: { memory: "64Mi" } },
+    {},
+    /memory.*too small/,
+  ],
+  ["scratch of nothing", { limits: { scratch: "1Mi" } }, {}, /scratch.*too small/],
+  ["a label that Kubernetes does not take", {}, { team: "two words" }, /"team".*none that/],
+  ["a label's name that Kubernetes does not take", {}, { "te am": "x" }, /"te am".*none that/],
+] as const)
+  test(`${what} is refused by name, before Kubernetes does`, () => {
+    const made = request({ ...custom, ...spec });
+    const metadata = { ...made.agent.metadata, labels };
+    assert.throws(() => podObjects({ ...made, agent: { ...made.agent, metadata } }), problem);
+  });
+
+test("a goal that no ConfigMap can hold is refused with its size", () => {
+  const goal = "x".repeat(1_100_000);
+  assert.throws(() => podObjects(request(custom, { goal })), /run spec is 11\d+ bytes/);
+});
 
 test("the recorder is the first sidecar, so that it stops last, and the grace periods add up", () => {
   const spec = podOf(REQUESTS["claude-with-tool"] as PodRequest);
