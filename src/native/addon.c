@@ -102,14 +102,15 @@ static napi_value receive(napi_env env, napi_callback_info info) {
   struct iovec part = {.iov_base = bytes, .iov_len = sizeof bytes};
   struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
   ssize_t got;
+  // A peer that is gone with something of ours unread is told once, before what it had said itself: that is read all the same.
   do got = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  while (got < 0 && errno == EINTR);
+  while (got < 0 && (errno == EINTR || errno == ECONNRESET));
   if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
     napi_value none;
     napi_get_null(env, &none);
     return none;
   }
-  if (got < 0 && errno != ECONNRESET) return throw_errno(env, "recvmsg", errno);
+  if (got < 0) return throw_errno(env, "recvmsg", errno);
   napi_value result, data, descriptors;
   napi_create_object(env, &result);
   napi_create_buffer_copy(env, got > 0 ? (size_t)got : 0, bytes, NULL, &data);

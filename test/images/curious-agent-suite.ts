@@ -49,7 +49,7 @@ const EXPECTED: Record<string, RegExp> = {
   writable: /^$/,
   memory: /Permission denied|not permitted/,
   kill: /not permitted/,
-  namespace: /not permitted/,
+  namespace: /not permitted|not implemented/,
   workspace: /^mine$/,
   home: /^mine$/,
   goal: /^A goal$/,
@@ -58,12 +58,12 @@ const EXPECTED: Record<string, RegExp> = {
 /** While the recorder is away: takes its socket's place, or its seat, if it can. Ends with the recorder's return. */
 const RACER = `
 const { createServer, connect } = require("node:net");
-const { rmSync } = require("node:fs");
+const { unlinkSync } = require("node:fs");
 const path = "/run/agentkube/frames/frames.sock";
 const seen = { bound: 0, removed: 0, welcomed: 0, refused: 0, errors: new Set() };
 const deadline = Date.now() + 12000;
 function round() {
-  try { rmSync(path); seen.removed += 1; } catch (error) { seen.errors.add(error.code); }
+  try { unlinkSync(path); seen.removed += 1; } catch (error) { seen.errors.add(error.code); }
   const server = createServer().on("error", (error) => seen.errors.add(error.code));
   server.listen(path, () => { seen.bound += 1; });
   const socket = connect(path);

@@ -16,6 +16,7 @@ import { type PlayablePod, playable } from "./play-pod.ts";
 
 const MANAGER = "http://127.0.0.1:8082";
 const NODE = "/opt/agentkube-bin/bin/node";
+const SERVICES = join(import.meta.dirname, "../fixtures/pod-services");
 
 /** What is open while the suites of pods run. */
 export interface Range {
@@ -239,7 +240,7 @@ class Service implements AsyncDisposable {
   }
 
   static async start(network: string, program: string, input: object): Promise<Service> {
-    const words = [`--net=${network}`, process.execPath, join(import.meta.dirname, program)];
+    const words = [`--net=${network}`, process.execPath, join(SERVICES, program)];
     const child = spawn("nsenter", words, { stdio: ["pipe", "pipe", "inherit"] });
     const service = new Service(child);
     const ready = Promise.withResolvers<void>();

@@ -44,9 +44,7 @@ export function podToolsSuite(of: () => Range): void {
         spec: { ...agent, command },
         tools: [{ ...tool, spec: { ...spec, image: IMAGE } }],
         secrets: { "hello-token": { token: SECRET } },
-        services: [
-          { program: "services/greeting-api.ts", input: { port: PORT, ...tls, secret: SECRET } },
-        ],
+        services: [{ program: "greeting-api.ts", input: { port: PORT, ...tls, secret: SECRET } }],
       });
       const { info, cast, said } = await pod.ended();
 
@@ -105,7 +103,7 @@ export function podToolsSuite(of: () => Range): void {
         },
         tools: [clock],
         secrets: { "agent-token": { token: key } },
-        services: [{ program: "services/model.ts", input: { port: MODEL_PORT, key } }],
+        services: [{ program: "model.ts", input: { port: MODEL_PORT, key } }],
       });
       const { info, cast, said } = await pod.ended();
 

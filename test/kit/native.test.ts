@@ -34,6 +34,17 @@ suite("native addon", () => {
     closeSync(right);
   });
 
+  test("what a peer said before it went is heard, although it left something of ours unread", () => {
+    const [left, right] = native().socketPair();
+    native().send(left, Buffer.from("last word"), []);
+    native().send(right, Buffer.from("unread"), []);
+    closeSync(left);
+
+    assert.equal(native().receive(right)?.data.toString(), "last word");
+    assert.equal(native().receive(right)?.data.length, 0);
+    closeSync(right);
+  });
+
   test("refuses to send when nobody reads, with EAGAIN, and after the end, with EPIPE or ECONNRESET", () => {
     const [left, right] = native().socketPair();
 
