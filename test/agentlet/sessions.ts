@@ -77,6 +77,7 @@ async function liveOnce(parent: string, at: number): Promise<void> {
     boot: BOOT,
     redaction: new ZoneRedaction([]),
     nodePath: process.execPath,
+    pod: null,
     stop: new StopWish(),
     log: silentLog,
   });
