@@ -9,7 +9,6 @@ import { CallOutput } from "./call-output.ts";
 import { recordEnd, recordStart } from "./call-records.ts";
 import { planCall } from "./call-sandbox.ts";
 import { lendBoundary } from "./lend-boundary.ts";
-import { runOnServer } from "./mcp/run-on-server.ts";
 import { OpenedDirectory } from "./opened-directory.ts";
 import { collectFiles, NO_FILES, type ResultFiles } from "./result-files.ts";
 import { copyWorkspace, mergeWorkspace, workspaceOf } from "./call-workspace.ts";
@@ -117,7 +116,8 @@ async function runAdmitted(
     await runner.secrets.refresh(call.tool);
     await using copy = await copyWorkspace(runner, call, stopped.signal);
     using _disk = copy === null ? null : await watchDisk(copy.path, stop);
-    const run = call.tool.mcp === null ? runInSandbox : runOnServer;
+    const run =
+      call.tool.mcp === null ? runInSandbox : (await import("./mcp/run-on-server.ts")).runOnServer;
     const given = copy === null ? undefined : runner.flows.given(copy.base);
     const flow = given === undefined ? {} : { given };
     const ended = { ...(await run(runner, call, copy, stop, stopped.signal)), ...flow };

@@ -24,7 +24,7 @@ import { coversOf } from "./call-sandbox.ts";
 import { CallSecrets } from "./call-secrets.ts";
 import { Markers } from "./markers.ts";
 import { McpServers } from "./mcp/mcp-servers.ts";
-import { McpFace } from "./mcp-server.ts";
+import type { McpFace } from "./mcp-server.ts";
 import { workspaceOf } from "./call-workspace.ts";
 import { finishMerges } from "./private-workspace.ts";
 import { CallQueue } from "./queue.ts";
@@ -148,9 +148,15 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
       record(audit, log, { type: "budget", time, run: spec.run, limit, allowed, used });
     },
   );
-  const mcp = new McpFace(runner);
+  let face: Promise<McpFace> | undefined;
+  const mcpFace = (): Promise<McpFace> =>
+    (face ??= import("./mcp-server.ts").then(({ McpFace }) => new McpFace(runner)));
   const routes: AgentRoutes = {
-    mcp: (request, response) => track(active, mcp.serve(request, response)),
+    mcp: (request, response) =>
+      track(
+        active,
+        mcpFace().then((mcp) => mcp.serve(request, response)),
+      ),
     tools: (request, response) => track(active, serveToolFace(runner, request, response)),
     model: createModelGateway({ spec, key: modelKeyOf(boot, secrets), log, onRequest, budget }),
     proxy: spec.zone.network === "public" ? createPublicProxy({ log, onRequest }) : null,
@@ -165,6 +171,8 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   if (options.pool !== undefined) await configurePool(options.pool);
   log.info({ tools: tools.size, pool: options.pool }, "tool-runner ready");
   onReady();
+  // The SDK takes longer to load than all the rest: nobody waits for it who does not speak MCP, and no agent is there so soon.
+  mcpFace().catch((error: unknown) => log.error({ err: error }, "MCP cannot be served"));
   await aborted(stop);
   // Calls first, so that each of them still says how it ended; then the door, then what holds secrets.
   ended.abort();

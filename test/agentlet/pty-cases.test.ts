@@ -121,7 +121,11 @@ const CASES: [name: string, file: string, title: string][] = [
     VIEWERS,
     "snapshot and stream give the same screen as the raw bytes",
   ],
-  ["modes left on after a detach", "test/e2e/terminal.test.ts", "detaches with Ctrl-] d"],
+  [
+    "modes left on after a detach",
+    "test/e2e/terminal.test.ts",
+    "detaches with Ctrl-] d, and the terminal is as before",
+  ],
   [
     "OSC 52 reads",
     "test/agentlet/query-filter.test.ts",

@@ -32,14 +32,19 @@ suite("a person at a terminal", { skip }, () => {
     assert.deepEqual(await lab.leftovers(), []);
   });
 
-  test("detaches with Ctrl-] d; the run goes on, can be attached to, and ends", async () => {
+  test("detaches with Ctrl-] d, and the terminal is as before; the run goes on, can be attached to, and ends", async () => {
     await using lab = openLab();
-    const program = `echo started; read -r line; echo "got:$line" | tee result`;
+    // The other screen, mouse, bracketed paste, kitty keys, no cursor: as TUIs leave them for as long as they run.
+    const modes = String.raw`printf '\033[?1049h\033[?1000h\033[?2004h\033[>1u\033[?25l'`;
+    const program = `${modes}; echo started; read -r line; echo "got:$line" | tee result`;
     using first = sitDown(lab, run(lab, program));
     await sees(first, /started/);
 
     first.type("\x1dd");
     assert.equal(await first.left, 0, first.seen);
+    const afterKey = first.seen.slice(first.seen.indexOf("started"));
+    for (const undone of ["[?1049l", "[?1000l", "[?2004l", "[<u", "[?25h"])
+      assert.ok(afterKey.includes(`\x1b${undone}`), `${undone} in ${JSON.stringify(afterKey)}`);
     const { run: id } = await lab.waitForRun();
     using second = sitDown(lab, ["attach", id, "--write", `--data=${lab.data}`]);
     await sees(second, /started/);

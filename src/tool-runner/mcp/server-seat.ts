@@ -1,11 +1,11 @@
 import { Backoff } from "../../kit/backoff.ts";
 import type { LoadedOperation, ToolProblem } from "../operations.ts";
 import type { LoadedMcp, LoadedTool } from "../tools.ts";
-import {
-  type McpServersOptions,
+import type {
+  McpServersOptions,
   RunningServer,
-  type ServedCall,
-  type ServedRequest,
+  ServedCall,
+  ServedRequest,
 } from "./running-server.ts";
 import { servedOperations } from "./served-operations.ts";
 
@@ -97,19 +97,21 @@ export class ServerSeat implements AsyncDisposable {
   }
 
   async #askAlone() {
-    await using server = await RunningServer.open(this.#tool, this.#mcp, this.#options, {
-      isForListing: true,
-    });
+    await using server = await this.#open(true);
     return await server.list(this.#options.ended);
+  }
+
+  async #open(isForListing: boolean): Promise<RunningServer> {
+    // Only a run with such a tool loads the SDK's client.
+    const { RunningServer } = await import("./running-server.ts");
+    return await RunningServer.open(this.#tool, this.#mcp, this.#options, { isForListing });
   }
 
   async #start(): Promise<RunningServer> {
     try {
       if (this.#isBackingOff) await this.#backoff.wait(this.#options.ended);
       this.#isBackingOff = true;
-      const server = await RunningServer.open(this.#tool, this.#mcp, this.#options, {
-        isForListing: false,
-      });
+      const server = await this.#open(false);
       const own = this.#running;
       void server.closed.then(() => {
         if (this.#running === own) this.#running = null;
