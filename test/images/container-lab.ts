@@ -107,7 +107,8 @@ export function openContainerLab(): ContainerLab {
       // The overlay driver keeps its own directory mounted.
       const mounts = readFileSync("/proc/self/mounts", "utf8").split("\n").reverse();
       for (const path of mounts.map((line) => line.split(" ")[1] ?? ""))
-        if (path.startsWith(`${dir}/`) || path.startsWith(`${home}/`)) run("umount", [path]);
+        if (path.startsWith(`${dir}/`) || path.startsWith(`${home}/`))
+          run("umount", ["--lazy", path]);
       rmSync(dir, { recursive: true, force: true });
       storage?.[Symbol.dispose]();
     },
