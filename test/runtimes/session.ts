@@ -33,6 +33,8 @@ export interface Session extends AsyncDisposable {
   states(): Promise<StateEvent[]>;
   /** The first state event from `from` on that fits; fails with all states and the screen when none comes in time. */
   waitFor(fits: (event: StateEvent) => boolean, from?: number): Promise<StateEvent>;
+  /** Looks until it is so; fails when it is not in time. */
+  until(isSo: () => boolean, what: string): Promise<void>;
   /** Types bytes as a person who is attached would. */
   type(text: string): Promise<void>;
   /** Pastes a prompt and presses Enter. */
@@ -53,6 +55,8 @@ export interface SessionOptions {
   spec?: object;
   model?: object;
   timeoutMs?: number;
+  /** false: nobody is attached until something is typed; `output` is empty then */
+  attached?: boolean;
 }
 
 /** The Agent's manifest and what it needs, in a lab; the words to run it with. */
@@ -130,7 +134,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     socket = opened;
     return opened;
   };
-  await keyboard();
+  if (options.attached !== false) await keyboard();
   const owned = stack.move();
 
   const session: Session = {
@@ -145,6 +149,14 @@ export async function openSession(options: SessionOptions): Promise<Session> {
         const found = all.slice(from).find((event) => fits(event));
         if (found !== undefined) return found;
         if (performance.now() > deadline) throw new Error(describe(all, session.output()));
+        await timers.setTimeout(50);
+      }
+    },
+    async until(isSo, what) {
+      const deadline = performance.now() + waitMs;
+      while (!isSo()) {
+        if (performance.now() > deadline)
+          throw new Error(`${what}: ${describe(await states(), session.output())}`);
         await timers.setTimeout(50);
       }
     },

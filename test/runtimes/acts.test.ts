@@ -1,0 +1,171 @@
+// Real CLIs that nobody is attached to: asked, answered, prompted and interrupted by the verbs, or by the Agent's own policy.
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import timers from "node:timers/promises";
+import { suite, test } from "node:test";
+import type { Runtime } from "../../src/protocol/agent-manifest.ts";
+import { runtimePrograms } from "../../src/cli/runtimes.ts";
+import { openSession, skipWithout } from "./session.ts";
+import type { Session, SessionOptions } from "./session.ts";
+
+/** A tool of the CLI's own that needs permission; what it prints is not in the prompt. */
+const ASKS = {
+  ClaudeCode: `[[tool Bash {"command":"mkdir /tmp/made && echo made-$((40+2))","description":"make it"}]]`,
+  Codex: `[[tool exec_command {"cmd":"mkdir /tmp/made && echo made-$((40+2))","sandbox_permissions":"require_escalated","justification":"it is wanted"}]]`,
+  OpenCode: `[[tool bash {"command":"mkdir /tmp/made && echo made-$((40+2))","description":"make it"}]]`,
+} satisfies Partial<Record<Runtime, string>>;
+const RUNTIMES = Object.keys(ASKS) as (keyof typeof ASKS)[];
+const SLOW = "[[slow 40000]] [[say one two three four five six seven eight nine ten]]";
+
+async function openUnattended(
+  runtime: keyof typeof ASKS,
+  spec: object,
+): Promise<{
+  session: Session;
+  cli: (...words: string[]) => Promise<{ code: number | null; text: string }>;
+}> {
+  const options: SessionOptions = {
+    runtime,
+    goal: `${ASKS[runtime]} [[say That was all.]]`,
+    attached: false,
+    spec,
+    timeoutMs: 120_000,
+  };
+  const session = await openSession(options);
+  const { lab } = session;
+  const cli = async (verb = "", ...words: string[]) => {
+    const all = [verb, session.run, ...words, "--data", lab.data];
+    const { code, text } = await lab.agentkube(all, { timeoutMs: 60_000 }).ended;
+    return { code, text };
+  };
+  return { session, cli };
+}
+
+/** The acts on the run so far, as `agentkube logs` has them. */
+function actsOf({ lab, run }: Session): string[] {
+  const file = path.join(lab.data, "runs", run, "events.jsonl");
+  if (!existsSync(file)) return [];
+  return readFileSync(file, "utf8")
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as Record<string, string>)
+    .filter(({ type }) => type === "act" || type === "notice")
+    .map(
+      ({ act = "notice", by = "", phase = "", message = "" }) =>
+        `${act} ${by} ${phase}: ${message}`,
+    );
+}
+
+for (const runtime of RUNTIMES)
+  suite(
+    `the real ${runtime}, with nobody attached`,
+    { skip: skipWithout(runtimePrograms[runtime].program) },
+    () => {
+      test("what it asks is shown and answered by agentkube answer, and only the ask that is meant", async () => {
+        const { session, cli } = await openUnattended(runtime, {});
+        await using _ = session;
+
+        const { ask } = await session.waitFor(({ state }) => state === "permission");
+        const asked = (await session.states()).length;
+        const shown = await cli("answer");
+        const other = await cli("answer", "allow", "--ask", String((ask?.id ?? 0) + 7));
+        const answered = await cli("answer", "allow", "--ask", String(ask?.id ?? 0));
+        await session.waitFor(({ state }) => state === "idle", asked);
+
+        assert.match(shown.text, /permission.*\n?[^]*made-/);
+        assert.deepEqual([other.code, answered.code], [3, 0], `${other.text}${answered.text}`);
+        await session.until(() => session.promptsSeen("made-42") >= 1, "the result at the model");
+
+        await session.stop();
+        assert.deepEqual(await session.lab.leftovers(), []);
+      });
+
+      // Not yet steady with Claude Code on a busy machine, and not yet run with OpenCode.
+      const onlyCodex = runtime === "Codex" ? false : "shown with Codex only so far";
+      test(
+        "prompts and interruptions by verb arrive, and what is unsafe in them does not",
+        { skip: onlyCodex },
+        async () => {
+          const { session, cli } = await openUnattended(runtime, { approvals: "allow" });
+          await using _ = session;
+          await session.waitFor(({ state }) => state === "permission");
+          const asked = (await session.states()).length;
+          await session.waitFor(({ state }) => state === "idle", asked);
+
+          const unsafe = session.lab.write(
+            "prompt",
+            "Second\0 \x1b[201~\x03\x1b [[say fine]]\nand a second line",
+          );
+          const at = (await session.states()).length;
+          const prompted = await cli("prompt", "--file", unsafe);
+          await session.waitFor(({ state }) => state === "idle", at);
+          const huge = await cli(
+            "prompt",
+            "--file",
+            session.lab.write("huge", "x".repeat(5_000_000)),
+          );
+
+          assert.match(prompted.text, /done: .*control characters were left out/);
+          await session.until(() => session.promptsSeen("and a second line") >= 1, "the prompt");
+          assert.ok(
+            !session.model.requests.some(({ body }) => body.includes(String.raw`\u001b[201~`)),
+          );
+          assert.notEqual(huge.code, 0);
+          assert.match(huge.text, /at most|256 KiB|262144/);
+
+          const before = (await session.states()).length;
+          // On a busy machine its title may still say busy for a second after its hook has said that the turn is over.
+          let slow = await cli("prompt", SLOW);
+          for (let tries = 0; slow.text.includes("is busy") && tries < 10; tries++) {
+            await timers.setTimeout(1000);
+            slow = await cli("prompt", SLOW);
+          }
+          await session.until(() => session.promptsSeen("one two three") >= 1, "the slow prompt");
+          const interrupted = await cli("interrupt");
+          await session.waitFor(({ state }) => state === "idle", before);
+
+          assert.deepEqual(
+            [slow.code, interrupted.code],
+            [0, 0],
+            `${slow.text}${interrupted.text}`,
+          );
+          assert.equal((await session.stop()).recording?.verified, true);
+          assert.deepEqual(await session.lab.leftovers(), []);
+        },
+      );
+
+      test("spec.approvals answers it without a person", async () => {
+        const { session } = await openUnattended(runtime, { approvals: "allow" });
+        await using _ = session;
+
+        await session.waitFor(({ state }) => state === "permission");
+        const asked = (await session.states()).length;
+        await session.waitFor(({ state }) => state === "idle", asked);
+
+        assert.ok(session.promptsSeen("made-42") >= 1);
+        assert.ok(
+          actsOf(session).some((act) => act.startsWith("answer spec.approvals done: allow")),
+        );
+        await session.stop();
+      });
+
+      test("what nobody answers within spec.approvalTimeout is refused, and that is said", async () => {
+        const { session } = await openUnattended(runtime, { approvalTimeout: "2s" });
+        await using _ = session;
+
+        await session.waitFor(({ state }) => state === "permission");
+        const asked = (await session.states()).length;
+        await session.waitFor(({ state }) => state === "idle", asked);
+
+        assert.equal(session.promptsSeen("made-42"), 0);
+        const acts = actsOf(session);
+        assert.ok(
+          acts.some((act) => act.startsWith("answer spec.approvalTimeout done: deny")),
+          acts.join("\n"),
+        );
+        assert.ok(acts.some((act) => act.includes("Nobody answered within 2000 ms")));
+        await session.stop();
+      });
+    },
+  );
