@@ -1,12 +1,12 @@
-import { spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { fileURLToPath } from "node:url";
+import { messageOf } from "../src/kit/platform-error.ts";
 import type { BoundaryAnswer, BoundaryQuestion } from "./boundary-host.ts";
 import { ask, forked } from "./forked.ts";
 import type { ClientAnswer, ClientQuestion, Way } from "./https-client.ts";
 import type { UpstreamAnswer, UpstreamQuestion } from "./https-upstream.ts";
 import { median, quantile } from "./measure.ts";
 import type { PeerAnswer, PeerQuestion } from "./peer-proxy.ts";
+import { peerDir } from "./peer-dir.ts";
 import { missingRow, peerRow, ratioRow } from "./row.ts";
 import type { Row } from "./row.ts";
 
@@ -49,14 +49,16 @@ export async function boundaryRows(): Promise<Row[]> {
   };
   const missing: Row[] = [];
   for (const peer of PEERS) {
-    const found = whereIs(peer);
-    if (found.dir === null) {
-      missing.push(missingRow(`HTTPS request through ${peer}`, found.why));
+    let dir: string;
+    try {
+      dir = peerDir(peer);
+    } catch (error) {
+      missing.push(missingRow(`HTTPS request through ${peer}`, messageOf(error)));
       continue;
     }
     const { port, caPem: peerCa } = await ask<PeerAnswer>(start("peer-proxy.ts"), {
       peer,
-      dir: found.dir,
+      dir,
       upstream,
       token,
     } satisfies PeerQuestion);
@@ -166,12 +168,4 @@ function rowsOf({ kept, fresh, load, events }: ClientAnswer): Row[] {
     );
   }
   return rows;
-}
-
-/** Installs a peer into its cache the first time. */
-function whereIs(peer: string): { dir: string; why: "" } | { dir: null; why: string } {
-  const script = fileURLToPath(new URL("../scripts/peers.mjs", import.meta.url));
-  const { stdout, status } = spawnSync(process.execPath, [script, peer], { encoding: "utf8" });
-  const said = (stdout ?? "").trim().replace(/^[^:]*: /, "");
-  return status === 0 ? { dir: said, why: "" } : { dir: null, why: said };
 }

@@ -1,3 +1,5 @@
+import { configurePool, emptyPool } from "../src/kit/sandbox-pool.ts";
+import { readPoolOptions } from "../src/tool-runner/pool-settings.ts";
 import { McpCaller, openLiveRun } from "./live-run.ts";
 import { median, sideBySide } from "./measure.ts";
 import { differenceRow } from "./row.ts";
@@ -12,6 +14,8 @@ const ATMOST_MORE_MS = 1;
 /** A tool call of /bin/true at the tool-runner of a live run, MCP in to result out, against its sandbox alone. */
 export async function callRows(): Promise<Row[]> {
   await using run = await openLiveRun(trueTools());
+  // The sandbox alone is made as the tool-runner makes it.
+  await configurePool(readPoolOptions({}));
   using caller = new McpCaller(run);
   for (let turn = 0; turn < WARM_UP; turn++) {
     // Both programs run for a while in real life before most calls come.
@@ -25,6 +29,7 @@ export async function callRows(): Promise<Row[]> {
     listening: () => sandboxedTrue({ listens: true }),
     networked: () => caller.call(TRUE_CALL.networked),
   });
+  await emptyPool();
   return [
     differenceRow(
       "tool call of /bin/true, MCP in to result out",

@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { spawned } from "./sandbox-work.ts";
 
 const PROGRAM = "runc";
 
@@ -11,8 +12,21 @@ interface Spec {
   mounts: { destination: string; type?: string; source?: string; options?: string[] }[];
 }
 
+let turn = 0;
+
+/** `runc run` of /bin/true. The bundle is removed when this process ends. Throws without runc. */
+export function runcTrue(): Promise<() => Promise<void>> {
+  const bundle = runcBundle();
+  process.once("exit", () => bundle[Symbol.dispose]());
+  return Promise.resolve(async () => {
+    turn += 1;
+    const name = `agentkube-bench-${process.pid}-${turn}`;
+    await spawned(PROGRAM, ["run", "--bundle", bundle.dir, name]);
+  });
+}
+
 /** A bundle for `runc run` that shows the host's /usr and runs /bin/true; removed when disposed. Throws without runc. */
-export function runcBundle(): Disposable & { dir: string } {
+function runcBundle(): Disposable & { dir: string } {
   const dir = mkdtempSync(join(tmpdir(), "agentkube-bench-runc-"));
   const remove = (): void => rmSync(dir, { recursive: true, force: true });
   try {

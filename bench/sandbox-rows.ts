@@ -1,11 +1,12 @@
 import { findBubblewrap } from "../src/kit/bubblewrap-zone.ts";
-import { configurePool } from "../src/kit/sandbox-pool.ts";
+import { configurePool, type PoolOptions } from "../src/kit/sandbox-pool.ts";
 import { messageOf } from "../src/kit/platform-error.ts";
 import { ask, forked } from "./forked.ts";
-import { median, sideBySide, timesOf } from "./measure.ts";
-import { missingRow, ratioRow } from "./row.ts";
+import { inTurns, median, timesOf } from "./measure.ts";
+import { missingRow, peerRow, ratioRow } from "./row.ts";
 import type { Row } from "./row.ts";
-import { runcBundle } from "./runc-true.ts";
+import { runcTrue } from "./runc-true.ts";
+import { sandboxRuntimeTrue } from "./sandbox-runtime-true.ts";
 import { sandboxedTrue, spawned } from "./sandbox-work.ts";
 
 // The least that bubblewrap needs for the same view: no seccomp, no limits, no listener, no init of ours.
@@ -13,53 +14,59 @@ const BARE_BWRAP =
   "--unshare-all --die-with-parent --new-session --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 --proc /proc --dev /dev --size 16777216 --tmpfs /tmp --clearenv /bin/true".split(
     " ",
   );
+// As a tool-runner does by itself: a few namespaces wait, and a root is made when the call comes.
 const COLD = "sandboxed /bin/true, built per call";
 const WARM = "sandboxed /bin/true, prepared ahead";
+const BARE = "sandboxed /bin/true, namespaces too made when the call comes";
 const NO_POOL = { size: 0, blanks: 0, profiles: 1, idleMs: 60_000 };
-const POOL = { ...NO_POOL, size: 4 };
+const BLANKS = { ...NO_POOL, blanks: 2 };
+const POOL = { ...BLANKS, size: 2 };
+const PEER_TURNS = 12;
 const LARGE_BYTES = 1024 ** 3;
-const RUNC_TURNS = 12;
 
 /** A tool's sandbox around /bin/true, from the call to the end of its last process, beside what else could run it. */
 export async function sandboxRows(): Promise<Row[]> {
   const bwrap = findBubblewrap(process.env["PATH"] ?? "/usr/bin:/bin");
-  const times = await sideBySide(80, {
-    node: () => spawned("/bin/true", []),
-    bwrap: () => spawned(bwrap, BARE_BWRAP),
-    cold: () => sandboxedTrue({ listens: true }),
+  const listening = () => sandboxedTrue({ listens: true });
+  const under = (pool: PoolOptions) => async () => {
+    await configurePool(pool);
+    // What a setting leaves behind or makes ahead belongs to no call.
+    await listening();
+  };
+  const times = await inTurns(80, {
+    node: { work: () => spawned("/bin/true", []) },
+    bwrap: { work: () => spawned(bwrap, BARE_BWRAP) },
+    cold: { before: under(BLANKS), work: listening },
+    // In steady state, each call followed by the next, so that what is prepared for the next is paid for here, too.
+    warm: { before: under(POOL), work: listening },
+    bare: { before: under(NO_POOL), work: listening },
   });
-  // In steady state, each call followed by the next, so that what is prepared for the next is paid for here, too.
-  await configurePool(POOL);
-  const warm = median(await timesOf(80, () => sandboxedTrue({ listens: true })));
   await configurePool(NO_POOL);
   const cold = median(times.cold);
   const node = { name: "Node spawn /bin/true", value: median(times.node) };
   const bare = { name: "bare bwrap", value: median(times.bwrap) };
   return [
     ratioRow(COLD, cold, "ms", node, { atMost: 0.8 }),
-    ratioRow(WARM, warm, "ms", node, { atMost: 0.6 }),
+    ratioRow(WARM, median(times.warm), "ms", node, { atMost: 0.6 }),
+    peerRow(BARE, median(times.bare), "ms", node, null),
     ratioRow(COLD, cold, "ms", bare, { atMost: 1 }),
-    await runcRow(cold),
-    missingRow(
-      `${COLD}, against sandbox-runtime`,
-      "@anthropic-ai/sandbox-runtime is not installed by any script here yet",
-    ),
+    await againstPeer("runc run", cold, runcTrue),
+    await againstPeer("sandbox-runtime", cold, sandboxRuntimeTrue),
     ...(await largeHeapRows()),
   ];
 }
 
-async function runcRow(cold: number): Promise<Row> {
+/** Another sandbox around the same program, last because what it needs would make this process larger for the others. */
+async function againstPeer(
+  name: string,
+  cold: number,
+  open: () => Promise<() => Promise<void>>,
+): Promise<Row> {
   try {
-    using bundle = runcBundle();
-    let turn = 0;
-    const times = await timesOf(RUNC_TURNS, () => {
-      turn += 1;
-      const name = `agentkube-bench-${process.pid}-${turn}`;
-      return spawned("runc", ["run", "--bundle", bundle.dir, name]);
-    });
-    return ratioRow(COLD, cold, "ms", { name: "runc run", value: median(times) }, { atMost: 1 });
+    const value = median(await timesOf(PEER_TURNS, await open()));
+    return ratioRow(COLD, cold, "ms", { name, value }, { atMost: 1 });
   } catch (error) {
-    return missingRow(`${COLD}, against runc run`, messageOf(error).split("\n")[0] ?? "");
+    return missingRow(`${COLD}, against ${name}`, messageOf(error).split("\n")[0] ?? "");
   }
 }
 

@@ -1,3 +1,5 @@
+import { configurePool, emptyPool } from "../src/kit/sandbox-pool.ts";
+import { readPoolOptions } from "../src/tool-runner/pool-settings.ts";
 import { McpCaller, openLiveRun } from "./live-run.ts";
 import { median } from "./measure.ts";
 import { peerRow } from "./row.ts";
@@ -14,6 +16,7 @@ const GOAL = { atLeast: 600 };
 export async function throughputRows(): Promise<Row[]> {
   await using run = await openLiveRun(trueTools());
   using caller = new McpCaller(run);
+  await configurePool(readPoolOptions({}));
   const works = {
     spawn: () => spawned("/bin/true", []),
     sandbox: () => sandboxedTrue({ listens: true }),
@@ -24,6 +27,7 @@ export async function throughputRows(): Promise<Row[]> {
   for (const name of names) await perSecond(works[name], 400);
   for (let round = 0; round < ROUNDS; round++)
     for (const name of names) rates[name].push(await perSecond(works[name], SLICE_MS));
+  await emptyPool();
   const peer = { name: `Node spawn /bin/true, ${AT_ONCE} at once`, value: median(rates.spawn) };
   return [
     peerRow(`sandboxes of /bin/true, ${AT_ONCE} at once`, median(rates.sandbox), "/s", peer, GOAL),

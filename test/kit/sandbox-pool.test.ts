@@ -122,6 +122,30 @@ suite("sandboxes prepared ahead", () => {
     assert.deepEqual([warm, cold, discarded], [0, 2, 1]);
   });
 
+  test("without a root are as many as wanted, serve calls of any kind, and are not used once they are gone", async (context) => {
+    await configurePool({ size: 0, blanks: 2, profiles: 2, idleMs: 60_000 });
+    context.after(() => configurePool({ size: 0, blanks: 0, profiles: 2, idleMs: 60_000 }));
+    const waiting = async (count: number): Promise<number[]> => {
+      await waitUntil(async () => (await childrenOf(toolSpawner().pid)).length === count);
+      return await childrenOf(toolSpawner().pid);
+    };
+    const [killed, used] = await waiting(2);
+    process.kill(killed!, "SIGKILL");
+    assert.deepEqual(await waiting(1), [used]);
+
+    const outputs = await Promise.all(
+      ["one", "two", "three"].map(
+        async (hostname) => await run("hostname; ls /tmp; touch /tmp/left", { hostname }),
+      ),
+    );
+
+    assert.deepEqual(outputs, ["one\n", "two\n", "three\n"]);
+    const after = await waiting(2);
+    assert.ok(!after.includes(used!), "a blank becomes one sandbox, once");
+    await configurePool({ size: 0, blanks: 0, profiles: 2, idleMs: 60_000 });
+    await waiting(0);
+  });
+
   test("have no rights left where their call brings nothing to mount", async (context) => {
     await withPool(context, 1);
     await run("true");
