@@ -77,7 +77,7 @@ export class Shells {
     clearTimeout(this.#alone);
     for (const [grant, { terminal }] of this.#shells)
       terminal.useWire(wire === null ? null : shellWire(grant, wire));
-    if (wire !== null) return;
+    if (wire !== null || this.#shells.size === 0) return;
     this.#alone = setTimeout(() => {
       for (const shell of this.#shells.values()) shell.close("the manager is away");
     }, SHELL_LIMITS.aloneMs).unref();

@@ -3,6 +3,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
+import vm from "node:vm";
 import { runAgent } from "../../src/agentlet/run-life.ts";
 import { StopWish } from "../../src/agentlet/stop.ts";
 import { ZoneRedaction } from "../../src/agentlet/zone-redaction.ts";
@@ -17,6 +19,9 @@ const BOOT = { agentletToken: "l".repeat(43), agentToken: "a".repeat(43) };
 const ATTACH = "0123456789abcdef";
 /** What is opened late and kept once (a worker of the thread pool, a resolver) is no leak. */
 const WARM_UP = 10;
+
+setFlagsFromString("--expose-gc");
+const collect = vm.runInNewContext("gc") as () => void;
 
 /** How a session's program ends, and what it would leave behind if nobody looked. */
 const PROGRAMS: { script: string; reason: string; isTyped?: true }[] = [
@@ -93,7 +98,7 @@ async function liveOnce(parent: string, at: number): Promise<void> {
 }
 
 function counts(): { descriptors: number; mounts: number; heapMiB: number } {
-  globalThis.gc?.();
+  collect();
   return {
     descriptors: readdirSync("/proc/self/fd").length,
     mounts: readFileSync("/proc/self/mountinfo", "utf8").split("\n").length,
