@@ -6,6 +6,7 @@ import {
   chmodSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
@@ -20,6 +21,8 @@ import { findOnPath } from "./system-packages.mjs";
 const root = fileURLToPath(new URL("../", import.meta.url));
 /** The folder's place in every image; Node's loader and libraries are found by it. */
 const HOME = "/opt/agentkube-bin";
+/** What is for another runtime than Node, or the source of what lies built beside it. */
+const NOT_RUN = /\/(?:bare-[^/]+\/prebuilds|zod\/src|@xterm\/[^/]+\/src|ajv\/lib|yaml\/browser)$/;
 /** What only a developer reads. */
 const LEFT_OUT =
   /(?:\.(?:map|md|markdown|d\.ts|d\.mts|d\.cts|ts\.snap)|\/(?:tests?|__tests__|examples?|docs|\.github))$/i;
@@ -57,6 +60,9 @@ export async function makeBundle(target) {
   copyDependencies(into);
   cpSync(path.join(root, "bin/built-program.js"), into("bin/built-program.js"));
   await buildPrograms(target);
+  // A pod has no supervisor: the manager is it.
+  for (const file of readdirSync(into("build/programs")))
+    if (file.startsWith("supervisor")) rmSync(into("build/programs", file));
   return { bytes: sizeOf(target), packages: packagesOf(into("node_modules")) };
 }
 
@@ -97,7 +103,9 @@ function copyDependencies(into) {
       recursive: true,
       // Packages inside this one have rows of their own in the lock file.
       filter: (from) =>
-        !LEFT_OUT.test(from) && !from.slice(root.length + place.length).includes("/node_modules"),
+        !LEFT_OUT.test(from) &&
+        !NOT_RUN.test(from) &&
+        !from.slice(root.length + place.length).includes("/node_modules"),
     });
   }
 }
