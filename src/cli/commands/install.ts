@@ -25,8 +25,6 @@ export const command = defineCommand({
         await cp(`${from}/${name}`, `${target}/${name}`, {
           recursive: true,
           verbatimSymlinks: true,
-          // A program that was built is taken while its sources are of the time they had.
-          preserveTimestamps: true,
           // By their times and sizes the copy knows that its programs are built from its sources.
           preserveTimestamps: true,
           force: true,
