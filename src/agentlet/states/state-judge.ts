@@ -136,8 +136,8 @@ export class StateJudge implements Disposable {
         if (WAITS.has(state)) return agreed ? 0 : null;
         return isNews && agreed ? 0 : graceMs;
       case "idle":
-        if (signal.endsTurn === true && isNews) return 0;
-        return WAITS.has(state) && agreed ? 0 : idleGraceMs;
+        // A dialog that has gone was answered: its composer may stand there before the turn is seen to go on.
+        return signal.endsTurn === true && isNews ? 0 : idleGraceMs;
     }
   }
 

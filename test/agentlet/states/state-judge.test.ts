@@ -87,6 +87,22 @@ suite("StateJudge", () => {
     assert.deepEqual(dead, []);
   });
 
+  test("after an answer the composer may stand there before the turn is seen to go on: that is not idle", () => {
+    const { clock, say, told, dead } = openJudge();
+
+    say("hook", "permission");
+    clock.advanceTo(100);
+    say("screen", "permission");
+    clock.advanceTo(2000);
+    say("screen", "idle");
+    clock.advanceTo(3000);
+    say("title", "busy");
+    clock.advanceTo(9000);
+
+    assert.deepEqual(told(), ["0 permission hook", "3000 busy title"]);
+    assert.deepEqual(dead, []);
+  });
+
   test("unknown overrules nobody, and never becomes idle", () => {
     const { clock, say, told } = openJudge();
 
