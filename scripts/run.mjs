@@ -2,7 +2,7 @@
 // Runs a named job of this repository with the pinned Node: check, a long suite, or the benchmarks.
 //   node scripts/run.mjs check | images | attacks | faults | runtimes | soak | bench [ARGUMENTS]
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -88,6 +88,9 @@ function longSuite(name, args) {
   return runTests(files, LONG_SUITES[name], args, limitMs);
 }
 
+/** Users for the user namespaces of pods (`hostUsers: false`), as podman's manual has them: `--userns auto` takes from this range. */
+const USERS_OF_PODS = "containers:2147483647:2147483648\n";
+
 /** As root on a machine that has packages, what images are built and run with; else the tests say what is missing, and skip. */
 function installContainerTools() {
   const needed = [
@@ -101,7 +104,11 @@ function installContainerTools() {
     "docker-registry",
     "tini",
   ];
-  if (process.getuid() !== 0 || needed.every((program) => findOnPath(program) !== null)) return;
+  if (process.getuid() !== 0) return;
+  for (const file of ["/etc/subuid", "/etc/subgid"])
+    if (!existsSync(file) || !/^containers:/m.test(readFileSync(file, "utf8")))
+      appendFileSync(file, USERS_OF_PODS);
+  if (needed.every((program) => findOnPath(program) !== null)) return;
   for (const [program, ...words] of installSteps("containers") ?? []) run(program, words, 600_000);
 }
 

@@ -30,7 +30,11 @@ export function lacksContainers(): string | false {
   if (process.getuid?.() !== 0) return "building and running containers needs root here";
   const path = (process.env["PATH"] ?? "").split(delimiter);
   const missing = PROGRAMS.filter((name) => !path.some((dir) => existsSync(join(dir, name))));
-  return missing.length === 0 ? false : `${missing.join(", ")} not on PATH`;
+  if (missing.length > 0) return `${missing.join(", ")} not on PATH`;
+  const isRanged = ["/etc/subuid", "/etc/subgid"].every(
+    (file) => existsSync(file) && /^containers:/m.test(readFileSync(file, "utf8")),
+  );
+  return isRanged ? false : "no users for pods: npm run test:images puts them into /etc/subuid";
 }
 
 /** A place for images and containers of its own: nothing of it is seen by, or left for, the machine's own engine. Images are kept. */
