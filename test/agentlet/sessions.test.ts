@@ -7,6 +7,6 @@ test("sessions leave no descriptor, process or mount behind, however their progr
 
   assert.deepEqual(
     { descriptors, children, processes, mounts },
-    { descriptors: 0, children: [], processes: [], mounts: 0 },
+    { descriptors: 0, children: [], processes: [], mounts: [] },
   );
 });

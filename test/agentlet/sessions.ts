@@ -40,7 +40,8 @@ export interface Left {
   children: number[];
   /** anywhere on the machine, by the sessions' directories */
   processes: string[];
-  mounts: number;
+  /** the same */
+  mounts: string[];
   heapMiB: number;
 }
 
@@ -56,7 +57,9 @@ export async function liveThrough(sessions: number): Promise<Left> {
       descriptors: after.descriptors - before.descriptors,
       children: await childrenOf(process.pid),
       processes: processesNaming(parent).map(({ command }) => command),
-      mounts: after.mounts - before.mounts,
+      mounts: readFileSync("/proc/self/mountinfo", "utf8")
+        .split("\n")
+        .filter((mount) => mount.includes(parent)),
       heapMiB: after.heapMiB - before.heapMiB,
     };
   } finally {
@@ -97,11 +100,10 @@ async function liveOnce(parent: string, at: number): Promise<void> {
   await rm(directory, { recursive: true });
 }
 
-function counts(): { descriptors: number; mounts: number; heapMiB: number } {
+function counts(): { descriptors: number; heapMiB: number } {
   collect();
   return {
     descriptors: readdirSync("/proc/self/fd").length,
-    mounts: readFileSync("/proc/self/mountinfo", "utf8").split("\n").length,
     heapMiB: process.memoryUsage().heapUsed / 2 ** 20,
   };
 }
