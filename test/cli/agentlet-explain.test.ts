@@ -94,7 +94,6 @@ suite("agentkube agentlet explain", () => {
     };
 
     const refused = [
-      await explained("v1.cast", '{"version":1,"width":80,"height":24,"stdout":[[0.1,"x"]]}\n'),
       await explained("v4.cast", '{"version":4,"term":{"cols":80,"rows":24}}\n'),
       await explained("other.json", '{"some": "document"}\n'),
       await explained("wide.cast", '{"version":3,"term":{"cols":80000,"rows":24}}\n'),
@@ -104,6 +103,10 @@ suite("agentkube agentlet explain", () => {
     const damaged = await explained("bad.cast", `${header}\nnot json\n[0.1,"o","x"]\n`);
     const grown = await explained("grown.cast", `${header}\n[0.1,"r","99999x99999"]\n`);
     const cut = await explained("cut.cast", `${header}\n[0.1,"o","x"]\n[0.2,"o","y`);
+    const first = await explained(
+      "v1.cast",
+      '{"version":1,"width":80,"height":24,"stdout":[[0.1,"x"]]}\n',
+    );
     const windows = await explained(
       "crlf.txt",
       drawTui("Codex", { state: "permission", transcript: [], ...size }).rows.join("\r\n"),
@@ -113,8 +116,12 @@ suite("agentkube agentlet explain", () => {
       assert.match(`${code} ${said}`, /^1 [^]*(?:Cannot read|Expected)/);
     assert.match(damaged.said, /line 2: Expected an event/);
     assert.match(grown.said, /line 2: Expected a terminal of at most 1000x1000, got 99999x99999/);
-    assert.deepEqual([damaged.code, grown.code, cut.code, windows.code], [1, 1, 0, 0]);
+    assert.deepEqual(
+      [damaged.code, grown.code, cut.code, first.code, windows.code],
+      [1, 1, 0, 0, 0],
+    );
     assert.match(cut.said, /"states":/);
+    assert.match(first.said, /"states":/);
     assert.match(windows.said, /"state":"permission"/);
   });
 });

@@ -41,7 +41,7 @@ const TABLE: BadInput[] = [
     name: "a wrong type",
     words: (lab) => [agentFile(lab, anAgent("true", { tools: "thing" }))],
     code: 2,
-    says: () => ["agent.yaml", "spec.tools", /array/],
+    says: () => ["agent.yaml", "spec.tools", /expected a list/],
   },
   {
     name: "several mistakes, all named at once",

@@ -14,7 +14,13 @@ const frames: Frame[] = [
   { type: "resize", seq: 2, timeUs: 11, cols: 100, rows: 30 },
   { type: "input", seq: 3, timeUs: 12, offset: 0, bytes: Buffer.from([0xff, 0]) },
   { type: "marker", seq: 4, timeUs: 13, label: "tool é" },
-  { type: "output", seq: 5, timeUs: 2 ** 52, offset: 2 ** 40, bytes: Buffer.alloc(0) },
+  {
+    type: "output",
+    seq: 5,
+    timeUs: 366 * 24 * 3600 * 1_000_000,
+    offset: 2 ** 40,
+    bytes: Buffer.alloc(0),
+  },
   { type: "exit", seq: 6, timeUs: 14, status: 137 },
 ];
 

@@ -123,6 +123,30 @@ suite("scripts/build-programs.mjs", () => {
     assert.equal(readdirSync(path.join(dir, "build/programs")).length, 6 * 3);
   });
 
+  test("leaves `using` to V8: lowered, a later round of a loop would throw again what an earlier one threw", () => {
+    using checkout = openCheckout([]);
+    const { dir } = checkout;
+    writeFileSync(
+      path.join(dir, "src/answer.ts"),
+      `export const answer: number = attempts();
+function attempts(): number {
+  for (let round = 1; round < 4; round += 1) {
+    try {
+      using held = { [Symbol.dispose](): void {} };
+      if (round === 1) throw new Error("lost");
+      return 40 + round;
+    } catch {}
+  }
+  return -1;
+}
+`,
+    );
+
+    assert.equal(checkout.run("build-programs.mjs").status, 0);
+
+    assert.equal(say(dir), `ps 42 built ${place(dir)}`);
+  });
+
   test("a copy that keeps times runs what is built, from its own place; without that or with a torn file the sources run", () => {
     using checkout = openCheckout([]);
     assert.equal(checkout.run("build-programs.mjs").status, 0);
