@@ -61,15 +61,16 @@ function actsOf({ lab, run }: Session): string[] {
 async function answerTheRest(
   { session, cli }: Awaited<ReturnType<typeof openUnattended>>,
   since: number,
+  answered: number,
 ): Promise<void> {
-  for (let seen = since; ;) {
-    const { state } = await session.waitFor(
-      (change) => change.state === "idle" || change.state === "permission",
-      seen,
+  for (let last = answered; ;) {
+    const { state, ask } = await session.waitFor(
+      (change) => change.state === "idle" || (change.ask?.id ?? 0) > last,
+      since,
     );
-    if (state === "idle") return;
-    seen = (await session.states()).length;
-    await cli("answer", "allow");
+    if (state === "idle" || ask === undefined || ask === null) return;
+    last = ask.id;
+    await cli("answer", "allow", "--ask", String(last));
   }
 }
 
@@ -87,7 +88,7 @@ for (const runtime of RUNTIMES)
         const shown = await cli("answer");
         const other = await cli("answer", "allow", "--ask", String((ask?.id ?? 0) + 7));
         const answered = await cli("answer", "allow", "--ask", String(ask?.id ?? 0));
-        await answerTheRest({ session, cli }, asked);
+        await answerTheRest({ session, cli }, asked, ask?.id ?? 0);
 
         assert.match(shown.text, /permission.*\n?[^]*made-/);
         assert.deepEqual([other.code, answered.code], [3, 0], `${other.text}${answered.text}`);
