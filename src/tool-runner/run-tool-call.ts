@@ -11,6 +11,7 @@ import { planCall } from "./call-sandbox.ts";
 import { lendBoundary } from "./lend-boundary.ts";
 import { OpenedDirectory } from "./opened-directory.ts";
 import { collectFiles, NO_FILES, type ResultFiles } from "./result-files.ts";
+import { NO_OUTPUT } from "./no-output.ts";
 import { copyWorkspace, mergeWorkspace, workspaceOf } from "./call-workspace.ts";
 import { watchDisk } from "./watch-disk.ts";
 import type { PrivateWorkspace } from "./private-workspace.ts";
@@ -21,15 +22,6 @@ import type {
   EndedCall,
   ToolRunner,
 } from "./tool-runner.ts";
-
-const NO_OUTPUT = {
-  stdout: "",
-  stderr: "",
-  truncated: false,
-  masked: 0,
-  reply: null,
-  files: NO_FILES,
-};
 
 /** Runs one tool call to its end. Never rejects: refusals, timeouts and crashes are outcomes. */
 export async function runToolCall(

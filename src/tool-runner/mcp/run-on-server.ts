@@ -8,6 +8,7 @@ import { workspaceOf } from "../call-workspace.ts";
 import { lendBoundary } from "../lend-boundary.ts";
 import type { PrivateWorkspace } from "../private-workspace.ts";
 import type { AdmittedCall, EndedCall, ToolRunner } from "../tool-runner.ts";
+import { NO_OUTPUT } from "../no-output.ts";
 import { NO_FILES } from "../result-files.ts";
 import type { ProgramExit } from "../../kit/sandbox.ts";
 import { endOfServer, runaway, ServerProcess } from "./server-process.ts";
@@ -32,7 +33,7 @@ export async function runOnServer(
   );
   return served.kind === "answered"
     ? answered(served.rendered, "", served.masked)
-    : { ...serverEnd(served.exit, served.cause), ...NOTHING_SAID };
+    : { ...serverEnd(served.exit, served.cause), ...NO_OUTPUT };
 }
 
 /** A process for this call alone, with the call's credentials, network and copy of the workspace. */
@@ -86,22 +87,13 @@ async function runOnOwnServer(
   await stderr.ended;
   const said = { stderr: stderr.text(), truncated: stderr.truncated, masked: stderr.masked };
   if ("error" in ended) throw ended.error;
-  if ("reason" in ended) return { ...ended.reason.end(), ...NOTHING_SAID, ...said };
+  if ("reason" in ended) return { ...ended.reason.end(), ...NO_OUTPUT, ...said };
   if ("exit" in ended)
-    return { ...serverEnd(ended.exit, endOfServer(ended.exit)), ...NOTHING_SAID, ...said };
+    return { ...serverEnd(ended.exit, endOfServer(ended.exit)), ...NO_OUTPUT, ...said };
   const { rendered, masked } = ended;
   const result = answered(rendered, said.stderr, said.masked + masked);
   return { ...result, truncated: result.truncated || said.truncated };
 }
-
-const NOTHING_SAID = {
-  stdout: "",
-  stderr: "",
-  truncated: false,
-  masked: 0,
-  reply: null,
-  files: NO_FILES,
-};
 
 function answered(
   { reply, text, truncated }: RenderedReply,
