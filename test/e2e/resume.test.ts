@@ -126,7 +126,8 @@ echo other > .claude/projects/here/other.jsonl`;
     await using lab = openLab();
     const older = resultOf(await run(lab, {})).run;
 
-    const unknown = await refusal(lab, `${older.slice(0, -1)}0`);
+    const typo = `${older.slice(0, -1)}${older.endsWith("0") ? "1" : "0"}`;
+    const unknown = await refusal(lab, typo);
     const runtime = await refusal(lab, older, { runtime: "Codex" });
     const workspace = await refusal(lab, older, {}, "--workspace", lab.tmp);
     const version = await refusal(lab, older, { version: "2.1.299" });
@@ -150,10 +151,12 @@ echo other > .claude/projects/here/other.jsonl`;
 
   test("is refused while the older run is live", async () => {
     await using lab = openLab();
-    const live = run(lab, { script: `${WRITES}; sleep 38` });
+    // The same for both: the first one's program may not have been read yet when the second is started.
+    const waits = { script: `${WRITES}; sleep 38` };
+    const live = run(lab, waits);
     const { run: older } = await lab.waitForRun(({ phase }) => phase === "running", 40_000);
 
-    const { code, detail } = await refusal(lab, older);
+    const { code, detail } = await refusal(lab, older, waits);
 
     assert.equal(code, 3);
     assert.match(detail?.cause ?? "", /still live/);
