@@ -33,13 +33,6 @@ export function extendRedaction(table: RedactionTable, learned: RedactionTable):
   table.later?.push(learned);
 }
 
-/** Bytes that are whole, masked. */
-export function masked(bytes: Buffer, secrets: RedactionTable | null): Buffer {
-  if (secrets === null) return bytes;
-  const redactor = new Redactor(secrets);
-  return Buffer.concat([redactor.push(bytes), redactor.end()]);
-}
-
 /**
  * Masks secrets in a stream, in any rendering and across any split, and holds back only bytes that can still become a match.
  * A secret is replaced by as many `*` as it has bytes: lengths survive, so Content-Length, frames, terminal columns and JSON do too.
@@ -168,8 +161,21 @@ export class Redactor {
   }
 }
 
-/** Masks a whole text or body at once. */
-export function redactAll(secrets: readonly Buffer[] | RedactionTable, bytes: Buffer): Buffer {
+/** Masks a whole text or body at once, and says how many secrets were in it. With null nothing is looked for. */
+export function redactWhole(
+  secrets: readonly Buffer[] | RedactionTable | null,
+  bytes: Buffer,
+): { bytes: Buffer; masked: number } {
+  if (secrets === null) return { bytes, masked: 0 };
   const redactor = new Redactor(secrets);
-  return Buffer.concat([redactor.push(bytes), redactor.end()]);
+  const whole = Buffer.concat([redactor.push(bytes), redactor.end()]);
+  return { bytes: whole, masked: redactor.masked };
+}
+
+/** The same for who does not count. */
+export function redactAll(
+  secrets: readonly Buffer[] | RedactionTable | null,
+  bytes: Buffer,
+): Buffer {
+  return redactWhole(secrets, bytes).bytes;
 }

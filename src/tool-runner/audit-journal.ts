@@ -39,8 +39,8 @@ export class AuditJournal implements Disposable {
   readonly #fd: number;
   readonly #options: AuditJournalOptions;
   #size = 0;
-  /** the last lines, without a gap, each with the offset where it ends */
-  readonly #recent: { line: ChainedLine; end: number }[] = [];
+  /** the last lines, without a gap, each with the offsets where it begins and ends */
+  readonly #recent: { line: ChainedLine; from: number; end: number }[] = [];
   #head: ChainHead;
   #epoch = 0;
   #broken: string | null = null;
@@ -111,9 +111,10 @@ export class AuditJournal implements Disposable {
       ftruncateSync(this.#fd, this.#size);
       throw unavailable(errnoOf(error) ?? "short write", error);
     }
+    const from = this.#size;
     this.#size += bytes.length;
     this.#head = { seq, hash: line.hash };
-    this.#recent.push({ line, end: this.#size });
+    this.#recent.push({ line, from, end: this.#size });
     if (this.#recent.length > RECENT_LINES) this.#recent.shift();
     this.#waiting.resolve();
     return line;
@@ -192,7 +193,7 @@ export class AuditJournal implements Disposable {
 
   /** Whole lines from a byte offset to the present end; a line without its newline is left out. Throws for one that is no record. */
   *#linesFrom(offset: number): Generator<{ line: ChainedLine; end: number }> {
-    const known = this.#recent.findIndex(({ line, end }) => end - bytesOf(line) === offset);
+    const known = this.#recent.findIndex(({ from }) => from === offset);
     if (known !== -1) return yield* this.#recent.slice(known);
     const piece = Buffer.allocUnsafe(READ_BYTES);
     let held = Buffer.alloc(0);
@@ -210,10 +211,6 @@ export class AuditJournal implements Disposable {
       }
     }
   }
-}
-
-function bytesOf({ text }: ChainedLine): number {
-  return Buffer.byteLength(text) + 1;
 }
 
 function unavailable(why: string, cause?: unknown): PlatformError {

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { PlatformError, errnoOf } from "../kit/platform-error.ts";
-import { masked, type RedactionTable } from "../kit/redactor.ts";
+import { redactAll, type RedactionTable } from "../kit/redactor.ts";
 import type { CallEnd } from "./call-end.ts";
 import type { CallWorkspace } from "./call-sandbox.ts";
 import { type MergeOptions, type MergeResult, PrivateWorkspace } from "./private-workspace.ts";
@@ -108,7 +108,9 @@ function unmergedCause(
     paths
       .slice(0, 10)
       // A name is a tool's text: it can be a secret itself.
-      .map((path) => JSON.stringify(masked(Buffer.from(path, "latin1"), secrets).toString("utf8")))
+      .map((path) =>
+        JSON.stringify(redactAll(secrets, Buffer.from(path, "latin1")).toString("utf8")),
+      )
       .join(", ");
   if (leaks.length > 0)
     return `The tool's changes were not brought into the workspace: ${names(leaks)} would hold a credential`;

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { errnoOf } from "../kit/platform-error.ts";
-import { type RedactionTable, Redactor } from "../kit/redactor.ts";
+import { type RedactionTable, redactWhole } from "../kit/redactor.ts";
 import type { OmittedFile, ToolCallReply } from "../protocol/tool-api.ts";
 import type { FilePattern, PatternPart } from "./file-patterns.ts";
 import { mediaTypeOf } from "./media-type.ts";
@@ -124,7 +124,7 @@ class Collection {
     const name = path.at(-1) ?? "";
     if (this.#seen.has(raw) || (await directory.look(name)) === null) return;
     this.#seen.add(raw);
-    const shown = this.#maskWhole(Buffer.from(raw, "latin1"));
+    const shown = redactWhole(this.#options.secrets, Buffer.from(raw, "latin1"));
     // Whoever gets a file has to be able to say its name again.
     if (shown.masked > 0) return this.#omit(shown.bytes.toString("utf8"), "bad_name");
     const text = Buffer.from(raw, "latin1").toString("utf8");
@@ -133,7 +133,7 @@ class Collection {
     if (this.#files.length >= FILE_LIMITS.files) return this.#omit(text, "too_many");
     const read = await this.#read(directory, name);
     if (!Buffer.isBuffer(read)) return this.#omit(text, read);
-    const { bytes, masked } = this.#maskWhole(read);
+    const { bytes, masked } = redactWhole(this.#options.secrets, read);
     this.#masked += masked;
     this.#bytes += bytes.length;
     const sha256 = createHash("sha256").update(bytes).digest("hex");
@@ -169,14 +169,6 @@ class Collection {
     } finally {
       await file.close();
     }
-  }
-
-  #maskWhole(bytes: Buffer): { bytes: Buffer; masked: number } {
-    const { secrets } = this.#options;
-    if (secrets === null) return { bytes, masked: 0 };
-    const redactor = new Redactor(secrets);
-    const whole = Buffer.concat([redactor.push(bytes), redactor.end()]);
-    return { bytes: whole, masked: redactor.masked };
   }
 
   #omit(path: string, why: OmittedFile["why"]): void {

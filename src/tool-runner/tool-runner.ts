@@ -69,7 +69,7 @@ export interface AdmittedCall {
 }
 
 /** What a call was given of others through the workspace, and what it left there for them. */
-type WorkspaceFlow = NonNullable<Extract<AuditRecord, { type: "call" }>["workspace"]>;
+export type WorkspaceFlow = NonNullable<Extract<AuditRecord, { type: "call" }>["workspace"]>;
 
 /** What came of a call that was let run. */
 export type EndedCall = CallEnd &

@@ -1,9 +1,7 @@
 import type { CallId } from "../protocol/ids.ts";
-import type { AuditRecord } from "../protocol/audit.ts";
+import type { WorkspaceFlow } from "./tool-runner.ts";
 import type { MergeChange } from "./workspace-merge.ts";
 import type { Tree } from "./workspace-copy.ts";
-
-type Flow = NonNullable<Extract<AuditRecord, { type: "call" }>["workspace"]>;
 
 /** Files that one record names; the rest is counted. */
 const LISTED = 24;
@@ -19,7 +17,7 @@ export class WorkspaceFlows {
   readonly #broughtBy = new Map<string, CallId>();
 
   /** The files of a copy that earlier calls brought; null when there are none. */
-  given({ files }: Tree): Flow["given"] | undefined {
+  given({ files }: Tree): WorkspaceFlow["given"] | undefined {
     const given = [...files]
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .flatMap(([path, { hash }]) => {
@@ -30,7 +28,7 @@ export class WorkspaceFlows {
   }
 
   /** Notes what a call brought into the workspace. */
-  brought(call: CallId, changes: readonly MergeChange[]): Flow["brought"] | undefined {
+  brought(call: CallId, changes: readonly MergeChange[]): WorkspaceFlow["brought"] | undefined {
     for (const { own } of changes) {
       if (own === null) continue;
       this.#broughtBy.delete(own);

@@ -1,4 +1,4 @@
-import { type RedactionTable, Redactor } from "../../kit/redactor.ts";
+import { type RedactionTable, redactWhole } from "../../kit/redactor.ts";
 
 /** Fields that belong to one connection and never travel on. */
 const HOP_BY_HOP = new Set([
@@ -110,9 +110,8 @@ export function maskText(
   text: string,
 ): { text: string; masked: number } {
   if (table === null) return { text, masked: 0 };
-  const redactor = new Redactor(table);
-  const bytes = Buffer.concat([redactor.push(Buffer.from(text, "latin1")), redactor.end()]);
-  return { text: bytes.toString("latin1"), masked: redactor.masked };
+  const { bytes, masked } = redactWhole(table, Buffer.from(text, "latin1"));
+  return { text: bytes.toString("latin1"), masked };
 }
 
 /** How the forwarded body is framed: as the client did, which was checked to be one plain way. */

@@ -1,4 +1,4 @@
-import { type RedactionTable, Redactor } from "../../kit/redactor.ts";
+import { type RedactionTable, redactWhole } from "../../kit/redactor.ts";
 
 /** A JSON value without secrets, and how many were masked in it. */
 export interface Cleaned {
@@ -14,11 +14,10 @@ export function cleanMessage(table: RedactionTable | null, value: unknown): Clea
   if (table === null) return { value, masked: 0 };
   let masked = 0;
   const cleanText = (text: string): string => {
-    const redactor = new Redactor(table);
-    const bytes = Buffer.concat([redactor.push(Buffer.from(text)), redactor.end()]);
-    if (redactor.masked === 0) return text;
-    masked += redactor.masked;
-    return bytes.toString("utf8");
+    const cleaned = redactWhole(table, Buffer.from(text));
+    if (cleaned.masked === 0) return text;
+    masked += cleaned.masked;
+    return cleaned.bytes.toString("utf8");
   };
   const clean = (part: unknown): unknown => {
     if (typeof part === "string") return cleanText(part);

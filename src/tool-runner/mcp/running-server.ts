@@ -235,7 +235,7 @@ async function withLastWords(
 }
 
 function lastWords(tail: Buffer, { secrets }: McpServersOptions): string {
-  const clean = secrets.redaction === null ? tail : redactAll(secrets.redaction, tail);
+  const clean = redactAll(secrets.redaction, tail);
   const words = clean.toString("utf8").trim().split("\n").slice(-5).join("\n");
   return words === "" ? "" : `; its last words:\n${words}`;
 }
