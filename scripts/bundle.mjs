@@ -16,7 +16,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildNative, nativeParts } from "./build-native.mjs";
 import { buildPrograms } from "./build-programs.mjs";
-import { findOnPath } from "./system-packages.mjs";
+import { findOnPath, installCommand } from "./system-packages.mjs";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 /** The folder's place in every image; Node's loader and libraries are found by it. */
@@ -31,16 +31,9 @@ const BUILDS_ONLY = /^node_modules\/@?esbuild(?:\/|$)/;
 
 /** Writes the folder to `target` anew. Throws an Error whose message is the one line a person needs. */
 export async function makeBundle(target) {
-  for (const program of ["patchelf", "strip", "ldd"])
-    if (findOnPath(program) === null)
-      throw new Error(
-        `Expected "${program}" on PATH; install it (Debian: apt-get install patchelf binutils tini)`,
-      );
-  const tini = findOnPath("tini-static");
-  if (tini === null)
-    throw new Error(
-      'Expected "tini-static" on PATH, the PID 1 of our containers; install it (Debian: apt-get install tini)',
-    );
+  for (const program of ["patchelf", "strip", "ldd"]) need(program);
+  // The PID 1 of our containers.
+  const tini = need("tini-static");
   buildNative();
   rmSync(target, { recursive: true, force: true });
   const into = (...parts) => path.join(target, ...parts);
@@ -64,6 +57,12 @@ export async function makeBundle(target) {
   for (const file of readdirSync(into("build/programs")))
     if (file.startsWith("supervisor")) rmSync(into("build/programs", file));
   return { bytes: sizeOf(target), packages: packagesOf(into("node_modules")) };
+}
+
+function need(program) {
+  const found = findOnPath(program);
+  if (found !== null) return found;
+  throw new Error(`Expected "${program}" on PATH; install it: ${installCommand("containers")}`);
 }
 
 /** Node, without its debugging symbols, bound to a loader and libraries of its own. */

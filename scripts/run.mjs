@@ -7,7 +7,7 @@ import { availableParallelism } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { installRuntimes } from "./runtimes.mjs";
-import { findOnPath, installSteps } from "./system-packages.mjs";
+import { installCommand, installSteps, missingContainerTools } from "./system-packages.mjs";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const node = path.join(root, `node_modules/node-linux-${process.arch}/bin/node`);
@@ -81,7 +81,7 @@ function longSuite(name, args) {
     process.stdout.write(`run: no tests in test/${name} yet\n`);
     return 0;
   }
-  if (name === "images") installContainerTools();
+  if (name === "images" && !installContainerTools()) return 1;
   if (name === "runtimes")
     process.env.PATH = [...installRuntimes(node), process.env.PATH ?? ""].join(":");
   const limitMs = name === "soak" ? undefined : SUITE_LIMIT_MS;
@@ -91,25 +91,20 @@ function longSuite(name, args) {
 /** Users for the user namespaces of pods (`hostUsers: false`), as podman's manual has them: `--userns auto` takes from this range. */
 const USERS_OF_PODS = "containers:2147483647:2147483648\n";
 
-/** As root on a machine that has packages, what images are built and run with; else the tests say what is missing, and skip. */
+/** As root, what images are built and run with: false when it cannot be had. The tests skip for others than root, and say so. */
 function installContainerTools() {
-  const needed = [
-    "buildah",
-    "catatonit",
-    "mmdebstrap",
-    "patchelf",
-    "podman",
-    "runc",
-    "skopeo",
-    "docker-registry",
-    "tini",
-  ];
-  if (process.getuid() !== 0) return;
+  if (process.getuid() !== 0) return true;
   for (const file of ["/etc/subuid", "/etc/subgid"])
     if (!existsSync(file) || !/^containers:/m.test(readFileSync(file, "utf8")))
       appendFileSync(file, USERS_OF_PODS);
-  if (needed.every((program) => findOnPath(program) !== null)) return;
+  if (missingContainerTools().length === 0) return true;
   for (const [program, ...words] of installSteps("containers") ?? []) run(program, words, 600_000);
+  const missing = missingContainerTools();
+  if (missing.length === 0) return true;
+  process.stderr.write(
+    `run: Expected ${missing.join(", ")} on PATH; install them: ${installCommand("containers")}\n`,
+  );
+  return false;
 }
 
 function runTests(files, timeoutMs, args, limitMs) {

@@ -1,5 +1,10 @@
 // Which package of which distribution brings what we need, and how it is installed.
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
+
+/** What images are built and pods are played with: each program, and the package of Debian that brings it. */
+const CONTAINER_TOOLS = JSON.parse(
+  readFileSync(new URL("./container-tools.json", import.meta.url), "utf8"),
+);
 
 const MANAGERS = [
   {
@@ -9,11 +14,7 @@ const MANAGERS = [
     install: ["apt-get", "install", "-y", "-qq", "--no-install-recommends"],
     packages: {
       bubblewrap: ["bubblewrap"],
-      // For images and the tests that play pods. Without recommended packages podman lacks the one that holds a pod together.
-      containers:
-        "binutils buildah catatonit docker-registry libfaketime mmdebstrap patchelf podman runc skopeo tini".split(
-          " ",
-        ),
+      containers: Object.values(CONTAINER_TOOLS),
       compiler: ["gcc", "libc6-dev"],
       "static-libc": ["libc6-dev"],
     },
@@ -65,7 +66,12 @@ export function findOnPath(name, searchPath = process.env.PATH ?? "") {
   return null;
 }
 
-/** How this machine installs `what` ("bubblewrap", "compiler", "static-libc"): commands in order; null when we know no way. */
+/** Which of the programs that images and pods need are not on PATH. */
+export function missingContainerTools() {
+  return Object.keys(CONTAINER_TOOLS).filter((program) => findOnPath(program) === null);
+}
+
+/** How this machine installs `what` ("bubblewrap", "compiler", "static-libc", "containers"): commands in order; null when we know no way. */
 export function installSteps(what) {
   const manager = MANAGERS.find((candidate) => findOnPath(candidate.program) !== null);
   if (manager?.packages[what] === undefined) return null;

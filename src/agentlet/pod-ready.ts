@@ -8,9 +8,9 @@ import {
   writeFileSync,
 } from "node:fs";
 import { connect } from "node:net";
-import { endianness } from "node:os";
 import { join } from "node:path";
 import timers from "node:timers/promises";
+import { elfMachineOf, OUR_MACHINE } from "../kit/elf.ts";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
 import { lastWordsAt } from "../protocol/last-words.ts";
 import type { RunSpec } from "../protocol/run-spec.ts";
@@ -31,14 +31,6 @@ const MAX_CLOCK_ERROR_MS = 5 * 60_000;
 /** Longer than a tool-runner asks for its boot: it then says itself why it does not come. */
 const RUNNER_MS = 150_000;
 const LOOK_EVERY_MS = 100;
-/** Numbers of `e_machine` in the header of a program. */
-const MACHINES: Readonly<Record<number, string>> = {
-  3: "x86",
-  40: "arm",
-  62: "x64",
-  183: "arm64",
-  243: "riscv64",
-};
 const CA_BUNDLES = [
   "/etc/ssl/certs/ca-certificates.crt",
   "/etc/pki/tls/certs/ca-bundle.crt",
@@ -104,21 +96,17 @@ export function checkProgram(name: string, searchPath: string): void {
   const places = name.includes("/") ? [name] : searchPath.split(":").map((dir) => join(dir, name));
   const path = places.find((place) => isReadable(place));
   if (path === undefined) return;
-  const head = headOf(path);
-  if (head.length < 20 || head.readUInt32BE(0) !== 0x7f454c46) return;
-  const isLittle = head[5] === 1;
-  const machine = isLittle ? head.readUInt16LE(18) : head.readUInt16BE(18);
-  const theirs = MACHINES[machine] ?? `machine ${machine}`;
-  if (theirs === process.arch && isLittle === (endianness() === "LE")) return;
+  const machine = elfMachineOf(headOf(path));
+  if (machine === null || machine.isOurs) return;
   throw new PlatformError(
     "wrong_architecture",
-    `Program "${path}" is built for ${theirs}, and this node is ${process.arch}`,
+    `Program "${path}" is built for ${machine.name}, and this node is ${OUR_MACHINE}`,
     { path, fix: "use an image for this node's architecture, or a nodeSelector for the image's" },
   );
 }
 
 function headOf(path: string): Buffer {
-  const bytes = Buffer.alloc(20);
+  const bytes = Buffer.alloc(64);
   try {
     const descriptor = openSync(path, "r");
     try {

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { closeSync, openSync, readSync } from "node:fs";
+import { elfMachineOf, OUR_MACHINE } from "../kit/elf.ts";
 import { errnoOf } from "../kit/platform-error.ts";
 import { lookUp, PACKAGE_DIR, TOOL_PATH, type Found, type SandboxView } from "./sandbox-view.ts";
 
@@ -9,19 +10,6 @@ export interface ProgramProblem {
   fix: string;
 }
 
-/** e_machine of an ELF header. */
-const MACHINES: Readonly<Record<number, string>> = {
-  3: "x86 (32 bits)",
-  8: "mips",
-  21: "ppc64",
-  22: "s390x",
-  40: "arm (32 bits)",
-  62: "x86-64",
-  183: "arm64",
-  243: "riscv",
-  258: "loongarch",
-};
-const OUR_MACHINE: Readonly<Record<string, number>> = { x64: 62, arm64: 183 };
 const PROGRAM_HEADER_INTERPRETER = 3;
 const MAX_INTERPRETERS = 4;
 /** The kernel reads no more of a first line. */
@@ -70,11 +58,10 @@ function checkElf(
   const header = readAt(host, 0, 64);
   if (header === null || header.length < 64)
     return { problem: `"${path}" is a broken ELF file`, fix: "build or copy it again" };
-  const machine = header.readUInt16LE(18);
-  const isOurs = header[4] === 2 && header[5] === 1 && machine === OUR_MACHINE[process.arch];
-  if (!isOurs)
+  const machine = elfMachineOf(header);
+  if (machine?.isOurs !== true)
     return {
-      problem: `"${path}" is a program for ${MACHINES[machine] ?? `machine ${machine}`}, and this machine is ${MACHINES[OUR_MACHINE[process.arch] ?? -1] ?? process.arch}`,
+      problem: `"${path}" is a program for ${machine?.name}, and this machine is ${OUR_MACHINE}`,
       fix: `build it for ${process.arch === "x64" ? "linux/amd64" : `linux/${process.arch}`}`,
     };
   const loader = loaderOf(host, header);

@@ -18,10 +18,10 @@ import { writeProfiles } from "./seccomp-profiles.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const BASE = "docker.io/library/debian:bookworm-slim";
-const PROGRAMS =
-  "buildah catatonit docker-registry mmdebstrap patchelf podman runc skopeo strip tini-static".split(
-    " ",
-  );
+/** Each program, and the package that brings it: `npm run test:images` installs them. */
+const TOOLS = JSON.parse(
+  readFileSync(join(ROOT, "scripts/container-tools.json"), "utf8"),
+) as Record<string, string>;
 /** What takes minutes to make is kept beside the runtimes: a Debian, and the layers that are built on it. */
 const CACHE = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "agentkube");
 
@@ -29,7 +29,9 @@ const CACHE = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "
 export function lacksContainers(): string | false {
   if (process.getuid?.() !== 0) return "building and running containers needs root here";
   const path = (process.env["PATH"] ?? "").split(delimiter);
-  const missing = PROGRAMS.filter((name) => !path.some((dir) => existsSync(join(dir, name))));
+  const missing = Object.keys(TOOLS).filter(
+    (name) => !path.some((dir) => existsSync(join(dir, name))),
+  );
   if (missing.length > 0) return `${missing.join(", ")} not on PATH`;
   const isRanged = ["/etc/subuid", "/etc/subgid"].every(
     (file) => existsSync(file) && /^containers:/m.test(readFileSync(file, "utf8")),
