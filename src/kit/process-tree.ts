@@ -37,41 +37,73 @@ export async function processTree(root: number): Promise<TreeUsage> {
   };
   const open = [root];
   for (let pid = open.pop(); pid !== undefined; pid = open.pop()) {
-    const [line, children, openFiles] = await Promise.all([
-      readText(`/proc/${pid}/stat`),
-      childrenOf(pid),
-      openFilesOf(pid),
-    ]);
+    const [line, threads] = await Promise.all([readText(`/proc/${pid}/stat`), threadsOf(pid)]);
     if (line === null) continue;
-    // The name may hold spaces and parentheses; the fields after the last one are numbers. See proc_pid_stat(5).
-    const fields = line
-      .slice(line.lastIndexOf(")") + 2)
-      .split(" ")
-      .map(Number);
+    const [own, children] = await Promise.all([
+      holdingsOf(pid, threads, line),
+      childrenOf(pid, threads),
+    ]);
+    const fields = fieldsOf(line);
     usage.pids.push(pid);
     const ownMs = ((fields[11] ?? 0) + (fields[12] ?? 0)) * MS_PER_TICK;
     const waitedMs = ((fields[13] ?? 0) + (fields[14] ?? 0)) * MS_PER_TICK;
     usage.cpuMs += ownMs + waitedMs;
     usage.waitedCpuMs += waitedMs;
     usage.cpuMsOf.set(pid, ownMs + waitedMs);
-    usage.memoryBytes += (fields[21] ?? 0) * PAGE_BYTES;
-    if ((fields[20] ?? 0) > WIDE_BYTES) usage.memoryBytes += await pageTablesOf(pid);
-    usage.openFiles += openFiles;
+    usage.memoryBytes += own.memoryBytes;
+    usage.openFiles += own.openFiles;
     open.push(...children);
   }
   return usage;
 }
 
-async function openFilesOf(pid: number): Promise<number> {
-  return await stat(`/proc/${pid}/fd`).then(
+/** The name may hold spaces and parentheses; the fields after the last one are numbers. See proc_pid_stat(5). */
+function fieldsOf(line: string): number[] {
+  return line
+    .slice(line.lastIndexOf(")") + 2)
+    .split(" ")
+    .map(Number);
+}
+
+type Holdings = Pick<TreeUsage, "memoryBytes" | "openFiles">;
+
+/**
+ * Memory and descriptors of a process whose line of /proc is `line`. One whose first thread has ended lives on in the others, and has
+ * all it had: under its own number the kernel then shows nothing.
+ */
+async function holdingsOf(pid: number, threads: string[], line: string): Promise<Holdings> {
+  if (residentPages(line) > 0 || threads.length < 2) return await holdingsAt(`/proc/${pid}`, line);
+  for (const thread of threads) {
+    const place = `/proc/${pid}/task/${thread}`;
+    const shown = await readText(`${place}/stat`);
+    if (shown !== null && residentPages(shown) > 0) return await holdingsAt(place, shown);
+  }
+  return { memoryBytes: 0, openFiles: 0 };
+}
+
+async function holdingsAt(place: string, line: string): Promise<Holdings> {
+  const isWide = (fieldsOf(line)[20] ?? 0) > WIDE_BYTES;
+  const [openFiles, tables] = await Promise.all([
+    openFilesOf(place),
+    isWide ? pageTablesOf(place) : 0,
+  ]);
+  return { memoryBytes: residentPages(line) * PAGE_BYTES + tables, openFiles };
+}
+
+function residentPages(line: string): number {
+  return fieldsOf(line)[21] ?? 0;
+}
+
+async function openFilesOf(place: string): Promise<number> {
+  return await stat(`${place}/fd`).then(
     ({ size }) => size,
     () => 0,
   );
 }
 
 /** What the kernel keeps to know what is mapped: also of pages that were only read, which are in no resident size. */
-async function pageTablesOf(pid: number): Promise<number> {
-  const status = await readText(`/proc/${pid}/status`);
+async function pageTablesOf(place: string): Promise<number> {
+  const status = await readText(`${place}/status`);
   return Number(/^VmPTE:\s+(\d+) kB$/m.exec(status ?? "")?.[1] ?? 0) * 1024;
 }
 
@@ -89,13 +121,8 @@ export function ownMemoryOf(pid: number | null): number {
 }
 
 /** The children of every thread: a Go program forks from any of them. Empty when the process is gone. */
-export async function childrenOf(pid: number): Promise<number[]> {
-  let threads: string[];
-  try {
-    threads = await readdir(`/proc/${pid}/task`);
-  } catch {
-    return [];
-  }
+export async function childrenOf(pid: number, known?: string[]): Promise<number[]> {
+  const threads = known ?? (await threadsOf(pid));
   const lists = await Promise.all(
     threads.map((thread) => readText(`/proc/${pid}/task/${thread}/children`)),
   );
@@ -105,6 +132,10 @@ export async function childrenOf(pid: number): Promise<number[]> {
       .filter((word) => word !== "")
       .map(Number),
   );
+}
+
+async function threadsOf(pid: number): Promise<string[]> {
+  return await readdir(`/proc/${pid}/task`).catch(() => []);
 }
 
 async function readText(path: string): Promise<string | null> {

@@ -7,7 +7,8 @@ import { PlatformError } from "./platform-error.ts";
  */
 export type SeccompProfile = "zone" | "tool-init" | "tool";
 
-const ERRNO = { EPERM: 1, EMFILE: 24, ENOSYS: 38, EOPNOTSUPP: 95 } as const;
+/** `ignored`: the caller is told that it was done. */
+const ERRNO = { ignored: 0, EPERM: 1, EINVAL: 22, EMFILE: 24, ENOSYS: 38, EOPNOTSUPP: 95 } as const;
 type Refusal = keyof typeof ERRNO;
 
 /** System call numbers: x64 and arm64; null where the architecture does not have it. */
@@ -26,6 +27,8 @@ const NUMBERS = {
   move_mount: [429, 429],
   mount_setattr: [442, 442],
   open_tree: [428, 428],
+  open_tree_attr: [467, 467],
+  file_setattr: [469, 469],
   pivot_root: [155, 41],
   chroot: [161, 51],
   setns: [308, 268],
@@ -94,6 +97,9 @@ const NUMBERS = {
   semget: [64, 190],
   socketpair: [53, 199],
   mmap: [9, 222],
+  madvise: [28, 233],
+  process_madvise: [440, 440],
+  setsockopt: [54, 208],
   prlimit64: [302, 261],
   inotify_init: [253, null],
   inotify_init1: [294, 26],
@@ -108,7 +114,8 @@ type Condition =
   | { kind: "anyBit"; argument: number; bits: number }
   | { kind: "isOneOf"; argument: number; mask?: number; values: number[] }
   | { kind: "isNoneOf"; argument: number; mask?: number; values: number[] }
-  | { kind: "createsWithBits"; flags: number; mode: number; bits: number };
+  | { kind: "createsWithBits"; flags: number; mode: number; bits: number }
+  | { kind: "areBoth"; arguments: readonly [number, number]; first: number; second: number };
 
 interface Rule {
   call: Syscall;
@@ -125,6 +132,11 @@ const [TCP, UDP] = [6, 17];
 /** MAP_SHARED and MAP_ANONYMOUS. */
 const SHARED_ANONYMOUS = 0x21;
 const MAP_HUGETLB = 0x4_0000;
+const MADV_PAGEOUT = 21;
+const CLONE_FILES = 0x400;
+const CLONE_THREAD = 0x1_0000;
+const SOL_SOCKET = 1;
+const [SO_SNDBUF, SO_RCVBUF] = [7, 8];
 const F_SETLEASE = 1024;
 const F_NOTIFY = 1026;
 const TIOCSTI = 0x5412;
@@ -160,6 +172,8 @@ const COMMON: Rule[] = [
   { call: "mknod", refusal: "EPERM", when: { kind: "anyBit", argument: 1, bits: SET_ID_BITS } },
   { call: "mknodat", refusal: "EPERM", when: { kind: "anyBit", argument: 2, bits: SET_ID_BITS } },
   ...refuse(["setxattr", "lsetxattr", "fsetxattr", "setxattrat"], "EOPNOTSUPP"),
+  // Flags of a file, told in memory.
+  ...refuse(["file_setattr"], "ENOSYS"),
   // Typing into the terminal of whoever started us (CVE-2017-5226).
   ...refuse(["ioctl"], "EPERM", { kind: "isOneOf", argument: 1, values: [TIOCSTI, TIOCLINUX] }),
   // The kernel's keyrings are not part of any namespace; the others reach what no sandbox needs.
@@ -199,9 +213,10 @@ const PROFILES: Record<SeccompProfile, Rule[]> = {
       "EPERM",
     ),
     ...refuse(
-      ["move_mount", "mount_setattr", "open_tree", "pivot_root", "chroot", "name_to_handle_at"],
+      ["move_mount", "mount_setattr", "open_tree", "open_tree_attr", "pivot_root", "chroot"],
       "EPERM",
     ),
+    ...refuse(["name_to_handle_at"], "EPERM"),
     ...refuse(
       ["ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "modify_ldt"],
       "EPERM",
@@ -222,6 +237,20 @@ const PROFILES: Record<SeccompProfile, Rule[]> = {
     }),
     // Pages of their own kind, in no process's size either.
     ...refuse(["mmap"], "EPERM", { kind: "anyBit", argument: 3, bits: MAP_HUGETLB }),
+    // A process's descriptors are counted by those of one of its threads.
+    ...refuse(["clone"], "EPERM", {
+      kind: "isOneOf",
+      argument: 0,
+      mask: CLONE_THREAD | CLONE_FILES,
+      values: [CLONE_THREAD],
+    }),
+    // What it swaps out itself is in no process's size any more. Kernels before 5.4 say the same.
+    ...refuse(["madvise"], "EINVAL", { kind: "isOneOf", argument: 2, values: [MADV_PAGEOUT] }),
+    ...refuse(["process_madvise"], "EINVAL", {
+      kind: "isOneOf",
+      argument: 3,
+      values: [MADV_PAGEOUT],
+    }),
     // Whoever watches /usr or the package sees what others run; a lease holds up their opens for 45 s. Programs know how to do
     // without: instances run out everywhere.
     ...refuse(["inotify_init", "inotify_init1"], "EMFILE"),
@@ -243,6 +272,15 @@ const PROFILES: Record<SeccompProfile, Rule[]> = {
       mask: 0xf,
       values: [SOCK.stream, SOCK.datagram],
     }),
+    // A socket's buffers are the kernel's memory, and in no process's size: they stay as small as they come.
+    ...[SO_SNDBUF, SO_RCVBUF].flatMap((second) =>
+      refuse(["setsockopt"], "ignored", {
+        kind: "areBoth",
+        arguments: [1, 2],
+        first: SOL_SOCKET,
+        second,
+      }),
+    ),
     // Its own limits only: pid 1 has the same user, and one without memory cannot say how the tool ended.
     ...refuse(["prlimit64"], "EPERM", { kind: "isNoneOf", argument: 0, values: [0] }),
     // SCTP, MPTCP and their like are loaded by the kernel for whoever asks, and nothing here speaks them.
@@ -387,6 +425,14 @@ function bodyOf(rule: Rule): Instruction[] {
         jump(OP.anyBit, OPENS_NEW, 0, 3),
         loadArgument(when.mode),
         jump(OP.anyBit, when.bits, 0, 1),
+        refusal,
+      ];
+    case "areBoth":
+      return [
+        loadArgument(when.arguments[0]),
+        jump(OP.equal, when.first, 0, 3),
+        loadArgument(when.arguments[1]),
+        jump(OP.equal, when.second, 0, 1),
         refusal,
       ];
     default:

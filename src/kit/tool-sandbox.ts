@@ -157,7 +157,6 @@ export class ToolSandbox implements Sandbox {
     const pipes = openCallPipes(stdio);
     this.#spawner.idle(this.#id, false);
     try {
-      if (laterBinds !== null && laterBinds.length > 0) this.#spawner.bind(this.#id, laterBinds);
       for (const { path, data, mode, shared } of plan.files)
         if (shared !== true) this.#channel.file(path, data, mode);
       const { argv, cwd, env } = plan;
@@ -165,6 +164,8 @@ export class ToolSandbox implements Sandbox {
       const cols = pipes.bits | (plan.keepsDirectory === true ? DIRECTORY_WANTED : 0);
       const request = { id: REQUEST, argv, cwd, env, cols, rows };
       this.#channel.start(request, pipes.theirs, limitsOf(plan));
+      // Not before somebody takes them: tool-spawner waits until they are taken.
+      if (laterBinds !== null && laterBinds.length > 0) this.#spawner.bind(this.#id, laterBinds);
       [this.stdin, this.stdout, this.stderr] = pipes.streams();
     } finally {
       pipes.closeTheirs();

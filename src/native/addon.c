@@ -111,6 +111,18 @@ static napi_value receive(napi_env env, napi_callback_info info) {
     return none;
   }
   if (got < 0) return throw_errno(env, "recvmsg", errno);
+  // Half a message, or descriptors that found no room: not the peer that we started, so it is as good as gone.
+  if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+    for (struct cmsghdr *head = CMSG_FIRSTHDR(&message); head != NULL; head = CMSG_NXTHDR(&message, head)) {
+      if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
+      for (size_t i = 0; i < (head->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
+        int descriptor;
+        memcpy(&descriptor, CMSG_DATA(head) + i * sizeof(int), sizeof descriptor);
+        close(descriptor);
+      }
+    }
+    got = 0;
+  }
   napi_value result, data, descriptors;
   napi_create_object(env, &result);
   napi_create_buffer_copy(env, got > 0 ? (size_t)got : 0, bytes, NULL, &data);

@@ -90,22 +90,28 @@ static void loopback_up(void) {
   close(fd);
 }
 
-/** No user namespace below this one, whatever a filter lets through. A read-only /proc/sys leaves it to the filter alone. */
-static void forbid_user_namespaces(void) {
-  int fd = open("/proc/sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC);
-  if (fd < 0 && errno == EROFS) return;
-  MUST(fd >= 0 && write(fd, "0", 1) == 1, "max_user_namespaces", "");
+/** A setting of this sandbox's own namespaces. */
+static void set(int proc, const char *name, const char *value) {
+  int fd = openat(proc, name, O_WRONLY | O_CLOEXEC);
+  MUST(fd >= 0 && write(fd, value, strlen(value)) == (ssize_t)strlen(value), "write", name);
   close(fd);
 }
 
-/** The sandbox's own /proc, read-only, mounted nowhere yet. */
+/**
+ * The sandbox's own /proc, mounted nowhere yet. Before it is read-only: no user namespace below this one, whatever a filter lets
+ * through, and no more of the kernel's memory for a connection than for a socket of another kind, which no process's size shows.
+ */
 static void make_proc(void) {
   int context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);
   MUST(context >= 0 && syscall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0, "proc", "/proc");
-  unsigned attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY;
-  int made = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, attributes);
+  int made = (int)syscall(SYS_fsmount, context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
   MUST(made >= 0, "fsmount", "/proc");
   close(context);
+  set(made, "sys/user/max_user_namespaces", "0");
+  set(made, "sys/net/ipv4/tcp_rmem", "4096 65536 131072");
+  set(made, "sys/net/ipv4/tcp_wmem", "4096 16384 131072");
+  struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY};
+  MUST(syscall(SYS_mount_setattr, made, "", AT_EMPTY_PATH, &attributes, sizeof attributes) == 0, "mount_setattr", "/proc");
   place(made, PROC);
 }
 
@@ -119,6 +125,8 @@ static void enter_root(void) {
   MUST(syscall(SYS_pivot_root, ".", ".") == 0, "pivot_root", "/");
   MUST(umount2(".", MNT_DETACH) == 0, "umount", "/");
   MUST(chdir("/") == 0, "chdir", "/");
+  // An ordinary user's sandbox has that user's id: it would list the names of all their keys.
+  MUST(mount("/dev/null", "/proc/keys", NULL, MS_BIND, NULL) == 0 || errno == ENOENT, "mount", "/proc/keys");
 }
 
 static void mount_tmpfs(const struct order *order) {
@@ -298,7 +306,6 @@ static void become_blank(int spawner, const struct inside *inside, bool has_dedi
   become_user(inside, has_dedicated_uid);
   MUST(setsid() >= 0, "setsid", "");
   loopback_up();
-  forbid_user_namespaces();
   make_proc();
   bound_rights();
   sigset_t children;

@@ -7,8 +7,12 @@ import { messageOf } from "../kit/platform-error.ts";
 /** Checks a value; returns what is wrong with it in words for the caller, nothing when it fits. Never changes the value. */
 export type SchemaCheck = (value: unknown) => string[];
 
-/** A pattern of a manifest that takes longer than this on an argument is stopped, and the argument refused. */
-const PATTERN_TIMEOUT_MS = 250;
+/** A check that takes longer than this is stopped, and the value refused. */
+const CHECK_TIMEOUT_MS = 250;
+/** The same for the compilation of a schema. */
+const COMPILE_TIMEOUT_MS = 2000;
+/** Only with these can a check take longer than the schema's and the value's sizes multiplied: backtracking, copies of copies, pairs. */
+const COSTLY = /"(?:pattern|patternProperties|\$ref|\$dynamicRef|\$recursiveRef|uniqueItems)"/;
 
 const HOST =
   /^(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}))*$/;
@@ -48,6 +52,8 @@ export function compileSchema(
   { strict = true }: { strict?: boolean } = {},
 ): SchemaCheck {
   const dialect = schema["$schema"];
+  // Ajv's own: such a check would answer with a promise, which is no answer.
+  if ("$async" in schema) throw new Error('"$async" is not a keyword of JSON Schema');
   // One instance a schema: a shared one would let one tool's $id resolve in another's $ref.
   const ajv =
     typeof dialect === "string" && /draft-0[67]/.test(dialect)
@@ -55,29 +61,29 @@ export function compileSchema(
       : new Ajv2020({ ...options, strict });
   let validate: ReturnType<Ajv["compile"]>;
   try {
-    validate = ajv.compile(schema);
+    validate = withTimeout(() => ajv.compile(schema), COMPILE_TIMEOUT_MS);
   } catch (error) {
     throw new Error(explainCompileError(messageOf(error)), { cause: error });
   }
-  const run = JSON.stringify(schema).includes('"pattern')
-    ? (value: unknown): boolean => withTimeout(() => validate(value))
+  const run = COSTLY.test(JSON.stringify(schema))
+    ? (value: unknown): boolean => withTimeout(() => validate(value), CHECK_TIMEOUT_MS)
     : (value: unknown): boolean => validate(value);
   return (value) => {
     try {
       return run(value) ? [] : (validate.errors ?? []).map(explain);
     } catch {
-      return [`a pattern of the schema took longer than ${PATTERN_TIMEOUT_MS} ms on this value`];
+      return [`the schema took longer than ${CHECK_TIMEOUT_MS} ms on this value`];
     }
   };
 }
 
-const guarded: { work: () => boolean } = { work: () => false };
+const guarded: { work: () => unknown } = { work: () => undefined };
 const guardedContext = vm.createContext(guarded);
 
 /** Runs `work` so that even a backtracking regular expression is interrupted: only a vm timeout can do that. */
-function withTimeout(work: () => boolean): boolean {
+function withTimeout<T>(work: () => T, timeout: number): T {
   guarded.work = work;
-  return vm.runInContext("work()", guardedContext, { timeout: PATTERN_TIMEOUT_MS }) === true;
+  return vm.runInContext("work()", guardedContext, { timeout }) as T;
 }
 
 function explainCompileError(message: string): string {

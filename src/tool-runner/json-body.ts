@@ -6,18 +6,32 @@ import { parseStrictJson } from "./strict-json.ts";
 export const MAX_BODY_BYTES = 4 * 1024 * 1024;
 /** A client that still sends does not read our refusal, so this much more is read and dropped first. */
 const MAX_DROPPED_BYTES = 256 * 1024 * 1024;
+/** Who has not sent all of it by then holds a connection for nothing. */
+const BODY_MS = 30_000;
 
-/** Reads a JSON body. Throws `PlatformError`: `body_too_large`, `bad_content_type` or `bad_json`. */
-export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
+/** Reads a JSON body. Throws `PlatformError`: `body_too_large`, `body_too_slow`, `bad_content_type` or `bad_json`. */
+export async function readJsonBody(
+  request: IncomingMessage,
+  { withinMs = BODY_MS }: { withinMs?: number } = {},
+): Promise<unknown> {
   const type = request.headers["content-type"] ?? "";
   if (!/^application\/json *(?:;|$)/i.test(type))
     throw new PlatformError("bad_content_type", "Expected a body of type application/json");
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes <= MAX_BODY_BYTES) chunks.push(chunk);
-    else if (bytes > MAX_DROPPED_BYTES) break;
+  const tooSlow = new PlatformError(
+    "body_too_slow",
+    `Expected the whole body within ${withinMs} ms`,
+  );
+  const late = setTimeout(() => request.destroy(tooSlow), withinMs);
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes <= MAX_BODY_BYTES) chunks.push(chunk);
+      else if (bytes > MAX_DROPPED_BYTES) break;
+    }
+  } finally {
+    clearTimeout(late);
   }
   if (bytes > MAX_BODY_BYTES) {
     throw new PlatformError(

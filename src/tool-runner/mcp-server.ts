@@ -108,7 +108,9 @@ export class McpFace {
     });
     server.setNotificationHandler(CancelledNotificationSchema, (notification) => {
       // Without a session, ids of several clients cannot be told apart; closing the request cancels then.
-      if (session !== null) this.#calls.get(`${session} ${notification.params.requestId}`)?.abort();
+      const { requestId } = notification.params;
+      if (session !== null && requestId !== undefined)
+        this.#calls.get(keyOf(session, requestId))?.abort();
     });
     return server;
   }
@@ -135,7 +137,7 @@ export class McpFace {
     asked: Asked,
   ): Promise<CallToolResult> {
     const cancelled = new AbortController();
-    const key = `${asked.session} ${asked.id}`;
+    const key = keyOf(asked.session, asked.id);
     this.#calls.set(key, cancelled);
     using progress = reportProgress(asked);
     try {
@@ -191,6 +193,11 @@ function reportProgress({
     });
   };
   return { taken: { onProgress }, [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** 1 and "1" are two ids. */
+function keyOf(session: string | null, id: RequestId): string {
+  return JSON.stringify([session, id]);
 }
 
 function splitName(name: string): { tool: string; operation: string } {

@@ -1,13 +1,15 @@
 // What an agent may send: cases 38 to 44 of the attack list, over the real door of the tool-runner (a unix socket, HTTP).
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { request, type OutgoingHttpHeaders } from "node:http";
+import { request, type IncomingMessage, type OutgoingHttpHeaders } from "node:http";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { suite, test, type TestContext } from "node:test";
 import { silentLog } from "../../src/kit/log.ts";
 import type { Operation } from "../../src/protocol/tool-manifest.ts";
 import { AgentHttp } from "../../src/tool-runner/agent-http.ts";
 import { AgentToken } from "../../src/tool-runner/agent-token.ts";
+import { readJsonBody } from "../../src/tool-runner/json-body.ts";
 import { checkTool } from "../../src/tool-runner/local-call.ts";
 import { McpFace } from "../../src/tool-runner/mcp-server.ts";
 import { runToolCall } from "../../src/tool-runner/run-tool-call.ts";
@@ -17,6 +19,14 @@ import { aRunner, aTool, temporaryDirectory, type TestRunner } from "../tool-run
 const TOKEN = "the-token-of-the-agent-".padEnd(43, "x");
 
 const text = { type: "string", maxLength: 100_000 };
+/** Each definition twice what the next one is: a small schema, and more checks than there is time for. */
+const doubling = Object.fromEntries(
+  Array.from({ length: 48 }, (_, level) => {
+    const next = { $ref: `#/$defs/level${level + 1}` };
+    return [`level${level}`, { allOf: [next, next] }];
+  }),
+);
+
 const operations: Operation[] = [
   {
     name: "show",
@@ -37,8 +47,11 @@ const operations: Operation[] = [
         n: { type: "number" },
         role: { type: "string", default: "admin" },
         slow: { type: "string", pattern: "^(a+)+$" },
+        pairs: { type: "array", uniqueItems: true },
+        doubled: { $ref: "#/$defs/level0" },
         deep: {},
       },
+      $defs: { ...doubling, level48: { type: "object" } },
       additionalProperties: false,
     },
   },
@@ -248,19 +261,38 @@ suite("admission of what an agent sends", () => {
       /pattern|regular expression/i,
     );
     assert.match(problemsOf(property({ typo: "string" })), /unknown keyword/);
+    assert.match(problemsOf({ $async: true, ...property({ type: "string" }) }), /\$async/);
     assert.equal(problemsOf(property({ type: "string" })), "");
   });
 
-  test("40: no default is filled in, and a slow pattern is stopped", async (context) => {
+  test("40: no default is filled in, and a check that explodes is stopped", async (context) => {
     const { call } = await aDoor(context);
     const started = performance.now();
 
     const none = await call("json", "{}");
-    const slow = await call("json", JSON.stringify({ slow: `${"a".repeat(60)}!` }));
+    const pairs = Array.from({ length: 20_000 }, (_, n) => ({ n }));
+    const explosions = await Promise.all(
+      [{ slow: `${"a".repeat(60)}!` }, { pairs }, { doubled: {} }].map((args) =>
+        call("json", JSON.stringify(args)),
+      ),
+    );
 
     assert.equal((JSON.parse(none.body) as { stdout: string }).stdout, "{}");
-    assert.match(slow.body, /took longer than/);
+    for (const { body } of explosions) assert.match(body, /took longer than/);
     assert.ok(performance.now() - started < 5000);
+  });
+
+  test("43: a body that never ends holds nobody up", async () => {
+    const body = Object.assign(new PassThrough(), {
+      headers: { "content-type": "application/json" },
+    });
+    body.write('{"arguments":');
+
+    await assert.rejects(
+      readJsonBody(body as unknown as IncomingMessage, { withinMs: 50 }),
+      (error: Error & { code: string }) => error.code === "body_too_slow",
+    );
+    assert.ok(body.destroyed);
   });
 
   test("41: without the run's token, from another host or origin, nothing answers", async (context) => {

@@ -47,7 +47,7 @@ suite("a hostile program in a tool's sandbox", () => {
   let range: AttackRange;
   before(async () => {
     range = await openRange({
-      programs: ["kernel", "leaves", "ends", "tricks", "burrow"].map(
+      programs: ["kernel", "leaves", "ends", "tricks", "knocks", "burrow"].map(
         (name) => `test/fixtures/hostile/${name}.c`,
       ),
       secrets: { "canary/value": CANARY },
@@ -95,13 +95,17 @@ suite("a hostile program in a tool's sandbox", () => {
       await range.sweep();
     });
 
-  for (const tool of ["plain", "writes"])
-    test(`2, 7, 8, 10, 16, 20, 21, 24, 29, 32: gets nowhere by lesser known ways, and leaves nobody behind (${tool})`, async () => {
-      const attack = await range.attack(tool, "exec /opt/tool/tricks");
+  for (const [tool, program, tries] of [
+    ["plain", "tricks", 100],
+    ["writes", "tricks", 100],
+    ["plain", "knocks", 120],
+  ] as const)
+    test(`2, 3, 7, 8, 10, 14, 16, 20, 21, 24, 29, 32: gets nowhere by lesser known ways, and leaves nobody behind (${tool}, ${program})`, async () => {
+      const attack = await range.attack(tool, `exec /opt/tool/${program}`);
 
       assert.equal(attack.outcome, "completed", JSON.stringify(attack.detail));
       assert.match(attack.stdout, /all tried\n$/);
-      assert.ok(attack.stdout.split("\n").length > 100, attack.stdout);
+      assert.ok(attack.stdout.split("\n").length > tries, attack.stdout);
       assert.deepEqual(gotten(attack.stdout), []);
       await range.sweep();
     });

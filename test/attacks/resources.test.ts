@@ -12,6 +12,7 @@ const ANSWER_MS = 5000;
 
 interface Case {
   name: string;
+  /** the words that start it; `eats` and `hides` are the programs */
   program: string;
   sandbox: { tier?: string; timeout?: string; limits?: object };
   outcomes: string[];
@@ -24,47 +25,47 @@ interface Case {
 const cases: Case[] = [
   {
     name: "13: forks for ever",
-    program: "forks",
+    program: "eats forks",
     sandbox: { timeout: "2s", limits: { processes: 64 } },
     outcomes: ["timed_out", "killed_by_limit"],
   },
   {
     name: "13: as many children as it gets",
-    program: "count-forks",
+    program: "eats count-forks",
     sandbox: { limits: { processes: 32 } },
     outcomes: ["completed"],
     said: (text) => Number(/^children (\d+)\n$/m.exec(text)?.[1]) <= 32,
   },
   {
     name: "13: as many threads as it gets",
-    program: "threads",
+    program: "eats threads",
     sandbox: { limits: { processes: 32 } },
     outcomes: ["completed"],
     said: (text) => Number(/^threads (\d+)\n$/m.exec(text)?.[1]) <= 32,
   },
   {
     name: "13: the CPU time of children that nobody waits for",
-    program: "cpu-of-the-dead",
+    program: "eats cpu-of-the-dead",
     sandbox: { timeout: "10s", limits: { cpu: "500ms" } },
     outcomes: ["killed_by_limit"],
   },
   {
     name: "14: memory of one process",
-    program: "memory",
+    program: "eats memory",
     sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
     outcomes: ["killed_by_limit", "completed", "signalled"],
     memory: 1024 * MIB,
   },
   {
     name: "14: memory of many processes, each below the limit",
-    program: "memory-of-many",
+    program: "eats memory-of-many",
     sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
     outcomes: ["killed_by_limit"],
     memory: 1024 * MIB,
   },
   {
     name: "14: shared memory that no process's size shows",
-    program: "hidden-memory",
+    program: "eats hidden-memory",
     sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
     outcomes: ["killed_by_limit", "completed"],
     said: (text) => text === "" || Number(/^hidden (\d+)/m.exec(text)?.[1]) <= 128,
@@ -72,7 +73,7 @@ const cases: Case[] = [
   },
   {
     name: "14: the same by /dev/zero, which cannot be mapped",
-    program: "hidden-zero",
+    program: "eats hidden-zero",
     sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
     outcomes: ["completed"],
     said: (text) => text === "hidden 0 MiB\n",
@@ -80,28 +81,70 @@ const cases: Case[] = [
   },
   {
     name: "14: pages of another kind",
-    program: "huge-pages",
+    program: "eats huge-pages",
     sandbox: { limits: { memory: "128Mi" } },
     outcomes: ["completed"],
     said: (text) => text === "huge 0 EPERM\n",
   },
   {
     name: "14: page tables of memory that was only read",
-    program: "page-tables",
+    program: "eats page-tables",
     sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
     outcomes: ["killed_by_limit"],
     memory: 800 * MIB,
   },
   {
     name: "14: buffers of sockets of many processes",
-    program: "socket-buffers",
+    program: "eats socket-buffers",
     sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
     outcomes: ["killed_by_limit"],
     memory: 2048 * MIB,
   },
   {
+    name: "14: memory of a process whose first thread has ended",
+    program: "hides behind-its-thread",
+    sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
+    outcomes: ["killed_by_limit"],
+    memory: 400 * MIB,
+  },
+  {
+    name: "14: memory of a process whose name looks like its numbers",
+    program: "hides behind-a-name",
+    sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
+    outcomes: ["killed_by_limit"],
+    memory: 400 * MIB,
+  },
+  {
+    name: "14: files of processes whose first threads have ended",
+    program: "hides files-behind-threads",
+    sandbox: { timeout: "10s" },
+    outcomes: ["killed_by_limit"],
+  },
+  {
+    name: "14: connections that have learnt to hold much",
+    program: "hides connections",
+    sandbox: { timeout: "10s", limits: { memory: "128Mi" } },
+    outcomes: ["killed_by_limit", "timed_out"],
+    memory: 1280 * MIB,
+  },
+  {
+    name: "14: watched descriptors",
+    program: "hides watches",
+    sandbox: { timeout: "10s" },
+    outcomes: ["killed_by_limit"],
+    memory: 512 * MIB,
+  },
+  {
+    name: "14: descriptors on their way, which no process has",
+    program: "hides in-flight",
+    sandbox: {},
+    outcomes: ["completed"],
+    said: (text) => Number(/^hidden (\d+)/m.exec(text)?.[1]) <= 256,
+    memory: 512 * MIB,
+  },
+  {
     name: "14: queued signals and timers",
-    program: "signals",
+    program: "eats signals",
     sandbox: {},
     outcomes: ["completed"],
     said: (text) => {
@@ -111,21 +154,21 @@ const cases: Case[] = [
   },
   {
     name: "14: buffers of pipes",
-    program: "descriptors",
+    program: "eats descriptors",
     sandbox: {},
     outcomes: ["completed"],
     said: (text) => Number(/^pipes (\d+)/m.exec(text)?.[1]) <= 512,
   },
   {
     name: "15: files without number",
-    program: "files",
+    program: "eats files",
     sandbox: { timeout: "30s", limits: { scratch: "16Mi" } },
     outcomes: ["completed"],
     said: (text) => /^files \d+ ENOSPC$/m.test(text),
   },
   {
     name: "15: bytes wherever it may write",
-    program: "disk",
+    program: "eats disk",
     sandbox: { timeout: "30s", limits: { scratch: "16Mi" } },
     outcomes: ["completed"],
     said: (text) =>
@@ -133,21 +176,21 @@ const cases: Case[] = [
   },
   {
     name: "16: one byte at a time for ever",
-    program: "bytes-for-ever",
+    program: "eats bytes-for-ever",
     sandbox: { timeout: "3s", limits: { output: "64Ki" } },
     outcomes: ["killed_by_limit", "timed_out"],
     said: (text) => text.length < 70_000,
   },
   {
     name: "16: 128 GiB",
-    program: "flood",
+    program: "eats flood",
     sandbox: { timeout: "5s", limits: { output: "64Ki" } },
     outcomes: ["killed_by_limit", "timed_out"],
     said: (text) => text.length < 70_000,
   },
   {
     name: "16: closes its output and runs on",
-    program: "closed",
+    program: "eats closed",
     sandbox: { timeout: "1s" },
     outcomes: ["timed_out"],
     said: (text) => text === "",
@@ -169,7 +212,7 @@ suite("a tool that takes all there is", () => {
   before(async () => {
     const tools = cases.map(({ sandbox }, index) => [`eater-${index}`, { sandbox }] as const);
     range = await openRange({
-      programs: ["test/fixtures/hostile/eats.c"],
+      programs: ["test/fixtures/hostile/eats.c", "test/fixtures/hostile/hides.c"],
       tools: { neighbour: {}, ...Object.fromEntries(tools) },
     });
   });
@@ -182,7 +225,7 @@ suite("a tool that takes all there is", () => {
       const [memoryBefore, diskBefore] = [memoryTaken(), freeDisk()];
       let most = 0;
       const watch = setInterval(() => (most = Math.max(most, memoryTaken() - memoryBefore)), 20);
-      const attacking = range.attack(`eater-${index}`, `exec /opt/tool/eats ${program}`);
+      const attacking = range.attack(`eater-${index}`, `exec /opt/tool/${program}`);
       const asked = performance.now();
 
       const answered = await range.call("neighbour", "echo here", AbortSignal.timeout(ANSWER_MS));

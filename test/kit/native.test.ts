@@ -1,6 +1,14 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+  readdirSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite, test } from "node:test";
@@ -43,6 +51,17 @@ suite("native addon", () => {
     assert.equal(native().receive(right)?.data.toString(), "last word");
     assert.equal(native().receive(right)?.data.length, 0);
     closeSync(right);
+  });
+
+  test("a message longer than any of ours is the end of the peer, and its descriptors are closed", () => {
+    const [left, right] = native().socketPair();
+    const [reading, writing] = native().pipe();
+    const open = readdirSync("/proc/self/fd").length;
+    native().send(left, Buffer.alloc(70_000, 1), [reading, writing]);
+
+    assert.deepEqual(native().receive(right), { data: Buffer.alloc(0), descriptors: [] });
+    assert.equal(readdirSync("/proc/self/fd").length, open);
+    for (const descriptor of [left, right, reading, writing]) closeSync(descriptor);
   });
 
   test("refuses to send when nobody reads, with EAGAIN, and after the end, with EPIPE or ECONNRESET", () => {

@@ -133,7 +133,7 @@ suite("an MCP server as a tool", () => {
     const seen: number[] = [];
     const long = "every_trigger-long-running-operation";
 
-    await client.callTool({ name: long, arguments: { duration: 0.4, steps: 4 } }, undefined, {
+    await client.callTool({ name: long, arguments: { duration: 1.2, steps: 4 } }, undefined, {
       onprogress: ({ progress }) => seen.push(progress),
     });
     const cancel = new AbortController();
@@ -235,8 +235,8 @@ suite("an MCP server as a tool", () => {
     assert.equal(nonsense.exitCode, 1);
     assert.match(wrong.stdout, /does not fit its outputSchema/);
     assert.deepEqual(
-      ["bad name/../x", "remote"].map((name) => operations.has(name)),
-      [false, false],
+      ["bad name/../x", "remote", "heavy"].map((name) => operations.has(name)),
+      [false, false, false],
     );
   });
 
@@ -244,6 +244,7 @@ suite("an MCP server as a tool", () => {
     ["hang", "timed_out"],
     ["spin", "timed_out"],
     ["babble", "killed_by_limit"],
+    ["flatter", "killed_by_limit"],
     ["memory", "killed_by_limit"],
   ] as const) {
     test(`a server that does nothing but ${name} ends as ${outcome}, and the next call is served`, async (context) => {

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import type { Tool } from "@modelcontextprotocol/sdk/types.js";
 import { messageOf } from "../../kit/platform-error.ts";
 import { compileSchema, type SchemaCheck } from "../argument-schema.ts";
@@ -6,17 +7,21 @@ import type { LoadedOperation, ToolProblem } from "../operations.ts";
 /** A name that every client and the shim can write. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 const MAX_DESCRIPTION = 16 * 1024;
+/** Schemas are compiled, which takes a while: each of a tool's, and all of a server's together. */
+const MAX_SCHEMA_BYTES = 64 * 1024;
+const MAX_SCHEMAS_BYTES = 1024 * 1024;
 
 /**
  * The operations that an MCP server's tools become. `allow` null: all of them. What is left out, and why, is in `problems`: a
  * tool of the allow list that the server has not, a name nobody can write, a schema that does not compile.
  */
-export function servedOperations(
+export async function servedOperations(
   tools: readonly Tool[],
   allow: ReadonlySet<string> | null,
-): { operations: Map<string, LoadedOperation>; problems: ToolProblem[] } {
+): Promise<{ operations: Map<string, LoadedOperation>; problems: ToolProblem[] }> {
   const operations = new Map<string, LoadedOperation>();
   const problems: ToolProblem[] = [];
+  let bytes = 0;
   for (const tool of tools) {
     if (allow !== null && !allow.has(tool.name)) continue;
     const shown = JSON.stringify(tool.name.slice(0, 128));
@@ -27,12 +32,17 @@ export function servedOperations(
       });
       continue;
     }
+    // Other calls go on between two of them.
+    await setImmediate();
     try {
+      bytes += schemaBytes(tool);
+      if (bytes > MAX_SCHEMAS_BYTES)
+        throw new Error(`the schemas up to here have more than ${MAX_SCHEMAS_BYTES} bytes`);
       operations.set(tool.name, operationOf(tool));
     } catch (error) {
       problems.push({
         path: "spec.mcp",
-        problem: `the server's tool ${shown} has a schema that does not compile: ${messageOf(error)}`,
+        problem: `the server's tool ${shown} has a schema that cannot be used: ${messageOf(error)}`,
       });
     }
   }
@@ -45,6 +55,17 @@ export function servedOperations(
       });
   }
   return { operations, problems };
+}
+
+/** Throws for a schema that is too large. */
+function schemaBytes({ inputSchema, outputSchema }: Tool): number {
+  const sizes = [inputSchema, outputSchema ?? {}].map((schema) =>
+    Buffer.byteLength(JSON.stringify(schema)),
+  );
+  const largest = Math.max(...sizes);
+  if (largest > MAX_SCHEMA_BYTES)
+    throw new Error(`expected at most ${MAX_SCHEMA_BYTES} bytes, got ${largest}`);
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 function operationOf(tool: Tool): LoadedOperation {

@@ -82,7 +82,7 @@ export class ServerSeat implements AsyncDisposable {
 
   async #ask(alone: boolean): Promise<Served> {
     const tools = await (alone ? this.#askAlone() : this.#askRunning());
-    const served = servedOperations(tools, this.#mcp.allow);
+    const served = await servedOperations(tools, this.#mcp.allow);
     for (const { problem } of served.problems)
       this.#options.log.warn(
         { tool: this.#tool.name, problem },

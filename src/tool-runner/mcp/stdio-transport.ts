@@ -1,6 +1,10 @@
 import type { Readable, Writable } from "node:stream";
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
-import { JSONRPCMessageSchema, type JSONRPCMessage } from "@modelcontextprotocol/sdk/types.js";
+import {
+  JSONRPCMessageSchema,
+  type JSONRPCMessage,
+  type RequestId,
+} from "@modelcontextprotocol/sdk/types.js";
 import type { RedactionTable } from "../../kit/redactor.ts";
 import { cleanMessage } from "./clean-message.ts";
 
@@ -29,6 +33,8 @@ export class StdioTransport implements Transport {
   #pieces: Buffer[] = [];
   #pieceBytes = 0;
   #unanswered = 0;
+  /** what was asked and not answered yet: only an answer to one of these counts as one */
+  readonly #asked = new Set<RequestId>();
   #masked = 0;
   #ended = false;
   #delivered: Promise<void> = Promise.resolve();
@@ -56,6 +62,9 @@ export class StdioTransport implements Transport {
   send(message: JSONRPCMessage): Promise<void> {
     const { stdin, onRunaway } = this.#options;
     if (this.#ended || !stdin.writable) return Promise.reject(new Error("the server is gone"));
+    if ("method" in message && "id" in message) this.#asked.add(message.id);
+    if ("method" in message && message.method === "notifications/cancelled")
+      this.#asked.delete(message.params?.["requestId"] as RequestId);
     stdin.write(`${JSON.stringify(message)}\n`);
     if (stdin.writableLength > MAX_UNREAD_BYTES) onRunaway();
     return Promise.resolve();
@@ -96,7 +105,7 @@ export class StdioTransport implements Transport {
     }
     const message = this.#accept(value) ?? refusalOf(value);
     if (message === null) return;
-    if ("result" in message || "error" in message) this.#unanswered = 0;
+    if (!("method" in message) && this.#asked.delete(message.id ?? "")) this.#unanswered = 0;
     // One after the other: the SDK takes a notification a tick later than an answer, and would drop the last progress of a call.
     this.#delivered = this.#delivered.then(() => this.onmessage?.(message));
   }
