@@ -38,10 +38,9 @@ export class Journal implements AsyncDisposable {
     try {
       const { size } = await handle.stat();
       const whole = await endOfWholeLines(handle, size);
-      if (whole < size) {
-        await handle.truncate(whole);
-        await handle.datasync();
-      }
+      if (whole < size) await handle.truncate(whole);
+      // What is in it counts as on disk from now on, also a line that a killed manager had written and not yet synced.
+      await handle.datasync();
       return new Journal(handle, whole, await lastLineOf(handle, whole));
     } catch (error) {
       await handle.close();
