@@ -62,7 +62,8 @@ async function stream(
   });
   const sealed = { done: false };
   const target = {
-    url: `${order.url}/v1/recordings/${session.run}`,
+    manager: { url: order.url },
+    session: session.run,
     token: session.token,
     epoch: 1,
   };

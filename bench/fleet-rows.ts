@@ -32,7 +32,7 @@ export async function fleetRows(): Promise<Row[]> {
       const order: FleetOrder = {
         ...ORDER,
         stormMs: STORM_MS,
-        url: url.replace("http", "ws"),
+        url,
         dir: spools,
         sessions: sessions.slice(index * share, (index + 1) * share),
       };

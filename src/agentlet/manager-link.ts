@@ -7,6 +7,8 @@ import type { Log } from "../kit/log.ts";
 import { messageOf } from "../kit/platform-error.ts";
 import { AgentletCommand } from "../protocol/agentlet-link.ts";
 import type { AgentletEvent, AgentletMessage } from "../protocol/agentlet-link.ts";
+import { openManagerSocket } from "../protocol/manager-socket.ts";
+import type { ManagerAddress } from "../protocol/manager-socket.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
 import { PROTOCOL } from "../protocol/version.ts";
 import type { AttachWire } from "./attachments.ts";
@@ -21,8 +23,7 @@ export const MANAGER_LIMITS = {
 };
 
 export interface ManagerLinkOptions {
-  /** http://127.0.0.1:PORT */
-  url: string;
+  manager: ManagerAddress;
   run: string;
   token: string;
   epoch: number;
@@ -105,11 +106,9 @@ export class ManagerLink implements AsyncDisposable {
 
   /** One connection from its beginning to its end. Never rejects. */
   #connection(onOpen: () => void): Promise<{ code: number; reason: string }> {
-    const { url, run, token, epoch } = this.#options;
+    const { manager, run, token, epoch } = this.#options;
     const { promise, resolve } = Promise.withResolvers<{ code: number; reason: string }>();
-    const socket = new WebSocket(`${url.replace(/^http/, "ws")}/v1/runs/${run}/agentlet`, {
-      headers: { authorization: `Bearer ${token}` },
-      perMessageDeflate: false,
+    const socket = openManagerSocket(manager, `/v1/runs/${run}/agentlet`, token, {
       handshakeTimeout: MANAGER_LIMITS.handshakeMs,
       maxPayload: MANAGER_LIMITS.messageBytes,
     });

@@ -100,7 +100,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     shells.redact(set);
   });
   await using manager = new ManagerLink({
-    url: spec.manager.url,
+    manager: spec.manager,
     run: spec.run,
     token: boot.agentletToken,
     epoch: spec.epoch,

@@ -1,9 +1,10 @@
 import { request } from "node:http";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { WebSocket } from "ws";
+import type { WebSocket } from "ws";
 import * as z from "zod";
 import { parseJson } from "../kit/json-lines.ts";
+import { connectToOwn } from "../kit/own-connection.ts";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
 import type { GrantId } from "../protocol/ids.ts";
 import {
@@ -20,6 +21,7 @@ import {
   type PromptRun,
   type RegisterRun,
 } from "../protocol/manager-api.ts";
+import { openManagerSocket } from "../protocol/manager-socket.ts";
 import { MetricList, type Metric } from "../protocol/metrics.ts";
 import { ApiError } from "../protocol/tool-api.ts";
 import { requireProtocol } from "../protocol/version.ts";
@@ -209,9 +211,7 @@ export class ManagerClient {
   }
 
   #socket(path: string): WebSocket {
-    return new WebSocket(`ws://127.0.0.1:${this.port}${path}`, {
-      headers: { authorization: `Bearer ${this.#token}` },
-      perMessageDeflate: false,
+    return openManagerSocket({ url: this.url, own: true }, path, this.#token, {
       handshakeTimeout: TIMEOUT_MS,
       maxPayload: 64 * 1024 * 1024,
     });
@@ -226,7 +226,7 @@ export class ManagerClient {
         port: this.port,
         method,
         path,
-        agent: false,
+        createConnection: connectToOwn,
         headers: {
           authorization: `Bearer ${this.#token}`,
           ...(payload === undefined

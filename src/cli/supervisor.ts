@@ -114,7 +114,7 @@ function specOf(
     run,
     agentName,
     epoch: 0,
-    manager: { url: managerUrl },
+    manager: { url: managerUrl, own: true },
     sockets: {
       recorder: join(runtimeDir, "rec.sock"),
       markers: join(runtimeDir, "mark.sock"),

@@ -58,7 +58,15 @@ export const RunSpec = z.strictObject({
   run: RunId,
   agentName: z.string(),
   epoch: z.int().nonnegative(),
-  manager: z.strictObject({ url: z.url().describe("http://127.0.0.1:PORT of the manager") }),
+  manager: z.strictObject({
+    url: z.url().describe("http://127.0.0.1:PORT of the manager"),
+    own: z
+      .boolean()
+      .optional()
+      .describe(
+        "it runs as the same user on this machine: no token is shown to anybody else's program",
+      ),
+  }),
   sockets: z.strictObject({
     recorder: z.string().max(107).describe("frame socket of the recorder"),
     markers: z.string().max(107).describe("marker socket of the recorder, for the tool-runner"),

@@ -1,7 +1,8 @@
-import { WebSocket } from "ws";
-import type { RawData } from "ws";
+import type { RawData, WebSocket } from "ws";
 import { parseJson } from "../kit/json-lines.ts";
 import { PlatformError, messageOf } from "../kit/platform-error.ts";
+import { openManagerSocket } from "../protocol/manager-socket.ts";
+import type { ManagerAddress } from "../protocol/manager-socket.ts";
 import { CloseCode, RecordingReply } from "../protocol/recording-link.ts";
 import type { RecorderMessage } from "../protocol/recording-link.ts";
 import type { Wake } from "./wake.ts";
@@ -32,6 +33,14 @@ const FINAL_CLOSE = new Map<number, string>([
 ]);
 const FINAL_STATUS = new Set([401, 403, 426]);
 
+interface Destination {
+  manager: ManagerAddress;
+  /** the run, or one of its shells */
+  session: string;
+  token: string;
+  changed: Wake;
+}
+
 /** One WebSocket to the manager. What was sent is not delivered: only `committed` counts. */
 export class ManagerConnection implements Disposable {
   /** rings when `committed`, `verdict` or `failure` changed */
@@ -46,14 +55,11 @@ export class ManagerConnection implements Disposable {
   readonly #socket: WebSocket;
   readonly #silence: NodeJS.Timeout;
 
-  private constructor(url: string, token: string, changed: Wake) {
+  private constructor({ manager, session, token, changed }: Destination) {
     this.changed = changed;
-    this.#socket = new WebSocket(url, {
-      headers: { authorization: `Bearer ${token}` },
-      perMessageDeflate: false,
+    this.#socket = openManagerSocket(manager, `/v1/recordings/${session}`, token, {
       handshakeTimeout: CONNECT_MS,
       maxPayload: MAX_REPLY_BYTES,
-      followRedirects: false,
       // Masks keep scripts in browsers from fooling proxies; between our own programs they would only cost time, and a
       // copy of every message on both sides. A mask of zeros is one.
       generateMask: (mask) => mask.fill(0),
@@ -81,11 +87,11 @@ export class ManagerConnection implements Disposable {
 
   /** Connects and says hello. Throws what ended the connection; `FinalRefusalError` when there is no use in trying again. */
   static async open(
-    options: { url: string; token: string; hello: RecorderMessage; changed: Wake },
+    options: Destination & { hello: RecorderMessage },
     signal: AbortSignal,
   ): Promise<ManagerConnection> {
     signal.throwIfAborted();
-    const connection = new ManagerConnection(options.url, options.token, options.changed);
+    const connection = new ManagerConnection(options);
     connection.#socket.once("open", () => connection.say(options.hello));
     try {
       while (connection.committed === null) {

@@ -32,9 +32,7 @@ export async function shipSession(
   },
   signal: AbortSignal,
 ): Promise<boolean> {
-  const url = new URL(`/v1/recordings/${session}`, spec.manager.url);
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-  const target = { url: url.href, token: boot.recorderToken, epoch: spec.epoch };
+  const target = { manager: spec.manager, session, token: boot.recorderToken, epoch: spec.epoch };
   try {
     await shipSpool({ ...target, spool, checkpoints, sealed, log }, signal);
     return true;

@@ -6,6 +6,7 @@ import {
   MAX_APPEND_BYTES,
   writeAppendHead,
 } from "../protocol/recording-link.ts";
+import type { ManagerAddress } from "../protocol/manager-socket.ts";
 import type { SignedCheckpoint } from "../protocol/recording-proof.ts";
 import { PROTOCOL } from "../protocol/version.ts";
 import { FinalRefusalError, ManagerBusyError, ManagerConnection } from "./manager-connection.ts";
@@ -16,8 +17,9 @@ import type { Spool } from "./spool.ts";
 const STALL_MS = 15_000;
 
 export interface ShipOptions {
-  /** `ws://…/v1/recordings/RUN` */
-  url: string;
+  manager: ManagerAddress;
+  /** the run, or one of its shells */
+  session: string;
   token: string;
   epoch: number;
   spool: Spool;
@@ -81,11 +83,12 @@ export async function shipSpool(options: ShipOptions, signal: AbortSignal): Prom
 }
 
 function connect(options: ShipOptions, signal: AbortSignal): Promise<ManagerConnection> {
-  const { url, token, epoch, spool } = options;
+  const { manager, session, token, epoch, spool } = options;
   const bytes = spool.durableBytes;
   return ManagerConnection.open(
     {
-      url,
+      manager,
+      session,
       token,
       hello: { kind: "hello", protocol: PROTOCOL, epoch, bytes },
       changed: spool.grown,

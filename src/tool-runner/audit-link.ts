@@ -4,6 +4,8 @@ import { parseJson } from "../kit/json-lines.ts";
 import type { Log } from "../kit/log.ts";
 import type { AuditMessage } from "../protocol/audit.ts";
 import { AuditAck } from "../protocol/audit-chain.ts";
+import { openManagerSocket } from "../protocol/manager-socket.ts";
+import type { ManagerAddress } from "../protocol/manager-socket.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
 import type { RunnerReport } from "../protocol/metrics.ts";
 import { PROTOCOL } from "../protocol/version.ts";
@@ -22,7 +24,7 @@ const FINAL_CODES: ReadonlySet<number> = new Set([
 ]);
 
 export interface AuditLinkOptions {
-  managerUrl: string;
+  manager: ManagerAddress;
   run: string;
   epoch: number;
   token: string;
@@ -89,13 +91,9 @@ export class AuditLink implements AsyncDisposable {
 
   /** One connection, until it ends; returns its close code. */
   async #session(onProgress: () => void): Promise<number> {
-    const { managerUrl, run, token, epoch } = this.#options;
-    const url = new URL(`/v1/runs/${run}/audit`, managerUrl);
-    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(url, {
-      headers: { authorization: `Bearer ${token}` },
+    const { manager, run, token, epoch } = this.#options;
+    const socket = openManagerSocket(manager, `/v1/runs/${run}/audit`, token, {
       handshakeTimeout: HANDSHAKE_MS,
-      perMessageDeflate: false,
       maxPayload: 64 * 1024,
     });
     const { promise: closed, resolve } = Promise.withResolvers<number>();

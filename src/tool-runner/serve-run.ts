@@ -83,7 +83,7 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   const tally = new CallTally();
   const queue = new CallQueue(QUEUE);
   await using link = new AuditLink({
-    managerUrl: spec.manager.url,
+    manager: spec.manager,
     run: spec.run,
     epoch: spec.epoch,
     token: boot.runnerToken,

@@ -59,10 +59,18 @@ async function open(t: TestContext, random?: () => number): Promise<Shipped> {
   const over = new AbortController();
   stack.defer(() => over.abort(new Error("the test is over")));
   const sealed = { done: false };
-  const url = `ws://127.0.0.1:${path.port}/v1/recordings/${seed.run}`;
-  const target = { url, token: seed.tokens.recorder, epoch: 1, spool, checkpoints, sealed };
   const shipped = shipSpool(
-    { ...target, backoff: { minMs: 2, maxMs: 20 }, log: silentLog },
+    {
+      manager: { url: `http://127.0.0.1:${path.port}` },
+      session: seed.run,
+      token: seed.tokens.recorder,
+      epoch: 1,
+      spool,
+      checkpoints,
+      sealed,
+      backoff: { minMs: 2, maxMs: 20 },
+      log: silentLog,
+    },
     over.signal,
   );
   shipped.catch(() => undefined);

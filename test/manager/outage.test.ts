@@ -51,7 +51,8 @@ async function tick(
   const sealed = { done: false };
   const shipped = shipSpool(
     {
-      url: `${manager.url.replace("http", "ws")}/v1/recordings/${seed.run}`,
+      manager,
+      session: seed.run,
       token: seed.tokens.recorder,
       epoch: 1,
       spool,

@@ -259,7 +259,7 @@ suite("AuditLink", () => {
     journal.beginEpoch("00".repeat(32));
     for (let index = 1; index < 600; index += 1) journal.append(request(`/${index}`));
     await using link = new AuditLink({
-      managerUrl: manager.url,
+      manager: { url: manager.url },
       run: "r",
       epoch: 0,
       token: "secret-token",
@@ -286,7 +286,7 @@ suite("AuditLink", () => {
     journal.beginEpoch("00".repeat(32));
     journal.append(request("/"));
     await using link = new AuditLink({
-      managerUrl: "http://127.0.0.1:9",
+      manager: { url: "http://127.0.0.1:9" },
       run: "r",
       epoch: 0,
       token: "t",
@@ -305,7 +305,7 @@ suite("AuditLink", () => {
     journal.beginEpoch("00".repeat(32));
     journal.append(request("/"));
     await using link = new AuditLink({
-      managerUrl: manager.url,
+      manager: { url: manager.url },
       run: "r",
       epoch: 0,
       token: "t",
@@ -325,7 +325,7 @@ suite("AuditLink", () => {
     journal.beginEpoch("00".repeat(32));
     journal.append(request("/"));
     await using link = new AuditLink({
-      managerUrl: manager.url,
+      manager: { url: manager.url },
       run: "r",
       epoch: 0,
       token: "t",
