@@ -123,10 +123,10 @@ function randomOf(seed: number): () => number {
 }
 
 suite("a bad path to the manager", () => {
-  test("cut at every seventh byte of a connection: nothing is lost or doubled", async (t) => {
+  test("cut at every byte of a connection: nothing is lost or doubled", async (t) => {
     await using session = await open(t);
     // One connection's opening and its first appends are about this long.
-    for (let cutAfter = 1; cutAfter < 1000; cutAfter += 7) {
+    for (let cutAfter = 1; cutAfter <= 1000; cutAfter += 1) {
       session.path.set({ cutAfter });
       const before = session.path.connections;
       while (session.path.connections === before) {
