@@ -4,9 +4,10 @@ import { dirname } from "node:path";
 import { PlatformError } from "../kit/platform-error.ts";
 import type { Agent, Mode } from "../protocol/agent-manifest.ts";
 import type { Tool } from "../protocol/tool-manifest.ts";
-import { bytesOf, millisecondsOf, type Duration } from "../protocol/quantities.ts";
+import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
 import type { Bind, RunSpec, Zone } from "../protocol/run-spec.ts";
 import type { SecretSource } from "../protocol/secret-source.ts";
+import { agentOfManifest, positive } from "./agent-part.ts";
 import { resolveAgentProgram, SYSTEM_PATH, type AgentProgram } from "./agent-program.ts";
 import { ruleProblems, valueProblems } from "./credential-rules.ts";
 import { openDataDir } from "./data-dir.ts";
@@ -175,21 +176,12 @@ function agentPartOf(
   const { spec } = loaded.agent;
   const mode: Mode = spec.mode ?? (attended ? "supervised" : "system");
   return {
-    runtime: spec.runtime,
+    ...agentOfManifest(spec),
     mode,
     goal: loaded.goal,
-    model: spec.model,
     argv: [program.program, ...program.args],
     ...versionOf(program),
     timeoutMs,
-    recordInput: spec.recording?.input ?? false,
-    recordingEnabled: spec.recording?.enabled ?? true,
-    ...(spec.recording?.whenFull === undefined ? {} : { whenFull: spec.recording.whenFull }),
-    ...(spec.recording?.quota === undefined
-      ? {}
-      : { spoolQuotaBytes: bytesOf(spec.recording.quota) }),
-    ...(spec.approvals === undefined ? {} : { approvals: spec.approvals }),
-    ...approvalTimeoutOf(spec.approvalTimeout),
   };
 }
 
@@ -198,23 +190,9 @@ function versionOf({ real }: AgentProgram): { version?: string } {
   return version === undefined ? {} : { version };
 }
 
-function approvalTimeoutOf(duration: Duration | undefined): { approvalTimeoutMs?: number } {
-  if (duration === undefined) return {};
-  const approvalTimeoutMs = millisecondsOf(duration);
-  if (approvalTimeoutMs > 0) return { approvalTimeoutMs };
-  throw new PlatformError("invalid_manifest", "spec.approvalTimeout: expected more than 0", {
-    fix: "write for example approvalTimeout: 10m",
-  });
-}
-
 function timeoutOf(agent: Agent, attended: boolean): { timeoutMs: number | null; notes: string[] } {
-  if (agent.spec.timeout !== undefined) {
-    const timeoutMs = millisecondsOf(agent.spec.timeout);
-    if (timeoutMs > 0) return { timeoutMs, notes: [] };
-    throw new PlatformError("invalid_manifest", "spec.timeout: expected more than 0", {
-      fix: "write for example timeout: 30m",
-    });
-  }
+  if (agent.spec.timeout !== undefined)
+    return { timeoutMs: positive("spec.timeout", agent.spec.timeout, "30m"), notes: [] };
   if (attended) return { timeoutMs: null, notes: [] };
   return {
     timeoutMs: millisecondsOf(UNATTENDED_TIMEOUT),

@@ -1,5 +1,8 @@
 import { PlatformError } from "../kit/platform-error.ts";
 
+/** Calls of a whole run. */
+export const RUN_CALLS = { running: 8, waiting: 64 };
+
 interface Waiting {
   admit(): void;
 }

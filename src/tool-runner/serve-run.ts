@@ -27,14 +27,13 @@ import { McpServers } from "./mcp/mcp-servers.ts";
 import type { McpFace } from "./mcp-server.ts";
 import { workspaceOf } from "./call-workspace.ts";
 import { finishMerges } from "./private-workspace.ts";
-import { CallQueue } from "./queue.ts";
+import { CallQueue, RUN_CALLS } from "./queue.ts";
 import type { ToolRunner } from "./tool-runner.ts";
 import { serveToolFace } from "./tool-face.ts";
 import { WorkspaceFlows } from "./workspace-flows.ts";
 import { type LoadedTool, loadTools } from "./tools.ts";
 
 /** Calls of a run that run at once, and that wait. More is refused. */
-const QUEUE = { running: 8, waiting: 64 };
 /** The name of the model key among the secrets; a Secret's name has a slash. */
 const MODEL_KEY = "model-key";
 const CALLS_END_MS = 3000;
@@ -81,7 +80,7 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   });
   secrets.require(tools.values());
   const tally = new CallTally();
-  const queue = new CallQueue(QUEUE);
+  const queue = new CallQueue(RUN_CALLS);
   await using link = new AuditLink({
     manager: spec.manager,
     run: spec.run,
@@ -125,7 +124,7 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     requests,
     queue,
     flows: new WorkspaceFlows(),
-    merges: new CallQueue({ running: 1, waiting: QUEUE.running }),
+    merges: new CallQueue({ running: 1, waiting: RUN_CALLS.running }),
     workspace,
     callsDir,
     keepDir: join(spec.runDir ?? spec.runtimeDir, "unmerged"),

@@ -265,6 +265,57 @@ test("the run spec in the ConfigMap is one that the entry points take", () => {
   }
 });
 
+test("what a manifest says of the record and of approvals is in the run spec, and the spool's volume is larger than its quota", () => {
+  const made = request({
+    ...custom,
+    recording: { input: true, whenFull: "gap", quota: "32Mi" },
+    approvals: "deny",
+    approvalTimeout: "10m",
+  });
+  const map = podObjects(made).find((object) => object.kind === "ConfigMap");
+  assert(map !== undefined && "data" in map);
+  const { agent } = RunSpec.parse(JSON.parse(map.data?.["run.json"] ?? ""));
+  const { recordInput, whenFull, spoolQuotaBytes, approvals, approvalTimeoutMs } = agent;
+  assert.deepEqual(
+    { recordInput, whenFull, spoolQuotaBytes, approvals, approvalTimeoutMs },
+    {
+      recordInput: true,
+      whenFull: "gap",
+      spoolQuotaBytes: 32 * 1024 ** 2,
+      approvals: "deny",
+      approvalTimeoutMs: 600_000,
+    },
+  );
+  for (const one of [made, request(custom)]) {
+    const { volumes = [], initContainers = [] } = podOf(one);
+    const limit = volumes.find(({ name }) => name === "spool")?.emptyDir?.sizeLimit ?? "";
+    const quota = one === made ? 32 * 1024 ** 2 : 4 * 1024 ** 3;
+    assert(bytesOf(limit) > quota);
+    const disk = initContainers[0]?.resources?.limits?.["ephemeral-storage"] ?? "";
+    assert(bytesOf(disk) > bytesOf(limit), "kubelet counts the volume to the container");
+  }
+  assert.throws(() => podObjects(request({ ...custom, timeout: "0s" })), /more than 0/);
+});
+
+test("the tool-runner's container has room for all calls at once, each with what its tool may use", () => {
+  const memory = (...limits: object[]): number => {
+    const tools = limits.map((own, index) => ({
+      ...githubTool,
+      metadata: { name: `tool-${index}` },
+      spec: { ...githubTool.spec, sandbox: { ...githubTool.spec.sandbox, limits: own } },
+    }));
+    const { initContainers = [] } = podOf(request(custom, { tools }));
+    const runner = initContainers.find(({ name }) => name === "tool-runner");
+    return bytesOf(runner?.resources?.limits?.["memory"] ?? "") / 1024 ** 2;
+  };
+  const own = memory();
+  assert.equal(memory({ memory: "100Mi", scratch: "20Mi" }), own + 8 * 120);
+  assert.equal(memory({ memory: "100Mi", scratch: "20Mi", calls: 2 }), own + 2 * 120);
+  const large = { memory: "1Gi", scratch: "1Mi", calls: 3 };
+  const small = { memory: "10Mi", scratch: "1Mi" };
+  assert.equal(memory(small, large), own + 3 * 1025 + 5 * 11, "the largest calls count");
+});
+
 const OWN = "registry.example.com/own/image:9";
 const MIRROR = { AGENTKUBE_IMAGE_REGISTRY: "mirror.example.com/agents/" };
 const VARIABLES = {

@@ -18,6 +18,12 @@ const MODEL_PORT = 9444;
 const TOOL_SAYS = "half past tool";
 const SECRET = `hello-secret-${"0123456789abcdef".repeat(3)}`;
 
+/** Waits at some 350 MiB until the others are there too, then goes beyond 400. */
+const TAKES = `const held = [];
+const take = () => held.push(Buffer.alloc(2 ** 20, 1));
+for (let i = 0; i < 300; i++) take();
+setTimeout(() => setInterval(take, 20), 4000);`;
+
 /** Tools with credentials in a pod, and a real CLI. */
 export function podToolsSuite(of: () => Range): void {
   suite("tools in a pod", () => {
@@ -75,6 +81,34 @@ export function podToolsSuite(of: () => Range): void {
       });
       assert.deepEqual([verdict.ok, verdict.calls, verdict.requests], [true, 2, 2]);
       assert.match(audit, /"type":"receipt"|"signature"|"sig"/);
+    });
+
+    test("eight calls at once that take all the memory of their tool are ended one by one, and the tool-runner goes on", async () => {
+      const greedy = Tool.parse({
+        apiVersion: "agentkube.io/v1alpha1",
+        kind: "Tool",
+        metadata: { name: "greedy" },
+        spec: {
+          image: IMAGE,
+          operations: [
+            { name: "take", description: "Take it.", command: ["/opt/tool/node", "-e", TAKES] },
+            { name: "idle", description: "Do nothing.", command: ["/bin/true"] },
+          ],
+          sandbox: { limits: { memory: "400Mi" }, timeout: "60s" },
+        },
+      });
+      const calls = "for i in 1 2 3 4 5 6 7 8; do greedy take & done; wait";
+      await using pod = await PlayedPod.play(of(), {
+        name: "greedy",
+        script: `${calls}; greedy idle`,
+        tools: [greedy],
+      });
+      const { info, said } = await pod.ended();
+
+      assert.deepEqual([info.end?.outcome, info.end?.reason], ["succeeded", "exited"], said);
+      const outcomes = info.calls.map(({ operation, outcome }) => `${operation} ${outcome}`);
+      const eight = Array.from({ length: 8 }, () => "take killed_by_limit");
+      assert.deepEqual(outcomes, [...eight, "idle completed"]);
     });
 
     test("the real Claude Code: the model through the gateway, a tool over MCP, its own shell, a structured end", async () => {

@@ -9,9 +9,17 @@ import type { ImageMatrix } from "./images.ts";
 import { POD_COMMAND, POD_PATHS, POD_USERS } from "./pod-paths.ts";
 import type { PodRequest } from "./pod-request.ts";
 import { podLimits } from "./pod-spec.ts";
+import { runnerMemoryBytes } from "./runner-memory.ts";
 import { runnerNeeds } from "./runner-tier.ts";
 import { SMALL_MALLOC } from "../node-options.ts";
-import { envToken, labelled, modelKeyFile, readOnly, secretMounts } from "./volumes.ts";
+import {
+  envToken,
+  labelled,
+  modelKeyFile,
+  readOnly,
+  secretMounts,
+  spoolVolumeBytes,
+} from "./volumes.ts";
 
 /**
  * The containers of a run. The recorder is the first of the sidecars, so it starts first and stops last; then the folder that
@@ -75,8 +83,12 @@ function recorder(request: PodRequest, images: ImageMatrix): Container {
     env: [...SPEC_ENV, ...envToken(request, "AGENTKUBE_ZONE_SECRET")],
     securityContext: restricted(POD_USERS.recorder),
     resources: resources(
-      { cpu: "50m", memory: "128Mi" },
-      { cpu: "1", memory: "256Mi", "ephemeral-storage": "5Gi" },
+      { cpu: "50m", memory: "96Mi" },
+      {
+        cpu: "1",
+        memory: "256Mi",
+        "ephemeral-storage": quantity(spoolVolumeBytes(request) + 1024 * MEBIBYTE),
+      },
     ),
     volumeMounts: [
       SPEC_MOUNT,
@@ -133,8 +145,12 @@ function runner(request: PodRequest, images: ImageMatrix): Container {
     ],
     securityContext: { ...restricted(POD_USERS.runner), ...runnerNeeds(request).securityContext },
     resources: resources(
-      { cpu: "100m", memory: "192Mi" },
-      { cpu: "2", memory: "2Gi", "ephemeral-storage": "4Gi" },
+      { cpu: "100m", memory: "128Mi" },
+      {
+        cpu: "2",
+        memory: quantity(runnerMemoryBytes(request.tools)),
+        "ephemeral-storage": "4Gi",
+      },
     ),
     volumeMounts: [
       SPEC_MOUNT,

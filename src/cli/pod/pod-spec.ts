@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
 import { PlatformError } from "../../kit/platform-error.ts";
 import type { Agent } from "../../protocol/agent-manifest.ts";
-import { bytesOf, millisecondsOf } from "../../protocol/quantities.ts";
+import { bytesOf } from "../../protocol/quantities.ts";
 import type { RunSpec, RunTool, Zone } from "../../protocol/run-spec.ts";
 import type { Tool } from "../../protocol/tool-manifest.ts";
 import { PROTOCOL } from "../../protocol/version.ts";
+import { agentOfManifest, positive } from "../agent-part.ts";
 import { SYSTEM_PATH } from "../agent-program.ts";
 import { runtimePrograms } from "../runtimes.ts";
 import { POD_PATHS } from "./pod-paths.ts";
@@ -12,6 +13,7 @@ import type { PodRequest } from "./pod-request.ts";
 
 /** How long a run may take when the Agent does not say. */
 const DEFAULT_TIMEOUT = "24h";
+const DEFAULT_SPOOL_QUOTA = "4Gi";
 
 /** What the pod's own parts take of the agent's container, and the least that is left for the CLI. */
 const LEAST_MEMORY = 256 * 1024 ** 2;
@@ -27,6 +29,11 @@ export function podLimits({
     processes,
     scratchBytes: atLeast("scratch", bytesOf(scratch), LEAST_SCRATCH),
   };
+}
+
+/** How large the recorder's file gets. Its volume is larger: kubelet ends a pod whose volume outgrows its limit, with no word said. */
+export function spoolQuotaBytes({ agent }: PodRequest): number {
+  return bytesOf(agent.spec.recording?.quota ?? DEFAULT_SPOOL_QUOTA);
 }
 
 function atLeast(limit: "memory" | "scratch", bytes: number, least: number): number {
@@ -57,14 +64,12 @@ export function podRunSpec(request: PodRequest): RunSpec {
     // The volume itself cannot be removed, a directory in it can.
     spoolDir: `${POD_PATHS.spool}/run`,
     agent: {
-      runtime: spec.runtime,
+      ...agentOfManifest(spec),
       mode: spec.mode ?? "system",
       goal: request.goal,
-      model: spec.model,
       argv: argvOf(agent),
-      timeoutMs: millisecondsOf(spec.timeout ?? DEFAULT_TIMEOUT),
-      recordInput: spec.recording?.input ?? false,
-      recordingEnabled: true,
+      timeoutMs: positive("spec.timeout", spec.timeout ?? DEFAULT_TIMEOUT, "30m"),
+      spoolQuotaBytes: spoolQuotaBytes(request),
     },
     terminal: { cols: 120, rows: 40 },
     zone: {

@@ -3,10 +3,12 @@ import type { EnvVar, Volume, VolumeMount } from "kubernetes-types/core/v1.d.ts"
 import type { KeyRef } from "../../protocol/manifest.ts";
 import { POD_PATHS } from "./pod-paths.ts";
 import type { PodRequest } from "./pod-request.ts";
-import { podLimits } from "./pod-spec.ts";
+import { podLimits, spoolQuotaBytes } from "./pod-spec.ts";
 
 /** A token lives an hour and is read again from its file for each connection; kubelet renews it at four fifths of that. */
 const TOKEN_SECONDS = 3600;
+const MEBIBYTE = 1024 ** 2;
+const SHELLS_BYTES = 1024 * MEBIBYTE;
 
 export function readOnly(name: string, mountPath: string): VolumeMount {
   return { name, mountPath, readOnly: true };
@@ -25,7 +27,10 @@ export function volumesOf(request: PodRequest): Volume[] {
     memory("frames"),
     memory("markers"),
     memory("runner"),
-    { name: "spool", emptyDir: { sizeLimit: "4Gi" } },
+    {
+      name: "spool",
+      emptyDir: { sizeLimit: `${Math.ceil(spoolVolumeBytes(request) / MEBIBYTE)}Mi` },
+    },
     { name: "state", emptyDir: { sizeLimit: "2Gi" } },
     { name: "zone", emptyDir: { sizeLimit: "16Mi" } },
     { name: "workspace", emptyDir: { sizeLimit: "8Gi" } },
@@ -42,6 +47,11 @@ export function volumesOf(request: PodRequest): Volume[] {
       },
     })),
   ];
+}
+
+/** Beside the run's own recording those of shells are in it. */
+export function spoolVolumeBytes(request: PodRequest): number {
+  return spoolQuotaBytes(request) + SHELLS_BYTES;
 }
 
 /** The file of the brokered model key, for the tool-runner. */

@@ -1,0 +1,45 @@
+import { PlatformError } from "../kit/platform-error.ts";
+import type { AgentSpec } from "../protocol/agent-manifest.ts";
+import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
+import type { RunSpec } from "../protocol/run-spec.ts";
+
+/** What of a run's agent the manifest says in the same words wherever the run is: on a laptop or in a pod. */
+export type AgentOfManifest = Pick<
+  RunSpec["agent"],
+  | "runtime"
+  | "model"
+  | "recordInput"
+  | "recordingEnabled"
+  | "whenFull"
+  | "spoolQuotaBytes"
+  | "approvals"
+  | "approvalTimeoutMs"
+>;
+
+/** Throws `invalid_manifest` for a duration of nothing. */
+export function agentOfManifest(spec: AgentSpec): AgentOfManifest {
+  const { runtime, model, recording = {}, approvals, approvalTimeout } = spec;
+  const { whenFull, quota } = recording;
+  return {
+    runtime,
+    model,
+    recordInput: recording.input ?? false,
+    recordingEnabled: recording.enabled ?? true,
+    ...(whenFull === undefined ? {} : { whenFull }),
+    ...(quota === undefined ? {} : { spoolQuotaBytes: bytesOf(quota) }),
+    ...(approvals === undefined ? {} : { approvals }),
+    ...(approvalTimeout === undefined
+      ? {}
+      : { approvalTimeoutMs: positive("spec.approvalTimeout", approvalTimeout, "10m") }),
+  };
+}
+
+/** Milliseconds of a duration of the manifest. Throws `invalid_manifest` when it is nothing. */
+export function positive(path: string, duration: string, example: string): number {
+  const milliseconds = millisecondsOf(duration);
+  if (milliseconds > 0) return milliseconds;
+  throw new PlatformError("invalid_manifest", `${path}: expected more than 0`, {
+    path,
+    fix: `write for example ${path.slice(path.lastIndexOf(".") + 1)}: ${example}`,
+  });
+}
