@@ -116,6 +116,11 @@ export class RecorderLink implements AsyncDisposable {
     if (this.#waitingSince !== null) this.#waitingSince = performance.now();
   }
 
+  /** Stops waiting for a recorder that is known not to come. */
+  giveUp(): void {
+    this.#lose(new PlatformError("recorder_lost", "Recorder did not come"));
+  }
+
   /** Sends the last frame and waits until it is durable: "sealed", or "lost" with the recorder given up. */
   async exit(status: number): Promise<"sealed" | "lost"> {
     this.#fact({ type: "exit", status });

@@ -3,7 +3,7 @@ import type { ProgramExit } from "../kit/init-channel.ts";
 import type { Log } from "../kit/log.ts";
 import { PlatformError, messageOf } from "../kit/platform-error.ts";
 import type { AgentletEvent } from "../protocol/agentlet-link.ts";
-import { lastWordsAt } from "../protocol/last-words.ts";
+import { lastWordsSaid } from "../protocol/last-words.ts";
 import { endOfRefusal, type RunEnd } from "../protocol/outcome.ts";
 import type { AgentletBoot, RunSpec } from "../protocol/run-spec.ts";
 import { endOfStop, exitStatusOf } from "./exit.ts";
@@ -204,8 +204,10 @@ const SPOOL_FULL =
 async function runProgram(context: RunContext): Promise<ProgramEnd> {
   const { stop, log, recorder } = context;
   const never: ProgramExit = { kind: "lost" };
+  let isRecorded = false;
   try {
     await recorderReady(context);
+    isRecorded = true;
     const weakness = await readyInPod(context);
     const program = await runInZone(context);
     return weakness === null ? program : { ...program, end: blaming(program.end, weakness) };
@@ -214,6 +216,8 @@ async function runProgram(context: RunContext): Promise<ProgramEnd> {
     const end =
       stop.stop === null ? endOfRefusal(error) : endOfStop(stop.stop.reason, stop.stop.cause);
     recorder.marker(`agentkube: ${end.detail?.cause ?? end.reason}`);
+    // A recorder that could not come to the beginning is not waited for at the end; the manager has the refusal.
+    if (!isRecorded && stop.stop === null) recorder.giveUp();
     return { end, exit: never };
   }
 }
@@ -221,27 +225,28 @@ async function runProgram(context: RunContext): Promise<ProgramEnd> {
 /** Nothing starts before the recorder can take its bytes. */
 async function recorderReady({ spec, pod, recorder, stop }: RunContext): Promise<void> {
   const over = new AbortController();
-  const late = delay(RECORDER_START_MS, "late" as const, { signal: over.signal }).catch(
-    () => "late" as const,
+  const { signal } = over;
+  const never = new Promise<never>(() => undefined);
+  const said =
+    pod === null ? never : lastWordsSaid(spec.sockets.recorder, signal).catch(() => never);
+  const late = delay(RECORDER_START_MS, undefined, { signal }).then(
+    () =>
+      new PlatformError("recorder_lost", `Recorder did not answer within ${RECORDER_START_MS} ms`, {
+        fix: "look into the session-recorder's log of the run",
+      }),
+    () => never,
   );
   const first = await Promise.race([
     recorder.welcomed.then(() => "ready" as const),
     recorder.lost,
     stop.wished.then(() => "stopped" as const),
+    said,
     late,
   ]);
   over.abort();
   if (first === "ready") return;
-  const said = pod === null ? null : lastWordsAt(spec.sockets.recorder);
-  if (said !== null) throw said;
-  if (first instanceof Error) throw first;
-  throw new PlatformError(
-    "recorder_lost",
-    `Recorder did not answer within ${RECORDER_START_MS} ms`,
-    {
-      fix: "look into the session-recorder's log of the run",
-    },
-  );
+  if (first === "stopped") throw new Error("The run was stopped before its recorder answered");
+  throw first;
 }
 
 /** Waits for what a run needs of its pod. Returns what will make it fail if it fails; it is said at once. */

@@ -79,9 +79,13 @@ export class Adoption implements AsyncDisposable {
     if (absent("agentlet") < (isStarting ? this.#times.podStartMs : this.#times.agentletMs))
       return false;
     // A recorder that is still connected ships and verifies by itself, for a bounded time.
-    // That of a pod may be starting again.
+    // That of a pod may be starting again; not one that never came to a run whose agentlet has said how it ended.
+    const neverCame = run.reportedEnd !== null && run.committedBytes === 0;
     const comesBack =
-      run.record.pod === true && !isStarting && absent("recorder") < this.#times.recorderMs;
+      run.record.pod === true &&
+      !isStarting &&
+      !neverCame &&
+      absent("recorder") < this.#times.recorderMs;
     const ships =
       (run.links.recorder !== null || comesBack) && run.info.recording?.verified !== true;
     return !ships || absent("agentlet") > this.#times.agentletMs + this.#times.recorderMs;

@@ -1,5 +1,6 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import timers from "node:timers/promises";
 import * as z from "zod";
 import { parseJson } from "../kit/json-lines.ts";
 import { type ErrorFacts, PlatformError } from "../kit/platform-error.ts";
@@ -18,6 +19,7 @@ const Fault = z.strictObject({
 /** Where Kubernetes looks for a container's last words; it keeps 4096 bytes. */
 const TERMINATION_LOG = "/dev/termination-log";
 const MAX_BYTES = 4000;
+const LOOK_EVERY_MS = 100;
 
 /** Says why this container ends. A place that cannot be written to is no reason to fail: the log has it too. */
 export function sayLastWords(fault: ErrorFacts, socket: string | null = null): void {
@@ -46,6 +48,15 @@ export function lastWordsAt(socket: string): PlatformError | null {
     });
   } catch {
     return null;
+  }
+}
+
+/** The same, as soon as it is said; never, when the signal is aborted before. */
+export async function lastWordsSaid(socket: string, signal: AbortSignal): Promise<PlatformError> {
+  for (;;) {
+    const said = lastWordsAt(socket);
+    if (said !== null) return said;
+    await timers.setTimeout(LOOK_EVERY_MS, undefined, { signal });
   }
 }
 

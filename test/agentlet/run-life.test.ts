@@ -10,8 +10,10 @@ import timers from "node:timers/promises";
 import { silentLog } from "../../src/kit/log.ts";
 import { childrenOf } from "../../src/kit/process-tree.ts";
 import { ZoneRedaction } from "../../src/agentlet/zone-redaction.ts";
+import type { PodFacts } from "../../src/agentlet/pod-ready.ts";
 import { runAgent } from "../../src/agentlet/run-life.ts";
 import { StopWish } from "../../src/agentlet/stop.ts";
+import { sayLastWords } from "../../src/protocol/last-words.ts";
 import { aRunSpec } from "./run-spec.ts";
 import { SmallManager, until } from "./small-manager.ts";
 import { SmallRecorder } from "./small-recorder.ts";
@@ -39,7 +41,11 @@ suite("the life of a run", { concurrency: false }, () => {
     await rm(directory, { recursive: true });
   });
 
-  const run = (script: string, given: Parameters<typeof aRunSpec>[0] = {}) => {
+  const run = (
+    script: string,
+    given: Parameters<typeof aRunSpec>[0] = {},
+    pod: PodFacts | null = null,
+  ) => {
     const spec = aRunSpec({
       directory,
       managerUrl: manager.url,
@@ -51,7 +57,7 @@ suite("the life of a run", { concurrency: false }, () => {
       boot: BOOT,
       redaction: new ZoneRedaction([]),
       nodePath: process.execPath,
-      pod: null,
+      pod,
       stop,
       log: silentLog,
     });
@@ -226,6 +232,23 @@ suite("the life of a run", { concurrency: false }, () => {
     await recorder.start();
     const end = await ended;
     assert.equal(end.reason, "recorder_lost");
+  });
+
+  test("in a pod, a recorder that says why it cannot serve ends the run at once with its words", async () => {
+    await recorder.kill();
+    const socket = join(directory, "rec.sock");
+    const ended = run("echo never > started", {}, { hidden: [], imageEnv: {}, clockAheadMs: null });
+    await timers.setTimeout(100);
+    const started = performance.now();
+
+    sayLastWords({ code: "spool_failed", message: "No room", fix: "give it room" }, socket);
+
+    const end = await ended;
+    const detail = { cause: "No room", fix: "give it room" };
+    assert.deepEqual([end.outcome, end.detail], ["refused", detail]);
+    assert.equal(manager.events.at(-1)?.event.type, "ended");
+    assert.ok(performance.now() - started < 10_000, "nobody waits for a recorder that cannot come");
+    assert.deepEqual(await readdir(join(directory, "workspace")), []);
   });
 
   test("a person attaches, types, resizes and reads; typed bytes are recorded only when asked for", async () => {

@@ -145,7 +145,8 @@ export function badInputSuite(of: () => Range): void {
       const prepare = (made: PlayablePod): void => fill(made.hostDir("spool"));
       await using pod = await PlayedPod.play(of(), { name: "bad-spool", script: SCRIPT, prepare });
 
-      const { info } = await pod.ended();
+      // The agentlet reads the recorder's last words, and the manager waits for no recorder that never came.
+      const { info } = await pod.ended(45_000);
 
       assert.equal(info.end?.outcome, "refused", pod.lastWords());
       assert.match(pod.terminationMessage("agent"), /ENOSPC/);

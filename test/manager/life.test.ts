@@ -114,6 +114,47 @@ suite("adoption", () => {
     assert.equal(existsSync(spoolDir), true);
   });
 
+  test("does not wait for a pod's recorder that never came once the agentlet has said how the run ended", async (t) => {
+    const patient = { ...adoptionTimes, recorderMs: 600_000 };
+    const { manager, dataDir } = await startManager(t, { adoptionTimes: patient });
+    const { body, seed } = registration(dataDir);
+    const { supervisorPid: _, runtimeDir: _r, spoolDir: _s, runnerKey: _k, ...pod } = body;
+    const registered = await api(manager, "/v1/pods", {
+      method: "POST",
+      body: JSON.stringify(pod),
+    });
+    assert.equal(registered.status, 201);
+    const boot = await fetch(`${manager.url}/v1/runs/${seed.run}/boot`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${seed.tokens.agentlet}` },
+      body: JSON.stringify({ protocol: 1, role: "agentlet" }),
+    });
+    const { agentletToken } = (await boot.json()) as { agentletToken: string };
+    const link = await agentlet(manager, {
+      ...seed,
+      tokens: { ...seed.tokens, agentlet: agentletToken },
+    });
+    const end = {
+      outcome: "refused",
+      reason: "not_started",
+      exitCode: null,
+      signal: null,
+      detail: { cause: "No space" },
+    };
+    await link.send({
+      kind: "event",
+      seq: 1,
+      event: { type: "ended", time: "2026-11-20T10:00:00.000Z", end },
+    });
+    await link.until((message) => message["seq"] === 1);
+    link.socket.terminate();
+
+    const info = await ended(manager, seed.run);
+
+    assert.deepEqual(info.end, end);
+    assert.equal(info.recording, null);
+  });
+
   test("leaves a run alone whose supervisor lives", async (t) => {
     const { manager, dataDir } = await startManager(t, { adoptionTimes });
     const { run } = await seedRun(manager, dataDir);
