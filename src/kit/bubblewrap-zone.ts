@@ -15,6 +15,7 @@ import {
 import { layOut } from "./sandbox-layout.ts";
 import type { Sandbox, SandboxStdio } from "./sandbox.ts";
 import { compileSeccomp } from "./seccomp.ts";
+import { refusalIn } from "./refusal-fix.ts";
 import { startFailure } from "./start-failure.ts";
 import { type FailedStart, launchZone, openedZone, ZoneProcess } from "./zone-process.ts";
 
@@ -137,6 +138,6 @@ export function setSandboxSearchPath(path: string): void {
 function launcherFailure({ said }: FailedStart): PlatformError {
   const last = said.split("\n").slice(-3).join("; ");
   return startFailure(last === "" ? "its launcher ended without a word" : last, {
-    isDenied: /namespace|Operation not permitted|Permission denied/.test(last),
+    refusal: refusalIn(last),
   });
 }

@@ -1,16 +1,17 @@
 import { PlatformError } from "./platform-error.ts";
+import { fixOfRefusal, type Refusal } from "./refusal-fix.ts";
 
-/** `sandbox_start_failed`: why, where, and what may be done about the two reasons that machines commonly have. */
+/** `sandbox_start_failed`: why, where, and what may be done about the reasons that machines and containers commonly have. */
 export function startFailure(
   why: string,
   {
     path,
-    isDenied = false,
+    refusal = null,
     isIdMapping = false,
   }: {
     path?: string | undefined;
-    /** the kernel does not let this user make namespaces */
-    isDenied?: boolean;
+    /** what was not allowed */
+    refusal?: Refusal | null;
     /** the file system cannot show files under another owner */
     isIdMapping?: boolean;
   } = {},
@@ -22,9 +23,8 @@ export function startFailure(
       ...(path === undefined ? {} : { path }),
       fix: isIdMapping
         ? "its file system cannot show files under another owner; use a directory on ext4, xfs, btrfs or tmpfs, or start agentkube as an ordinary user"
-        : isDenied
-          ? "allow unprivileged user namespaces (agentkube doctor shows the kernel's own answers)"
-          : "run agentkube doctor to see what this machine lacks",
+        : ((refusal === null ? null : fixOfRefusal(refusal)) ??
+          "run agentkube doctor to see what this machine lacks"),
     },
   );
 }

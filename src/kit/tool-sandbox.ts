@@ -19,8 +19,6 @@ const KILL_AFTER_MS = 100;
 const GONE_WITHIN_MS = 2000;
 const LOOK_EVERY_MS = 5;
 const REQUEST = 1;
-/** What a kernel says that gives this user no namespaces. */
-const DENIED = new Set(["EPERM", "ENOSPC", "EACCES"]);
 /** In `cols` of a request: the directory that the tool works in is wanted. */
 const DIRECTORY_WANTED = 8;
 
@@ -247,7 +245,7 @@ export class ToolSandbox implements Sandbox {
           )
         : startFailure(`${failure.step} failed with ${failure.errno}`, {
             path,
-            isDenied: DENIED.has(failure.errno),
+            refusal: failure,
             isIdMapping: failure.step.startsWith("id-mapped mount"),
           }),
     );

@@ -5,6 +5,7 @@ import { getSystemErrorName } from "node:util";
 import type { SetUpFailure } from "./init-channel.ts";
 import { native, nativeProgram, type Watcher } from "./native.ts";
 import { errnoOf, PlatformError } from "./platform-error.ts";
+import { fixOfRefusal } from "./refusal-fix.ts";
 import { insideIdentity } from "./sandbox-arguments.ts";
 import { compileSeccomp } from "./seccomp.ts";
 
@@ -281,15 +282,10 @@ function gone(fault: SetUpFailure | undefined): PlatformError {
         fix: "try again; run agentkube doctor when it happens again",
       },
     );
-  const denied = /namespace|maps|setgroups/.test(fault.step);
   return new PlatformError(
     "sandbox_unavailable",
     `Sandboxes cannot be made here: ${fault.step} failed with ${fault.errno}`,
-    {
-      fix: denied
-        ? "allow user namespaces: sysctl user.max_user_namespaces=15000, on Ubuntu also sysctl kernel.apparmor_restrict_unprivileged_userns=0; in a pod hostUsers: false, procMount: Unmasked and a seccomp profile that allows clone, unshare and mount"
-        : "run agentkube doctor to see what this machine lacks",
-    },
+    { fix: fixOfRefusal(fault) ?? "run agentkube doctor to see what this machine lacks" },
   );
 }
 

@@ -7,12 +7,15 @@ import type { Range } from "./played-pod.ts";
 interface Row {
   settings: string;
   words: string[];
-  /** null: tools run; else what the kernel answers */
-  refusal: RegExp | null;
+  /** null: tools run; else what the kernel answers, and the setting that doctor names */
+  refusal: { says: RegExp; fix: RegExp } | null;
 }
 
-const NO_NAMESPACES = /(?:clone3?|unshare|namespace)[^]*(?:EPERM|ENOSYS|not permitted)/i;
-const NO_PROC = /mount[^]*EPERM[^]*"\/proc"/i;
+const NO_NAMESPACES = {
+  says: /(?:clone3?|unshare|namespace)[^]*(?:EPERM|ENOSYS|not permitted)/i,
+  fix: /seccompProfile.*agentkube\/tool-runner\.json/,
+};
+const NO_PROC = { says: /mount[^]*EPERM[^]*"\/proc"/i, fix: /procMount.*Unmasked/ };
 
 /** Where the profiles are is known when the test runs. */
 function rows(profiles: string): Row[] {
@@ -60,7 +63,7 @@ function rows(profiles: string): Row[] {
       settings: "the same, runAsNonRoot false, runAsUser 0",
       words: [...localhost, ...unmasked, ...ownUsers, "--user", "0:0"],
       // Root without capabilities may not even give up its groups.
-      refusal: /setgroups[^]*EPERM/,
+      refusal: { says: /setgroups[^]*EPERM/, fix: /runAsNonRoot/ },
     },
   ];
 }
@@ -68,7 +71,7 @@ function rows(profiles: string): Row[] {
 /** Which sandbox tier the tool-runner gets in its container: the kernel's own answer, by `agentkube doctor`. */
 export function tiersSuite(of: () => Range): void {
   suite("the sandbox tier that follows from a pod's settings", () => {
-    test("is standard with namespaces allowed and /proc unmasked, and none otherwise, with the kernel's reason", (t) => {
+    test("is standard with namespaces allowed and /proc unmasked, and none otherwise, with the kernel's reason and the setting to change", (t) => {
       const { lab, referenceOf } = of();
       const careful = ["--rm", "--network", "none", "--read-only", "--tmpfs", "/tmp:mode=1777"];
       const least = ["--cap-drop", "all", "--security-opt", "no-new-privileges"];
@@ -83,7 +86,9 @@ export function tiersSuite(of: () => Range): void {
           `${settings} | ${standard?.available === true ? "standard" : `none: ${standard?.error}`}`,
         );
         assert.equal(standard?.available, refusal === null, `${settings}: ${standard?.error}`);
-        if (refusal !== null) assert.match(standard?.error ?? "", refusal, settings);
+        if (refusal === null) continue;
+        assert.match(standard?.error ?? "", refusal.says, settings);
+        assert.match(standard?.fix ?? "", refusal.fix, settings);
       }
     });
   });
