@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { type ContainerLab, openContainerLab } from "../test/images/container-lab.ts";
 import { openLab } from "../test/helpers/lab.ts";
 import type { Lab } from "../test/helpers/lab.ts";
 
@@ -61,6 +62,13 @@ export function ownLab(): AsyncDisposable & { lab: Lab } {
   requireOpen();
   const lab = openLab();
   return { lab, ...belonging(() => lab[Symbol.asyncDispose]()) };
+}
+
+/** Storage, images and pods of podman's; what still runs in it is ended. */
+export function ownContainerLab(): AsyncDisposable & { lab: ContainerLab } {
+  requireOpen();
+  const lab = openContainerLab();
+  return { lab, ...belonging(() => lab[Symbol.dispose]()) };
 }
 
 function requireOpen(): void {

@@ -6,6 +6,7 @@ import { messageOf } from "../src/kit/platform-error.ts";
 import { giveAllBack, isEnding } from "./belongings.ts";
 import { boundaryRows } from "./boundary-rows.ts";
 import { callRows } from "./call-rows.ts";
+import { capacityRows } from "./capacity-rows.ts";
 import { fleetRows } from "./fleet-rows.ts";
 import { memoryRows } from "./memory-rows.ts";
 import { recordingRows } from "./recording-rows.ts";
@@ -32,6 +33,7 @@ const ROOMS: Record<string, () => Promise<Row[]>> = {
   states: statesRows,
   recording: recordingRows,
   fleet: fleetRows,
+  capacity: capacityRows,
 };
 
 const words = process.argv.slice(2);

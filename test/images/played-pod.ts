@@ -6,7 +6,7 @@ import { join } from "node:path";
 import timers from "node:timers/promises";
 import type { Container } from "kubernetes-types/core/v1.d.ts";
 import { checkForPod, type PodRequest } from "../../src/cli/pod/pod-request.ts";
-import { podObjects } from "../../src/cli/pod/pod-objects.ts";
+import { type PodObject, podObjects } from "../../src/cli/pod/pod-objects.ts";
 import { Agent } from "../../src/protocol/agent-manifest.ts";
 import { RunInfo } from "../../src/protocol/manager-api.ts";
 import { PROTOCOL } from "../../src/protocol/version.ts";
@@ -44,6 +44,8 @@ export interface PodOptions {
 export class PlayedPod implements AsyncDisposable {
   readonly name: string;
   readonly services: readonly Service[];
+  /** as `agentkube pod` prints them */
+  readonly objects: readonly PodObject[];
   readonly #lab: ContainerLab;
   readonly #made: PlayablePod;
   readonly #dataDir: string;
@@ -53,9 +55,11 @@ export class PlayedPod implements AsyncDisposable {
     name: string,
     made: PlayablePod,
     services: readonly Service[],
+    objects: readonly PodObject[],
   ) {
     this.#lab = lab;
     this.name = name;
+    this.objects = objects;
     this.#made = made;
     this.services = services;
     this.#dataDir = join(made.hostDir("manager-data"), "agentkube");
@@ -74,7 +78,8 @@ export class PlayedPod implements AsyncDisposable {
     };
     checkForPod(request);
     const dir = mkdtempSync(join(lab.dir, "pod-"));
-    const made = playable(podObjects(request), {
+    const objects = podObjects(request);
+    const made = playable(objects, {
       dir,
       secrets: options.secrets ?? {},
       manager: referenceOf("agentkube-manager"),
@@ -87,7 +92,7 @@ export class PlayedPod implements AsyncDisposable {
     const play = ["kube", "play", "--network", "none", ...users, ...profiles];
     const { status, stdout, stderr } = lab.podman([...play, join(dir, "pod.yaml")], 240_000);
     const services: Service[] = [];
-    const pod = new PlayedPod(lab, name, made, services);
+    const pod = new PlayedPod(lab, name, made, services, objects);
     try {
       if (status !== 0) throw new PlayError(`${stdout}\n${stderr}`);
       for (const { name: container, words } of made.separately)
@@ -138,8 +143,13 @@ export class PlayedPod implements AsyncDisposable {
 
   /** Where the pod's loopback is. */
   #networkOf(): string {
-    const format = ["--format", "{{.State.Pid}}", `${this.name}-manager`];
-    return `/proc/${this.#lab.must("podman", ["inspect", ...format]).trim()}/ns/net`;
+    return `/proc/${this.pidOf("manager")}/ns/net`;
+  }
+
+  /** On the host, of the container's first process. */
+  pidOf(container: string): number {
+    const words = ["inspect", "--format", "{{.State.Pid}}", `${this.name}-${container}`];
+    return Number(this.#lab.must("podman", words));
   }
 
   exec(container: string, words: readonly string[]): string {
