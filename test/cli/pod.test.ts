@@ -5,9 +5,11 @@ import { fileURLToPath } from "node:url";
 import type { Container, PodSpec } from "kubernetes-types/core/v1.d.ts";
 import { stringify } from "yaml";
 import { ImageMatrix } from "../../src/cli/pod/images.ts";
+import { kubernetesAnnouncementOf } from "../../src/cli/pod/announcement.ts";
 import { podObjects } from "../../src/cli/pod/pod-objects.ts";
 import { checkForPod, type PodRequest } from "../../src/cli/pod/pod-request.ts";
 import { Agent, Runtime } from "../../src/protocol/agent-manifest.ts";
+import { RegisterPod } from "../../src/protocol/pod-boot.ts";
 import { RunSpec } from "../../src/protocol/run-spec.ts";
 import { TOKEN_VARIABLES } from "../../src/protocol/token-variables.ts";
 import { bytesOf } from "../../src/protocol/quantities.ts";
@@ -314,6 +316,17 @@ test("the tool-runner's container has room for all calls at once, each with what
   const large = { memory: "1Gi", scratch: "1Mi", calls: 3 };
   const small = { memory: "10Mi", scratch: "1Mi" };
   assert.equal(memory(small, large), own + 3 * 1025 + 5 * 11, "the largest calls count");
+});
+
+test("what the manager is told of a run names the pod and the account that the objects have", () => {
+  for (const made of Object.values(REQUESTS)) {
+    const told = RegisterPod.parse(JSON.parse(JSON.stringify(kubernetesAnnouncementOf(made))));
+    const pod = podObjects(made).find((object) => object.kind === "Pod");
+    const { namespace, name } = pod?.metadata ?? {};
+    const { serviceAccountName } = podOf(made);
+    assert.deepEqual(told.pod, { namespace, name, serviceAccount: serviceAccountName });
+    assert.deepEqual([told.run, told.agent], [made.run, made.agent.metadata.name]);
+  }
 });
 
 const OWN = "registry.example.com/own/image:9";

@@ -5,11 +5,11 @@ import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import timers from "node:timers/promises";
 import type { Container } from "kubernetes-types/core/v1.d.ts";
+import { announcementOf } from "../../src/cli/pod/announcement.ts";
 import { checkForPod, type PodRequest } from "../../src/cli/pod/pod-request.ts";
 import { type PodObject, podObjects } from "../../src/cli/pod/pod-objects.ts";
 import { Agent } from "../../src/protocol/agent-manifest.ts";
 import { RunInfo } from "../../src/protocol/manager-api.ts";
-import { PROTOCOL } from "../../src/protocol/version.ts";
 import type { Tool } from "../../src/protocol/tool-manifest.ts";
 import type { ContainerLab } from "./container-lab.ts";
 import { type PlayablePod, playable } from "./play-pod.ts";
@@ -121,18 +121,7 @@ export class PlayedPod implements AsyncDisposable {
     const file = join(this.#dataDir, "manager.json");
     await until("a manager", () => existsSync(file));
     const { token } = JSON.parse(readFileSync(file, "utf8")) as { token: string };
-    const { runtime } = request.agent.spec;
-    const body = JSON.stringify({
-      protocol: PROTOCOL,
-      run: this.name,
-      agent: this.name,
-      runtime,
-      mode: "system",
-      tools: request.tools.map(({ metadata }) => metadata.name),
-      interactive: false,
-      terminal: { cols: 120, rows: 40 },
-      tokenHashes,
-    });
+    const body = JSON.stringify({ ...announcementOf(request), tokenHashes });
     const program = `const [url, token, body] = process.argv.slice(1);
       const headers = { authorization: "Bearer " + token, "content-type": "application/json" };
       const answer = await fetch(url, { method: "POST", headers, body });

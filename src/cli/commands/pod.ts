@@ -3,6 +3,7 @@ import { RunId } from "../../protocol/ids.ts";
 import { defineCommand } from "../command.ts";
 import { loadManifests } from "../manifests/load.ts";
 import { UsageError } from "../output.ts";
+import { kubernetesAnnouncementOf } from "../pod/announcement.ts";
 import { podObjects } from "../pod/pod-objects.ts";
 import { checkForPod, type PodRequest } from "../pod/pod-request.ts";
 
@@ -12,11 +13,18 @@ const DEFAULT_MANAGER = "http://agentkube-manager.agentkube-system.svc:8082";
 export const command = defineCommand({
   name: "pod",
   summary: "print the Kubernetes objects of a run",
-  usage: ["pod AGENT [TOOL…] [--namespace NS] [--run ID] [--manager URL] [--json]"],
+  usage: [
+    "pod AGENT [TOOL…] [--namespace NS] [--run ID] [--manager URL] [--announcement] [--json]",
+  ],
   description:
     "ServiceAccount, ConfigMap, NetworkPolicy and Pod, made of the manifests and of AGENTKUBE_IMAGE_* in the environment; the same input gives the same output. Nothing is contacted, and no secret is read: Secrets are named. Kubernetes 1.30 is the least version; what needs more is said in the Pod's annotations.",
   examples: [
-    { command: "agentkube pod agent.yaml tool.yaml | kubectl apply -f -", does: "starts the run" },
+    {
+      command:
+        'agentkube pod agent.yaml tool.yaml --announcement | curl -sS --fail -H "Authorization: Bearer $OPERATOR_TOKEN" -d @- $MANAGER/v1/pods',
+      does: "tells the manager of the run, which it has to know before the pod comes",
+    },
+    { command: "agentkube pod agent.yaml tool.yaml | kubectl apply -f -", does: "starts it" },
     {
       command: "AGENTKUBE_IMAGE_REGISTRY=registry.example.com/mirror agentkube pod agent.yaml",
       does: "takes all images that are not named otherwise from a mirror",
@@ -26,6 +34,10 @@ export const command = defineCommand({
     namespace: { type: "string", value: "NS", help: "default: the Agent's, else default" },
     run: { type: "string", value: "ID", help: "run id (default: the Agent's name)" },
     manager: { type: "string", value: "URL", help: `default ${DEFAULT_MANAGER}` },
+    announcement: {
+      type: "boolean",
+      help: "print what the manager is told beforehand instead: the body of POST /v1/pods",
+    },
   },
   positionals: { min: 1, max: 1024 },
   run: async ({ values, positionals, cwd, env, output }) => {
@@ -52,6 +64,10 @@ export const command = defineCommand({
       env,
     };
     for (const note of [...loaded.warnings, ...checkForPod(request)]) output.note(`note: ${note}`);
+    if (values.announcement === true) {
+      output.stdout.write(`${JSON.stringify(kubernetesAnnouncementOf(request))}\n`);
+      return 0;
+    }
     const objects = podObjects(request);
     if (output.json) output.document({ apiVersion: "v1", kind: "List", items: objects });
     else
