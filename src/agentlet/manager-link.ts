@@ -17,7 +17,7 @@ import { EventLog } from "./event-log.ts";
 export const MANAGER_LIMITS = {
   messageBytes: 4 * 1024 * 1024,
   handshakeMs: 5000,
-  pingMs: 10_000,
+  pingMs: 5_000,
   backoffMinMs: 50,
   backoffMaxMs: 3000,
 };

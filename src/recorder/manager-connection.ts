@@ -8,7 +8,7 @@ import type { RecorderMessage } from "../protocol/recording-link.ts";
 import type { Wake } from "./wake.ts";
 
 /** The manager says `committed` every 5 s at the least; silence this long is a dead path, whatever the socket says. */
-export const SILENCE_MS = 15_000;
+export const SILENCE_MS = 12_000;
 const CONNECT_MS = 5000;
 const MAX_REPLY_BYTES = 64 * 1024;
 

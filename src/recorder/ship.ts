@@ -13,8 +13,11 @@ import { FinalRefusalError, ManagerBusyError, ManagerConnection } from "./manage
 import type { Checkpoints } from "./checkpoints.ts";
 import type { Spool } from "./spool.ts";
 
-/** Bytes in flight that the manager does not commit this long, or no verdict: the connection is made anew. */
-const STALL_MS = 15_000;
+/**
+ * Bytes in flight that the manager does not commit this long, or no verdict: the connection is made anew. It is looked at each time that the
+ * manager says something, every 5 s at the least, so a path that is dead one way is noticed within 15 s too.
+ */
+const STALL_MS = 8_000;
 
 export interface ShipOptions {
   manager: ManagerAddress;

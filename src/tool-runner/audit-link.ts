@@ -14,7 +14,7 @@ import type { AuditJournal } from "./audit-journal.ts";
 const HANDSHAKE_MS = 10_000;
 /** Records that may be on their way at once. */
 const WINDOW = 256;
-const SILENCE_MS = 15_000;
+const SILENCE_MS = 12_000;
 const REPORT_MS = 5000;
 const FINAL_CODES: ReadonlySet<number> = new Set([
   CloseCode.unauthorized,
