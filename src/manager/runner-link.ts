@@ -1,5 +1,5 @@
 import type { WebSocket } from "ws";
-import { AuditMessage } from "../protocol/audit.ts";
+import { AuditMessage, type AuditRecord } from "../protocol/audit.ts";
 import type { AuditAck } from "../protocol/audit-chain.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
 import type { AuditFile } from "./audit-file.ts";
@@ -25,6 +25,19 @@ export function runnerLink(
     sendJson(socket, { kind: "ack", ...audit.head, countersignature } satisfies AuditAck);
   }
 
+  function take(audit: AuditFile, seq: number, record: AuditRecord): void {
+    if (record.run !== run.id)
+      throw new LinkRefusal(CloseCode.badMessage, "The record is of another run");
+    audit
+      .append(seq, record)
+      .then((isNew) => {
+        if (isNew) run.noteAudit(record);
+        // Records that shared a sync share the acknowledgement and its signature.
+        soon ??= setImmediate(acknowledge, audit);
+      })
+      .catch(refuse);
+  }
+
   return {
     role: "runner",
     schema: AuditMessage,
@@ -39,18 +52,10 @@ export function runnerLink(
         reports.take(run.id, run.epochOf("runner"), message.report);
         return;
       }
-      const { seq, record } = message;
-      if (record.run !== run.id)
-        throw new LinkRefusal(CloseCode.badMessage, "The record is of another run");
+      const { seq, record, more = [] } = message;
       const audit = await run.audit();
-      audit
-        .append(seq, record)
-        .then((isNew) => {
-          if (isNew) run.noteAudit(record);
-          // Records that shared a sync share the acknowledgement and its signature.
-          soon ??= setImmediate(acknowledge, audit);
-        })
-        .catch(refuse);
+      // One after the other without a wait: they share a sync.
+      for (const next of [{ seq, record }, ...more]) take(audit, next.seq, next.record);
       if (audit.pendingBytes > MAX_PENDING_BYTES) await audit.flushed();
     },
     binary() {

@@ -193,7 +193,16 @@ export const AuditMessage = z.discriminatedUnion("kind", [
     protocol: ProtocolVersion,
     epoch: z.int().nonnegative(),
   }),
-  z.strictObject({ kind: z.literal("audit"), seq: z.int().positive(), record: AuditRecord }),
+  z.strictObject({
+    kind: z.literal("audit"),
+    seq: z.int().positive(),
+    record: AuditRecord,
+    more: z
+      .array(z.strictObject({ seq: z.int().positive(), record: AuditRecord }))
+      .max(256)
+      .optional()
+      .describe("the records that follow, of the same moment"),
+  }),
   z.strictObject({ kind: z.literal("report"), report: RunnerReport }).describe("not acknowledged"),
 ]);
 export type AuditMessage = z.infer<typeof AuditMessage>;

@@ -7,6 +7,7 @@ import {
   readSync,
   writeSync,
 } from "node:fs";
+import timers from "node:timers/promises";
 import { PlatformError, errnoOf, messageOf } from "../kit/platform-error.ts";
 import type { SigningKey } from "../kit/signing.ts";
 import type { AuditRecord } from "../protocol/audit.ts";
@@ -24,6 +25,9 @@ import type { RunId } from "../protocol/ids.ts";
 const READ_BYTES = 64 * 1024;
 /** Lines kept in memory for who follows closely, so that they need not be read and parsed again. */
 const RECENT_LINES = 64;
+
+/** How many lines come together, and how long they are. */
+const TOGETHER = { lines: 64, length: 64 * 1024 };
 
 export interface AuditJournalOptions {
   run: RunId;
@@ -125,20 +129,34 @@ export class AuditJournal implements Disposable {
     this.#broken = why;
   }
 
-  /** Every line after `seq`, first those that are there, then new ones as they come, until the signal is aborted. */
-  async *follow(seq: number, signal: AbortSignal): AsyncGenerator<ChainedLine> {
+  /**
+   * Every line after `seq`, first those that are there, then new ones at most `gatherMs` after they came, until the signal is aborted:
+   * those that are there together come together.
+   */
+  async *follow(
+    seq: number,
+    gatherMs: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<[ChainedLine, ...ChainedLine[]]> {
     const { promise: aborted, resolve } = Promise.withResolvers<void>();
     signal.addEventListener("abort", () => resolve(), { once: true });
     let offset = 0;
     while (!signal.aborted) {
+      const lines: ChainedLine[] = [];
+      let length = 0;
       for (const { line, end } of this.#linesFrom(offset)) {
         offset = end;
-        if (line.seq > seq) yield line;
-        if (signal.aborted) return;
+        if (line.seq <= seq) continue;
+        lines.push(line);
+        length += line.text.length;
+        if (lines.length === TOGETHER.lines || length > TOGETHER.length) break;
       }
-      if (offset < this.#size) continue;
+      const [first, ...more] = lines;
+      if (first !== undefined) yield [first, ...more];
+      if (first !== undefined || offset < this.#size) continue;
       this.#waiting = Promise.withResolvers<void>();
       await Promise.race([this.#waiting.promise, aborted]);
+      if (!signal.aborted) await timers.setTimeout(gatherMs);
     }
   }
 

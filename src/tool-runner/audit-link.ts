@@ -12,6 +12,8 @@ import { PROTOCOL } from "../protocol/version.ts";
 import type { AuditJournal } from "./audit-journal.ts";
 
 const HANDSHAKE_MS = 10_000;
+/** Records that come within this time go together: the manager syncs and signs once for all of them. They are in the journal at once. */
+const GATHER_MS = 20;
 /** Records that may be on their way at once. */
 const WINDOW = 256;
 const SILENCE_MS = 12_000;
@@ -156,10 +158,13 @@ export class AuditLink implements AsyncDisposable {
   }
 
   async #send(socket: WebSocket, over: AbortSignal): Promise<void> {
-    for await (const { seq, record } of this.#options.journal.follow(this.#acked, over)) {
-      while (seq - this.#acked > WINDOW && !over.aborted) await this.#waitForAck(socket);
+    const groups = this.#options.journal.follow(this.#acked, GATHER_MS, over);
+    for await (const [first, ...more] of groups) {
+      while (first.seq - this.#acked > WINDOW && !over.aborted) await this.#waitForAck(socket);
       if (over.aborted) return;
-      send(socket, { kind: "audit", seq, record });
+      const { seq, record } = first;
+      const behind = more.map((line) => ({ seq: line.seq, record: line.record }));
+      send(socket, { kind: "audit", seq, record, ...(more.length === 0 ? {} : { more: behind }) });
     }
   }
 

@@ -19,11 +19,10 @@ export async function readJsonBody(
     throw new PlatformError("bad_content_type", "Expected a body of type application/json");
   const chunks: Buffer[] = [];
   let bytes = 0;
-  const tooSlow = new PlatformError(
-    "body_too_slow",
-    `Expected the whole body within ${withinMs} ms`,
-  );
-  const late = setTimeout(() => request.destroy(tooSlow), withinMs);
+  const late = setTimeout(() => {
+    const message = `Expected the whole body within ${withinMs} ms`;
+    request.destroy(new PlatformError("body_too_slow", message));
+  }, withinMs);
   try {
     for await (const chunk of request as AsyncIterable<Buffer>) {
       bytes += chunk.length;

@@ -8,6 +8,9 @@ import { PROTOCOL, requireProtocol } from "../protocol/version.ts";
 
 /** Labels that wait while the recorder is away; older ones are dropped, since a marker is an aid and the audit is the truth. */
 const WAITING_LIMIT = 256;
+const MAX_UNREAD_BYTES = 64 * 1024;
+/** Markers that come within this time go together: the recorder and the manager sync once for all of them. */
+const GATHER_MS = 20;
 const CHALLENGE_MS = 2000;
 
 export interface MarkersOptions {
@@ -23,6 +26,7 @@ export class Markers implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
   #socket: Socket | null = null;
+  #gathering: NodeJS.Timeout | undefined;
 
   constructor(options: MarkersOptions) {
     this.#options = options;
@@ -30,20 +34,28 @@ export class Markers implements AsyncDisposable {
   }
 
   mark(label: string): void {
-    const short = label.slice(0, 4096);
-    if (this.#socket !== null && this.#socket.writableLength < 64 * 1024) {
-      writeJsonLine(this.#socket, { label: short });
-      return;
-    }
-    this.#waiting.push(short);
+    this.#waiting.push(label.slice(0, 4096));
     if (this.#waiting.length > WAITING_LIMIT) this.#waiting.shift();
+    if (this.#socket !== null) this.#gathering ??= setTimeout(() => this.#hand(), GATHER_MS);
   }
 
   /** Closes the connection after what was written has left. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
+    this.#hand();
     this.#socket?.end();
     await this.#running;
+  }
+
+  /** Hands on what waits, while the recorder takes it. */
+  #hand(): void {
+    clearTimeout(this.#gathering);
+    this.#gathering = undefined;
+    const socket = this.#socket;
+    if (socket === null || socket.writableLength > MAX_UNREAD_BYTES) return;
+    socket.cork();
+    for (const label of this.#waiting.splice(0)) writeJsonLine(socket, { label });
+    socket.uncork();
   }
 
   async #run(): Promise<void> {
@@ -90,7 +102,7 @@ export class Markers implements AsyncDisposable {
     const mac = macOf(this.#options.token, "runner", challenge.nonce);
     writeJsonLine(socket, { protocol: PROTOCOL, role: "runner", mac });
     this.#socket = socket;
-    for (const label of this.#waiting.splice(0)) writeJsonLine(socket, { label });
+    this.#hand();
     if (this.#stop.signal.aborted) socket.end();
   }
 }

@@ -195,6 +195,12 @@ function loadMcp(tool: RunTool, problems: ToolProblem[]): LoadedMcp | null {
       problem: "a tool is an MCP server or has operations with commands, not both",
       fix: "make two tools of it",
     });
+  if (sandbox?.limits?.files !== undefined)
+    problems.push({
+      path: "spec.sandbox.limits.files",
+      problem: "an MCP server has no result files: what it gives is in its answers, as resources",
+      fix: "remove it; limits.output bounds an answer",
+    });
   const isLent = (credentials ?? []).length > 0 || (sandbox?.network ?? []).length > 0;
   if (isLent && mcp.perCall === false)
     problems.push({

@@ -91,10 +91,9 @@ manager.on("connection", (socket) => {
   socket.on("message", (data: Buffer) => {
     const message = AuditMessage.parse(JSON.parse(data.toString("utf8")));
     if (message.kind === "report") return void reports.push(message.report);
+    const last = message.kind === "audit" ? (message.more?.at(-1) ?? message) : null;
     const { seq, hash } =
-      message.kind === "audit"
-        ? chainLine(message.seq, message.record)
-        : { seq: 0, hash: firstPrev("serve-test") };
+      last === null ? { seq: 0, hash: firstPrev("serve-test") } : chainLine(last.seq, last.record);
     socket.send(JSON.stringify({ kind: "ack", seq, hash, countersignature: null }));
   });
 });

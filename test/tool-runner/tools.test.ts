@@ -152,6 +152,17 @@ suite("loadTool", () => {
     });
   }
 
+  test("refuses result files of an MCP server, which gives its files in answers", () => {
+    const { operations: _, ...tool } = aShellTool("true", {
+      mcp: { command: ["/bin/true"] },
+      sandbox: { limits: { files: "1Mi" } },
+    }).spec;
+    const [problem, ...more] = checkTool({ ...aShellTool("true"), spec: tool });
+
+    assert.deepEqual([problem?.path, more], ["spec.sandbox.limits.files", []]);
+    assert.match(problem?.problem ?? "", /as resources/);
+  });
+
   test("looks into the package: present, executable, a program, not a way out", (context) => {
     const directory = temporaryDirectory(context);
     writeFileSync(join(directory, "good"), "#!/bin/sh\n", { mode: 0o755 });
