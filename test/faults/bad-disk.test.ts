@@ -1,12 +1,14 @@
-// Real file systems that fail under the spool: ext4 that turned read-only after an error, and a device that cannot write any more.
+// Real file systems that fail under the spool or the manager: ext4 that turned read-only after an error, and a device that cannot write any more.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { suite, test } from "node:test";
+import timers from "node:timers/promises";
 import { assertBeginning, readRecording, startFlood } from "../helpers/flood-run.ts";
 import { openLab, resultOf } from "../helpers/lab.ts";
-import type { Lab } from "../helpers/lab.ts";
+import { cannotMount, LoopDisk } from "./loop-disk.ts";
+import { RecorderRig } from "./recorder-rig.ts";
 
 const MB = 1_000_000;
 const skip = cannotMount();
@@ -18,7 +20,8 @@ suite("a disk below the spool", { skip }, () => {
   ] as const)
     test(`that ${what}: the run ends as recorder_lost, and what was acknowledged is in the record`, async () => {
       await using lab = openLab();
-      using disk = loopDisk(lab);
+      mkdirSync(lab.data, { mode: 0o700 });
+      using disk = LoopDisk.mount(path.join(lab.data, "spool"));
       const run = await startFlood(lab, 60 * MB, MB, { timeoutMs: 100_000 });
       fault(disk);
 
@@ -36,53 +39,28 @@ suite("a disk below the spool", { skip }, () => {
     });
 });
 
-interface LoopDisk extends Disposable {
-  turnReadOnly(): void;
-  shrink(): void;
-}
+suite("a disk below the manager's record", { skip }, () => {
+  test("that turns read-only and is repaired: the spool has what it lacks, and nothing is lost", async () => {
+    const root = mkdtempSync(path.join(tmpdir(), "akdisk-"));
+    try {
+      using disk = LoopDisk.mount(path.join(root, "data"));
+      await using rig = await RecorderRig.open({ data: path.join(root, "data") });
+      await rig.goOn(MB);
+      disk.turnReadOnly();
+      await rig.goOn(2 * MB);
+      await timers.setTimeout(1000);
+      const { size } = statSync(rig.cast);
+      await rig.goOn(MB);
+      assert.equal(statSync(rig.cast).size, size, "a disk that is read-only took more");
 
-/**
- * A file system of 100 MB for the spools of a lab, on a device in memory. ext4, because of its journal: without one the kernel tells of a
- * lost block once and writes on, or takes a damaged bitmap for a full disk, and a recorder rightly goes on, or waits.
- */
-function loopDisk(lab: Lab): LoopDisk {
-  const memory = path.join(lab.root, "memory");
-  const spools = path.join(lab.data, "spool");
-  for (const dir of [memory, lab.data, spools]) mkdirSync(dir, { mode: 0o700 });
-  run("mount", "-t", "tmpfs", "-o", "size=110m", "none", memory);
-  const image = path.join(memory, "image");
-  run("truncate", "-s", "100m", image);
-  run("mkfs.ext4", "-q", "-m", "0", image);
-  const device = run("losetup", "--find", "--show", image).trim();
-  run("mount", "-o", "errors=remount-ro", device, spools);
-  return {
-    turnReadOnly: () =>
-      writeFileSync(`/sys/fs/ext4/${path.basename(device)}/trigger_fs_error`, "1"),
-    // What lies behind the new end of the device, the journal too, cannot be written any more.
-    shrink: () => {
-      run("truncate", "-s", "1m", image);
-      run("losetup", "--set-capacity", device);
-    },
-    [Symbol.dispose]: () => {
-      run("umount", "-l", spools);
-      run("losetup", "--detach", device);
-      run("umount", "-l", memory);
-    },
-  };
-}
+      await rig.manager.kill();
+      disk.repair();
+      await rig.restartManager();
+      await rig.goOn(MB);
 
-function run(program: string, ...words: string[]): string {
-  return execFileSync(program, words, { encoding: "utf8" });
-}
-
-function cannotMount(): string | false {
-  if (process.getuid?.() !== 0) return "loop devices need root";
-  if (!existsSync("/dev/loop-control") || !existsSync("/sys/fs/ext4"))
-    return "needs loop devices and ext4";
-  try {
-    run("sh", "-c", "command -v mkfs.ext4 losetup");
-    return false;
-  } catch {
-    return "needs e2fsprogs and losetup";
-  }
-}
+      await rig.finish();
+    } finally {
+      rmSync(root, { recursive: true, force: true });
+    }
+  });
+});
