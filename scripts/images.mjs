@@ -32,6 +32,8 @@ const PROGRAMS = {
   goose: "goose",
 };
 
+/** Of Debian bookworm, which the images are made of. */
+const PYTHON = "3.11";
 const NEEDS_NO_NODE = new Set(["claudecode"]);
 /** The lower layers of every runtime's image. */
 const RUNTIME_BASE = "runtime-base";
@@ -85,7 +87,7 @@ async function main(words) {
       const seconds = Math.round((performance.now() - started) / 1000);
       built.push({ name, reference: referenceOf(name), bytes, packages, seconds });
       process.stderr.write(
-        `images: ${referenceOf(name)}: ${(bytes / 1e6).toFixed(0)} MB unpacked, ${packages} packages of npm (${seconds} s)\n`,
+        `images: ${referenceOf(name)}: ${(bytes / 1e6).toFixed(0)} MB unpacked, ${packages} packages of ${name === "aider" ? "pip" : "npm"} (${seconds} s)\n`,
       );
     } catch (error) {
       // One that cannot be had here, such as Cursor's, does not stop the others; what lies below them does.
@@ -121,6 +123,7 @@ async function makeContext(name) {
     const { packages } = await makeBundle(path.join(context, "bundle"));
     return { packages };
   }
+  if (name === "aider") return { packages: downloadWheels(path.join(context, "wheels")) };
   const program = PROGRAMS[name];
   if (program === undefined) {
     if (name === "cursor" && !existsSync(path.join(context, "cli/bin/cursor-agent")))
@@ -141,6 +144,19 @@ async function makeContext(name) {
     cpSync(node, path.join(cli, "bin/node"));
   }
   return { packages: countPackages(path.join(cli, "node_modules")) };
+}
+
+/** Aider and all that it needs, for Debian's Python, fetched by this machine's pip; returns how many packages. */
+function downloadWheels(dir) {
+  const machine = { x64: "x86_64", arm64: "aarch64" }[process.arch];
+  const platforms = ["manylinux2014", "manylinux_2_17", "manylinux_2_28"].flatMap((name) => [
+    "--platform",
+    `${name}_${machine}`,
+  ]);
+  const target = ["--only-binary=:all:", "--implementation", "cp", "--python-version", PYTHON];
+  const words = ["-m", "pip", "download", "--quiet", ...target, ...platforms, "--dest", dir];
+  run("python3", [...words, `aider-chat==${versions.runtimes.aider}`]);
+  return readdirSync(dir).length;
 }
 
 /** The few files that a container of ours has besides the folder: names for its users, and directories to mount on. */
