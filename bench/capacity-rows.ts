@@ -17,6 +17,8 @@ const IMAGES =
   "agentkube-agentlet agentkube-tool-runner agentkube-session-recorder agentkube-manager claudecode custom-example".split(
     " ",
   );
+/** What a start leaves to collect and to compile is done by then. */
+const SETTLE_MS = 30_000;
 const REST_MS = 20_000;
 const FLOOD_BYTES = 200_000_000;
 const ENDS_MS = 280_000;
@@ -107,7 +109,7 @@ async function measure(range: Range, name: string, work: Work): Promise<Row[]> {
   await using pod = await PlayedPod.play(range, { name, ...work.options });
   if (work.after !== undefined) {
     await pod.started(work.after);
-    await timers.setTimeout(5000);
+    await timers.setTimeout(SETTLE_MS);
   }
   const pids = Object.fromEntries(
     CONTAINERS.map((container) => [container, pod.pidOf(container)]),
