@@ -96,7 +96,9 @@ export class Adoption implements AsyncDisposable {
     await run.settled();
     for (const shell of run.shells) await sealShell(run, shell);
     const conflict = await this.#completeRecording(run);
-    await run.end(run.reportedEnd ?? lostEnd(run, conflict));
+    await run.end(
+      run.reportedEnd ?? lostEnd(run, { conflict, podStartMs: this.#times.podStartMs }),
+    );
     if (!conflict) await rm(run.record.spoolDir, { recursive: true, force: true });
     await rm(run.record.runtimeDir, { recursive: true, force: true });
     if (run.record.pod === true) this.#log.info({ run: run.id }, "run of a pod closed");
@@ -119,17 +121,28 @@ export class Adoption implements AsyncDisposable {
   }
 }
 
-function lostEnd(run: Run, conflict: boolean): RunEnd {
-  const { supervisorPid } = run.info;
+function lostEnd(
+  run: Run,
+  { conflict, podStartMs }: { conflict: boolean; podStartMs: number },
+): RunEnd {
+  const { supervisorPid, phase, agent } = run.info;
+  const isPod = run.record.pod === true;
+  const gone = isPod ? "The pod" : `The supervisor (pid ${supervisorPid}) and the agentlet`;
+  const cause =
+    isPod && phase === "starting"
+      ? `The pod did not come to its agent within ${Math.ceil(podStartMs / 60_000)} min`
+      : `${gone} ended without a word`;
   return {
     outcome: "failed",
     reason: "agentlet_fault",
     exitCode: null,
     signal: null,
     detail: {
-      cause: `${run.record.pod === true ? "The pod" : `The supervisor (pid ${supervisorPid}) and the agentlet`} ended without a word${conflict ? "; the recorder's spool differs from the recording and was kept" : ""}`,
+      cause: `${cause}${conflict ? "; the recorder's spool differs from the recording and was kept" : ""}`,
       ...(conflict ? { path: run.record.spoolDir } : {}),
-      fix: "see the logs in the run's directory, and start the run again",
+      fix: isPod
+        ? `look what kubectl describe pod ${agent} says: an image, a Secret or a node may be missing; then start the run again`
+        : "see the logs in the run's directory, and start the run again",
     },
   };
 }

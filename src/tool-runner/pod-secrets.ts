@@ -25,12 +25,17 @@ export function readPodSecrets(
   );
   const files = [...new Set(refs)].map((id) => [id, join(dir, id)] as const);
   const secrets = Object.fromEntries(files.map(([id, path]) => [id, readSecret(path, id)]));
-  const modelKey = modelKeyFile === undefined ? null : readSecret(modelKeyFile, "the model key");
+  const modelKey = modelKeyFile === undefined ? null : readSecret(modelKeyFile, idOf(modelKeyFile));
   if (modelKeyFile !== undefined) files.push(["model-key", modelKeyFile]);
   const sources = Object.fromEntries(
     files.map(([id, path]) => [id, { from: "file", path } satisfies SecretSource]),
   );
   return { secrets, modelKey, sources };
+}
+
+/** NAME/KEY, of which the path of a mounted Secret ends. */
+function idOf(path: string): string {
+  return path.split("/").slice(-2).join("/");
 }
 
 function readSecret(path: string, id: string): string {

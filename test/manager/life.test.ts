@@ -18,6 +18,7 @@ import {
   recorder,
   registration,
   seedRun,
+  type SeedRun,
   ship,
   startManager,
   SUCCEEDED,
@@ -33,9 +34,22 @@ async function deadPid(): Promise<number> {
   return child.pid ?? 1;
 }
 
+/** A run whose parts will be containers, known by the tokens of the seed. */
+async function announcePod(manager: Parameters<typeof api>[0], dataDir: string): Promise<SeedRun> {
+  const { body, seed } = registration(dataDir);
+  const { supervisorPid: _, runtimeDir: _r, spoolDir: _s, runnerKey: _k, ...pod } = body;
+  const answer = await api(manager, "/v1/pods", { method: "POST", body: JSON.stringify(pod) });
+  assert.equal(answer.status, 201);
+  return seed;
+}
+
 interface Ended {
   phase: string;
-  end: { outcome: string; reason: string } | null;
+  end: {
+    outcome: string;
+    reason: string;
+    detail?: { cause: string; path?: string; fix?: string };
+  } | null;
   recording: { verified: boolean; bytes: number; path: string } | null;
 }
 
@@ -117,13 +131,7 @@ suite("adoption", () => {
   test("does not wait for a pod's recorder that never came once the agentlet has said how the run ended", async (t) => {
     const patient = { ...adoptionTimes, recorderMs: 600_000 };
     const { manager, dataDir } = await startManager(t, { adoptionTimes: patient });
-    const { body, seed } = registration(dataDir);
-    const { supervisorPid: _, runtimeDir: _r, spoolDir: _s, runnerKey: _k, ...pod } = body;
-    const registered = await api(manager, "/v1/pods", {
-      method: "POST",
-      body: JSON.stringify(pod),
-    });
-    assert.equal(registered.status, 201);
+    const seed = await announcePod(manager, dataDir);
     const boot = await fetch(`${manager.url}/v1/runs/${seed.run}/boot`, {
       method: "POST",
       headers: { authorization: `Bearer ${seed.tokens.agentlet}` },
@@ -153,6 +161,18 @@ suite("adoption", () => {
 
     assert.deepEqual(info.end, end);
     assert.equal(info.recording, null);
+  });
+
+  test("a pod that never comes to its agent ends with where to look for what it lacks", async (t) => {
+    const hasty = { ...adoptionTimes, podStartMs: 100 };
+    const { manager, dataDir } = await startManager(t, { adoptionTimes: hasty });
+    const seed = await announcePod(manager, dataDir);
+
+    const info = await ended(manager, seed.run);
+
+    assert.deepEqual([info.end?.outcome, info.end?.reason], ["failed", "agentlet_fault"]);
+    assert.match(info.end?.detail?.cause ?? "", /did not come to its agent within 1 min/);
+    assert.match(info.end?.detail?.fix ?? "", /kubectl describe pod seeded.*Secret/);
   });
 
   test("leaves a run alone whose supervisor lives", async (t) => {
