@@ -20,7 +20,8 @@ const ESC = 0x1b;
 /** A string that never ends is no string. */
 const MAX_STRING_BYTES = 64 * 1024;
 /** CSI sequences that put the cursor somewhere else. */
-const MOVES = new Set(Buffer.from("ABCDEFGHIZ`adefrs"));
+const MOVES = new Uint8Array(256);
+for (const final of Buffer.from("ABCDEFGHIZ`adefrs")) MOVES[final] = 1;
 
 /**
  * Tells the characters of a terminal's output from what only moves and colours them. A line that ends at the screen's edge goes on in the
@@ -54,7 +55,7 @@ export class TerminalText {
   /** A whole control sequence, on the ground: the same as `read` of each of its bytes. Nobody waits for its role. */
   sequence(final: number, length: number, offset: number): void {
     this.#unseen += length;
-    if (MOVES.has(final)) {
+    if (MOVES[final] === 1) {
       this.#moved(offset);
       this.#unseen += 1;
     }
@@ -106,7 +107,7 @@ export class TerminalText {
     else if (this.#state === ESCAPE_MIDDLE) this.#state = byte < 0x30 ? ESCAPE_MIDDLE : GROUND;
     else if (byte >= 0x40) {
       this.#state = GROUND;
-      if (MOVES.has(byte)) return this.#moved(offset);
+      if (MOVES[byte] === 1) return this.#moved(offset);
     }
     return "nothing";
   }

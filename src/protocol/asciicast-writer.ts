@@ -1,4 +1,5 @@
 import { isUtf8 } from "node:buffer";
+import type { BatchBuffer } from "../kit/batch-buffer.ts";
 import { GAP_PREFIX, POSITION_PREFIX, RAW_PREFIX } from "./asciicast.ts";
 import type { CastGap, CastPosition } from "./asciicast.ts";
 import { MAX_ESCAPED, writeJsonText } from "./json-bytes.ts";
@@ -15,24 +16,31 @@ export interface CastHeaderFacts {
 
 /** One event holds at most this many bytes, so that readers' lines stay short. */
 const MAX_EVENT_BYTES = 64 * 1024;
-/** Where a frame is not UTF-8, only the pieces that are not pay for it. */
+/** Of what is not UTF-8, so much is written as raw bytes before text is looked for again. */
 const RAW_PIECE_BYTES = 256;
+const NOTHING = Buffer.alloc(0);
+const NO_INTERVAL = "0.000";
+const TAIL = '"]\n';
 
 /**
- * Writes asciicast v3. Every call returns whole lines, to be appended in order. Times are microseconds of a monotonic clock
+ * Writes asciicast v3. Every call appends whole lines to the batch. Times are microseconds of a monotonic clock
  * since the start of the session; intervals are rounded against what was written before, so that errors do not add up.
  */
 export class AsciicastWriter {
+  readonly #lines: BatchBuffer;
   /** the end of an UTF-8 sequence that has not come yet, at most 3 bytes; a copy, never a view */
-  #held: Buffer = Buffer.alloc(0);
+  #held: Buffer = NOTHING;
   #ms: number;
   #out: number;
   #in: number;
   #gap: number;
-  #scratch = Buffer.alloc(64 * 1024);
 
   /** `resume`: the position at which an existing file ends. */
-  constructor(resume: Pick<CastPosition, "out" | "in" | "ms" | "gap"> = { out: 0, in: 0, ms: 0 }) {
+  constructor(
+    lines: BatchBuffer,
+    resume: Pick<CastPosition, "out" | "in" | "ms" | "gap"> = { out: 0, in: 0, ms: 0 },
+  ) {
+    this.#lines = lines;
     this.#ms = resume.ms;
     this.#out = resume.out;
     this.#in = resume.in;
@@ -54,7 +62,7 @@ export class AsciicastWriter {
     return this.#gap;
   }
 
-  header(facts: CastHeaderFacts): Buffer {
+  header(facts: CastHeaderFacts): void {
     const { cols, rows, timestamp, title, term } = facts;
     const header = {
       version: 3,
@@ -63,86 +71,101 @@ export class AsciicastWriter {
       title,
       env: { TERM: term },
     };
-    return Buffer.from(`${JSON.stringify(header)}\n`);
+    this.#lines.appendText(`${JSON.stringify(header)}\n`);
   }
 
   /** Output as the PTY gave it, cut anywhere. A character that is not complete is held back until it is. */
-  output(bytes: Buffer, timeUs: number): Buffer {
+  output(bytes: Buffer, timeUs: number): void {
     const all = this.#held.length === 0 ? bytes : Buffer.concat([this.#held, bytes]);
     const whole = all.length - incompleteTail(all);
-    this.#held = Buffer.from(all.subarray(whole));
+    this.#held = whole === all.length ? NOTHING : Buffer.from(all.subarray(whole));
     this.#out += whole;
-    return this.#bytes("o", all.subarray(0, whole), timeUs);
+    this.#bytes("o", all.subarray(0, whole), timeUs);
   }
 
   /** What is held back, as the raw bytes that it is: nothing more is coming, or not soon. */
-  flush(timeUs: number): Buffer {
+  flush(timeUs: number): void {
     const held = this.#held;
-    this.#held = Buffer.alloc(0);
+    this.#held = NOTHING;
     this.#out += held.length;
-    return this.#bytes("o", held, timeUs);
+    this.#bytes("o", held, timeUs);
   }
 
   /** Input as it was typed. Half a character is kept at once as raw bytes: keys are not held back. */
-  input(bytes: Buffer, timeUs: number): Buffer {
+  input(bytes: Buffer, timeUs: number): void {
     this.#in += bytes.length;
-    return this.#bytes("i", bytes, timeUs);
+    this.#bytes("i", bytes, timeUs);
   }
 
-  resize(cols: number, rows: number, timeUs: number): Buffer {
-    return this.#text("r", `${cols}x${rows}`, timeUs);
+  resize(cols: number, rows: number, timeUs: number): void {
+    this.#text("r", `${cols}x${rows}`, timeUs);
   }
 
-  marker(label: string, timeUs: number): Buffer {
-    return this.#text("m", label, timeUs);
+  marker(label: string, timeUs: number): void {
+    this.#text("m", label, timeUs);
   }
 
   /** `status` is the exit code, or 128+n for a signal. */
-  exit(status: number, timeUs: number): Buffer {
-    return this.#text("x", String(status), timeUs);
+  exit(status: number, timeUs: number): void {
+    this.#text("x", String(status), timeUs);
   }
 
   /** The comment that stands for output which is not recorded. */
-  gap(gap: CastGap): Buffer {
+  gap(gap: CastGap): void {
     this.#gap += gap.bytes;
-    return Buffer.from(`${GAP_PREFIX}${JSON.stringify(gap)}\n`);
+    this.#lines.appendText(`${GAP_PREFIX}${JSON.stringify(gap)}\n`);
   }
 
   /** The comment that ends a batch. Sizes and time are what `written` says. */
-  position(frames: Pick<CastPosition, "seq" | "fact" | "masked" | "end">): Buffer {
+  position(frames: Pick<CastPosition, "seq" | "fact" | "masked" | "end">): void {
     const { seq, fact, masked, end } = frames;
     const gap = this.#gap === 0 ? {} : { gap: this.#gap };
     const position: CastPosition = { seq, fact, ...this.written, masked, ...gap, end };
-    return Buffer.from(`${POSITION_PREFIX}${JSON.stringify(position)}\n`);
+    this.#lines.appendText(`${POSITION_PREFIX}${JSON.stringify(position)}\n`);
   }
 
-  #text(code: string, text: string, timeUs: number): Buffer {
+  #text(code: string, text: string, timeUs: number): void {
     const data = JSON.stringify(text.toWellFormed());
-    return Buffer.from(`[${this.#interval(timeUs)}, "${code}", ${data}]\n`);
+    this.#lines.appendText(`[${this.#interval(timeUs)}, "${code}", ${data}]\n`);
   }
 
-  #bytes(code: "o" | "i", bytes: Buffer, timeUs: number): Buffer {
-    if (bytes.length === 0) return bytes;
-    const lines: Buffer[] = [];
-    for (const { piece, valid } of piecesOf(bytes))
-      lines.push(valid ? this.#utf8(code, piece, timeUs) : this.#raw(code, piece, timeUs));
-    const [only] = lines;
-    return lines.length === 1 && only !== undefined ? only : Buffer.concat(lines);
+  /** Text for as long as it is UTF-8, then a piece of what is not, and so on. */
+  #bytes(code: "o" | "i", bytes: Buffer, timeUs: number): void {
+    if (bytes.length === 0) return;
+    let interval = this.#interval(timeUs);
+    for (let from = 0; from < bytes.length;) {
+      const piece = bytes.subarray(from, cutBefore(bytes, from + MAX_EVENT_BYTES));
+      const read = this.#utf8(code, piece, interval);
+      from += read > 0 ? read : this.#raw(code, piece, interval);
+      interval = NO_INTERVAL;
+    }
   }
 
-  #utf8(code: string, bytes: Buffer, timeUs: number): Buffer {
-    const head = `[${this.#interval(timeUs)}, "${code}", "`;
-    const most = head.length + MAX_ESCAPED * bytes.length + 3;
-    if (this.#scratch.length < most) this.#scratch = Buffer.alloc(most);
-    const start = this.#scratch.write(head, 0, "latin1");
-    const end = writeJsonText(bytes, this.#scratch, start);
-    return Buffer.from(this.#scratch.subarray(0, end + this.#scratch.write('"]\n', end, "latin1")));
+  /** Writes the bytes that are UTF-8, straight into the batch; gives how many they are, and for none writes nothing. */
+  #utf8(code: string, bytes: Buffer, interval: string): number {
+    const head = `[${interval}, "${code}", "`;
+    const start = this.#lines.length;
+    const memory = this.#lines.room(head.length + MAX_ESCAPED * bytes.length + TAIL.length);
+    const text = start + memory.write(head, start, "latin1");
+    const { read, written } = writeJsonText(bytes, memory, text);
+    if (read > 0) this.#lines.grow(written + memory.write(TAIL, written, "latin1") - start);
+    return read;
   }
 
-  #raw(code: string, bytes: Buffer, timeUs: number): Buffer {
-    const text = JSON.stringify(bytes.toString("utf8"));
-    const raw = `${RAW_PREFIX}${bytes.toString("base64")}\n`;
-    return Buffer.from(`${raw}[${this.#interval(timeUs)}, "${code}", ${text}]\n`);
+  /** Writes the bytes up to where there is text again; gives how many they are. */
+  #raw(code: string, bytes: Buffer, interval: string): number {
+    let to = 0;
+    let next = cutBefore(bytes, RAW_PIECE_BYTES);
+    do {
+      to = next;
+      next = cutBefore(bytes, to + RAW_PIECE_BYTES);
+    } while (!isUtf8(bytes.subarray(to, next)));
+    const raw = bytes.subarray(0, to);
+    const text = JSON.stringify(raw.toString("utf8"));
+    this.#lines.appendText(
+      `${RAW_PREFIX}${raw.toString("base64")}\n[${interval}, "${code}", ${text}]\n`,
+    );
+    return to;
   }
 
   /** Seconds since the event before, three decimals. A clock that went backwards counts as one that stood still. */
@@ -166,31 +189,9 @@ export function incompleteTail(bytes: Buffer): number {
   return 0;
 }
 
-/** Cuts between characters where there are any: runs of valid UTF-8, and runs that are not, each of bounded size. */
-function* piecesOf(bytes: Buffer): Generator<{ piece: Buffer; valid: boolean }> {
-  if (bytes.length <= MAX_EVENT_BYTES && isUtf8(bytes)) {
-    yield { piece: bytes, valid: true };
-    return;
-  }
-  let from = 0;
-  let to = 0;
-  let valid = true;
-  while (to < bytes.length) {
-    const next = cutBefore(bytes, Math.min(to + RAW_PIECE_BYTES, bytes.length));
-    const nextValid = isUtf8(bytes.subarray(to, next));
-    if (to > from && (nextValid !== valid || next - from > MAX_EVENT_BYTES)) {
-      yield { piece: bytes.subarray(from, to), valid };
-      from = to;
-    }
-    valid = nextValid;
-    to = next;
-  }
-  if (to > from) yield { piece: bytes.subarray(from, to), valid };
-}
-
 /** The last place at or before `at`, at most 3 bytes back, that is not inside a character. */
 function cutBefore(bytes: Buffer, at: number): number {
-  if (at === bytes.length) return at;
+  if (at >= bytes.length) return bytes.length;
   for (let cut = at; cut > at - 4; cut -= 1)
     if (((bytes[cut] as number) & 0xc0) !== 0x80) return cut;
   return at;

@@ -13,7 +13,9 @@ export const FrameType = { output: 1, input: 2, resize: 3, marker: 4, exit: 5 } 
 
 /** Larger frames are a fault of the producer and close the connection. */
 export const MAX_FRAME_BYTES = 1024 * 1024;
-const HEAD = 4 + 1 + 8 + 8;
+const LENGTH = 4;
+const HEAD = LENGTH + 1 + 8 + 8;
+const OFFSET = 8;
 /** A session is never this old; a later time would move all that follows it. */
 const MAX_TIME_US = 366 * 24 * 3600 * 1_000_000;
 
@@ -78,47 +80,81 @@ export class BadFrameError extends Error {
   readonly code = "bad_frame";
 }
 
-/** Encodes one frame. The payload bytes of output and input are copied. */
-export function encodeFrame(frame: Frame): Buffer {
-  if (isBytesFrame(frame)) {
-    const head = frameHead(frame, 8 + frame.bytes.length);
-    const offset = Buffer.alloc(8);
-    offset.writeBigUInt64LE(BigInt(frame.offset));
-    return Buffer.concat([head, offset, frame.bytes]);
+const allocate = (bytes: number): Buffer => Buffer.allocUnsafe(bytes);
+
+/** Encodes one frame into memory that `room` gives. The payload bytes of output and input are copied. */
+export function encodeFrame(frame: Frame, room: (bytes: number) => Buffer = allocate): Buffer {
+  if (!isBytesFrame(frame)) {
+    const payload = Buffer.from(JSON.stringify(payloadOf(frame)));
+    const data = headed(frame, payload.length, room);
+    payload.copy(data, HEAD);
+    return data;
   }
-  const payload = Buffer.from(JSON.stringify(payloadOf(frame)));
-  return Buffer.concat([frameHead(frame, payload.length), payload]);
+  const data = headed(frame, OFFSET + frame.bytes.length, room);
+  data.writeBigUInt64LE(BigInt(frame.offset), HEAD);
+  frame.bytes.copy(data, HEAD + OFFSET);
+  return data;
 }
 
 /** Turns a byte stream into frames, whatever the split. Throws `BadFrameError` on garbage and on oversized frames. */
 export class FrameReader {
+  /** the frame that was begun; its memory is used again */
   #held: Buffer = Buffer.alloc(0);
+  #length = 0;
 
-  /** Frames that are complete with these bytes; their `bytes` are views of the input where possible. */
+  /** Frames that are complete with these bytes; their `bytes` are views, good until the next call. */
   *push(chunk: Buffer): Generator<Frame> {
-    this.#held = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
     let at = 0;
-    while (this.#held.length - at >= 4) {
-      const length = this.#held.readUInt32LE(at);
-      if (length < HEAD - 4 || length > MAX_FRAME_BYTES)
-        throw new BadFrameError(
-          `Frame of ${length} bytes; expected ${HEAD - 4} to ${MAX_FRAME_BYTES}`,
-        );
-      if (this.#held.length - at < 4 + length) break;
-      yield decodeFrame(this.#held.subarray(at + 4, at + 4 + length));
-      at += 4 + length;
+    if (this.#length > 0) {
+      // Its first bytes say how much it lacks.
+      at = this.#hold(chunk, at, LENGTH);
+      if (this.#length < LENGTH) return;
+      const end = LENGTH + frameLength(this.#held, 0);
+      at = this.#hold(chunk, at, end);
+      if (this.#length < end) return;
+      this.#length = 0;
+      yield decodeFrame(this.#held.subarray(LENGTH, end));
     }
-    this.#held = this.#held.subarray(at);
+    while (chunk.length - at >= LENGTH) {
+      const end = at + LENGTH + frameLength(chunk, at);
+      if (end > chunk.length) break;
+      yield decodeFrame(chunk.subarray(at + LENGTH, end));
+      at = end;
+    }
+    this.#hold(chunk, at, LENGTH + MAX_FRAME_BYTES);
+  }
+
+  /** Keeps bytes from `at` on until it has `length` of the frame; gives the position after them. */
+  #hold(chunk: Buffer, at: number, length: number): number {
+    const count = Math.max(0, Math.min(length - this.#length, chunk.length - at));
+    const needed = this.#length + count;
+    if (needed > this.#held.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(needed, 2 * this.#held.length));
+      this.#held.copy(larger, 0, 0, this.#length);
+      this.#held = larger;
+    }
+    chunk.copy(this.#held, this.#length, at, at + count);
+    this.#length = needed;
+    return at + count;
   }
 }
 
-function frameHead(frame: Frame, payloadLength: number): Buffer {
-  const head = Buffer.alloc(HEAD);
-  head.writeUInt32LE(HEAD - 4 + payloadLength, 0);
-  head.writeUInt8(FrameType[frame.type], 4);
-  head.writeBigUInt64LE(BigInt(frame.seq), 5);
-  head.writeBigUInt64LE(BigInt(frame.timeUs), 13);
-  return head;
+function frameLength(bytes: Buffer, at: number): number {
+  const length = bytes.readUInt32LE(at);
+  if (length >= HEAD - LENGTH && length <= MAX_FRAME_BYTES) return length;
+  throw new BadFrameError(
+    `Frame of ${length} bytes; expected ${HEAD - LENGTH} to ${MAX_FRAME_BYTES}`,
+  );
+}
+
+/** Memory for a frame, its head written. */
+function headed(frame: Frame, payloadLength: number, room: (bytes: number) => Buffer): Buffer {
+  const data = room(HEAD + payloadLength);
+  data.writeUInt32LE(HEAD - LENGTH + payloadLength, 0);
+  data.writeUInt8(FrameType[frame.type], 4);
+  data.writeBigUInt64LE(BigInt(frame.seq), 5);
+  data.writeBigUInt64LE(BigInt(frame.timeUs), 13);
+  return data;
 }
 
 export function isBytesFrame(frame: Frame): frame is BytesFrame {

@@ -1,6 +1,7 @@
-/** 0: as it is; 1: `\u00XX`; else the letter after the backslash. */
-const ESCAPE = new Uint8Array(256);
-ESCAPE.fill(1, 0, 0x20);
+/** 0: as it is; 1: `\u00XX`; 2: part of a character of more than one byte; else the letter after the backslash. */
+const KIND = new Uint8Array(256);
+KIND.fill(1, 0, 0x20);
+KIND.fill(2, 0x80);
 for (const [byte, letter] of [
   [0x08, "b"],
   [0x09, "t"],
@@ -10,7 +11,7 @@ for (const [byte, letter] of [
   [0x22, '"'],
   [0x5c, "\\"],
 ] as const)
-  ESCAPE[byte] = letter.charCodeAt(0);
+  KIND[byte] = letter.charCodeAt(0);
 
 const HEX = Buffer.from("0123456789abcdef");
 const BACKSLASH = 0x5c;
@@ -19,30 +20,57 @@ const BACKSLASH = 0x5c;
 export const MAX_ESCAPED = 6;
 
 /**
- * Writes UTF-8 `bytes` as the inside of a JSON string into `target` at `at`; gives the position after it. The same text as
- * `JSON.stringify`, without the way through UTF-16 that makes one wide character slow down a whole piece. `target` must
- * have room for `MAX_ESCAPED * bytes.length`, and the caller has checked that the bytes are UTF-8.
+ * Writes UTF-8 `bytes` as the inside of a JSON string into `target` at `at`, up to the first byte that is no UTF-8. Gives how many were
+ * read, and the position after what was written. The same text as `JSON.stringify`, without the way through UTF-16 that makes one
+ * wide character slow down a whole piece. `target` must have room for `MAX_ESCAPED` times the bytes.
  */
-export function writeJsonText(bytes: Uint8Array, target: Uint8Array, at: number): number {
+export function writeJsonText(
+  bytes: Uint8Array,
+  target: Uint8Array,
+  at: number,
+): { read: number; written: number } {
+  let read = 0;
   let to = at;
-  for (let from = 0; from < bytes.length; from += 1) {
-    const byte = bytes[from] as number;
-    const escape = ESCAPE[byte] as number;
-    if (escape === 0) {
+  while (read < bytes.length) {
+    const byte = bytes[read] as number;
+    const kind = KIND[byte] as number;
+    if (kind === 0) {
       target[to++] = byte;
-      continue;
+      read += 1;
+    } else if (kind === 2) {
+      const length = characterLength(bytes, read);
+      if (length === 0) break;
+      for (const end = read + length; read < end; read += 1) target[to++] = bytes[read] as number;
+    } else {
+      target[to] = BACKSLASH;
+      if (kind === 1) {
+        target[to + 1] = 0x75;
+        target[to + 2] = 0x30;
+        target[to + 3] = 0x30;
+        target[to + 4] = HEX[byte >> 4] as number;
+        target[to + 5] = HEX[byte & 15] as number;
+        to += 6;
+      } else {
+        target[to + 1] = kind;
+        to += 2;
+      }
+      read += 1;
     }
-    target[to++] = BACKSLASH;
-    if (escape !== 1) {
-      target[to++] = escape;
-      continue;
-    }
-    target[to] = 0x75;
-    target[to + 1] = 0x30;
-    target[to + 2] = 0x30;
-    target[to + 3] = HEX[byte >> 4] as number;
-    target[to + 4] = HEX[byte & 15] as number;
-    to += 5;
   }
-  return to;
+  return { read, written: to };
+}
+
+/** How many bytes the character of more than one byte has that begins at `at`; 0 where none does, or not all of it is there. */
+function characterLength(bytes: Uint8Array, at: number): number {
+  const first = bytes[at] as number;
+  const length = first < 0xc2 || first > 0xf4 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  if (length === 0 || at + length > bytes.length) return 0;
+  // No longer form than needed, no surrogate, nothing beyond U+10FFFF.
+  const second = bytes[at + 1] as number;
+  const least = first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80;
+  const most = first === 0xed ? 0x9f : first === 0xf4 ? 0x8f : 0xbf;
+  if (second < least || second > most) return 0;
+  for (let next = at + 2; next < at + length; next += 1)
+    if (((bytes[next] as number) & 0xc0) !== 0x80) return 0;
+  return length;
 }

@@ -69,7 +69,7 @@ export class Recording implements Disposable {
       this.#input.prime(resumed.tail.in);
       this.#maskedBefore -= this.#masked;
     }
-    this.#writer = new AsciicastWriter(position);
+    this.#writer = new AsciicastWriter(spool.lines, position);
     this.#taken = position.seq;
     this.#whole = position.seq;
     this.#fact = position.fact;
@@ -81,8 +81,9 @@ export class Recording implements Disposable {
     spool.begin(() => this.#endBatch());
     if (resumed === null) {
       const title = redactText(options.redaction.set, options.header.title);
-      spool.append(this.#writer.header({ ...options.header, title }));
-      spool.append(options.redaction.line);
+      this.#writer.header({ ...options.header, title });
+      spool.lines.append(options.redaction.line);
+      spool.commitSoon();
     }
   }
 
@@ -124,9 +125,10 @@ export class Recording implements Disposable {
     if (frame.seq !== this.#taken + 1)
       throw new BadFrameError(`Expected frame ${this.#taken + 1}, got ${frame.seq}`);
     if (this.#ended) throw new BadFrameError(`Got frame ${frame.seq} after the end of the session`);
-    const lines = "bytes" in frame ? this.#linesOfBytes(frame) : this.#linesOfFact(frame);
+    if ("bytes" in frame) this.#writeBytes(frame);
+    else this.#writeFact(frame);
     this.#taken = frame.seq;
-    this.#written(lines);
+    this.#written();
     if (this.#whole < this.#taken) this.changed.ring();
   }
 
@@ -134,17 +136,18 @@ export class Recording implements Disposable {
   mark(label: string, timeUs?: number): void {
     if (this.#ended) return;
     const now = this.#nowUs();
-    this.#written(this.#marker(label, Math.min(timeUs ?? now, now)));
+    this.#writeMarker(label, Math.min(timeUs ?? now, now));
+    this.#written();
   }
 
   /** Ends the recording without an exit status, and says why. */
   interrupt(cause: string): void {
     if (this.#ended) return;
     const now = this.#nowUs();
-    const rest = this.#rest(now);
+    this.#writeRest(now);
     this.#ended = true;
-    const label = `recording interrupted: ${cause}`.slice(0, 4096);
-    this.#written(Buffer.concat([rest, this.#marker(label, now)]));
+    this.#writeMarker(`recording interrupted: ${cause}`.slice(0, 4096), now);
+    this.#written();
   }
 
   /** Resolves while there is room for more. */
@@ -164,74 +167,69 @@ export class Recording implements Disposable {
     this.#output.use(set);
     this.#input.use(set);
     if (this.#ended) return;
-    this.#spool.append(this.#redaction.line);
+    this.#spool.lines.append(this.#redaction.line);
     this.mark(`redaction set ${version}: more values are masked from here on`);
   }
 
-  #linesOfBytes(frame: BytesFrame): Buffer {
+  #writeBytes(frame: BytesFrame): void {
     const { seq, type, timeUs, offset } = frame;
     const isOutput = type === "output";
     if (!isOutput && !this.#options.recordInput) {
       this.#partial.push({ seq, out: 0, in: 0 });
-      return Buffer.alloc(0);
+      return;
     }
     const known = isOutput ? this.#outTaken : this.#inTaken;
     if (offset > known)
       throw new BadFrameError(`Expected ${type} from byte ${known} on, got it from byte ${offset}`);
     const bytes = frame.bytes.subarray(known - offset);
-    const lines = isOutput
-      ? this.#outputLines(this.#output.push(bytes), timeUs)
-      : this.#writer.input(this.#input.push(bytes), timeUs);
+    if (isOutput) this.#writeOutput(this.#output.push(bytes), timeUs);
+    else this.#writer.input(this.#input.push(bytes), timeUs);
     // Half a character that is not the one from before has its own 100 ms.
     if (isOutput && bytes.length >= this.#writer.heldBytes) this.#heldTimer?.refresh();
     this.#partial.push({ seq, out: this.#outTaken, in: this.#inTaken });
-    return lines;
   }
 
   /** Output that is masked already: as lines, or, while the spool is full and the policy says so, into the gap. */
-  #outputLines(masked: Buffer, timeUs: number): Buffer {
+  #writeOutput(masked: Buffer, timeUs: number): void {
     const { whenFull = "block" } = this.#options;
     if (whenFull === "block" || !this.#spool.isFull) {
-      if (this.#gap === null) return this.#writer.output(masked, timeUs);
-      const end = this.#endGap(timeUs);
-      return Buffer.concat([end, this.#writer.output(masked, timeUs)]);
+      this.#endGap(timeUs);
+      this.#writer.output(masked, timeUs);
+      return;
     }
-    if (masked.length === 0) return masked;
-    const begin = this.#gap === null ? this.#beginGap(timeUs) : Buffer.alloc(0);
-    const isDue = this.#gap?.drop(masked) === true;
-    return isDue ? Buffer.concat([begin, this.#gapPiece()]) : begin;
+    if (masked.length === 0) return;
+    this.#gap ??= this.#beginGap(timeUs);
+    if (this.#gap.drop(masked)) this.#writeGapPiece();
   }
 
-  #beginGap(timeUs: number): Buffer {
-    this.#gap = new Gap(() => this.#gapOnTime());
-    const held = this.#writer.flush(timeUs);
-    return Buffer.concat([
-      held,
-      this.#marker("recording gap: the spool is full, output is not recorded from here on", timeUs),
-    ]);
+  #beginGap(timeUs: number): Gap {
+    this.#writer.flush(timeUs);
+    this.#writeMarker(
+      "recording gap: the spool is full, output is not recorded from here on",
+      timeUs,
+    );
+    return new Gap(() => this.#gapOnTime());
   }
 
-  #gapPiece(): Buffer {
+  #writeGapPiece(): void {
     const piece = this.#gap?.takePiece() ?? null;
-    return piece === null ? Buffer.alloc(0) : this.#writer.gap(piece);
+    if (piece !== null) this.#writer.gap(piece);
   }
 
-  #endGap(timeUs: number): Buffer {
+  #endGap(timeUs: number): void {
     const gap = this.#gap;
-    if (gap === null) return Buffer.alloc(0);
-    const piece = this.#gapPiece();
+    if (gap === null) return;
+    this.#writeGapPiece();
     gap[Symbol.dispose]();
     this.#gap = null;
-    return Buffer.concat([
-      piece,
-      this.#marker(`recording gap: ${gap.bytes} bytes of output were not recorded`, timeUs),
-    ]);
+    this.#writeMarker(`recording gap: ${gap.bytes} bytes of output were not recorded`, timeUs);
   }
 
   /** What was dropped is written down now and then, and the gap ends when there is room, also when nothing more comes. */
   #gapOnTime(): void {
-    const lines = this.#spool.isFull ? this.#gapPiece() : this.#endGap(this.#nowUs());
-    if (lines.length > 0) this.#written(lines);
+    if (this.#spool.isFull) this.#writeGapPiece();
+    else this.#endGap(this.#nowUs());
+    this.#written();
   }
 
   /** Bytes of output and input that were taken, written or not. */
@@ -261,40 +259,42 @@ export class Recording implements Disposable {
     return this.#maskedBefore + this.#output.maskedBytes + this.#input.maskedBytes;
   }
 
-  #marker(label: string, timeUs: number): Buffer {
-    return this.#writer.marker(redactText(this.#redaction.set, label), timeUs);
+  #writeMarker(label: string, timeUs: number): void {
+    this.#writer.marker(redactText(this.#redaction.set, label), timeUs);
   }
 
   /** All that is held: nothing follows it. */
-  #rest(timeUs: number): Buffer {
-    return Buffer.concat([
-      this.#outputLines(this.#output.end(), timeUs),
-      this.#endGap(timeUs),
-      this.#writer.flush(timeUs),
-      this.#writer.input(this.#input.end(), timeUs),
-    ]);
+  #writeRest(timeUs: number): void {
+    this.#writeOutput(this.#output.end(), timeUs);
+    this.#endGap(timeUs);
+    this.#writer.flush(timeUs);
+    this.#writer.input(this.#input.end(), timeUs);
   }
 
-  #linesOfFact(frame: FactFrame): Buffer {
+  #writeFact(frame: FactFrame): void {
     const { seq, timeUs } = frame;
     this.#partial.push({ seq, out: 0, in: 0 });
     // Written by the recorder before this one, although a frame before it was not whole.
-    if (seq <= this.#fact) return Buffer.alloc(0);
+    if (seq <= this.#fact) return;
     this.#fact = seq;
     switch (frame.type) {
       case "resize":
         this.#output.resize(frame.cols);
-        return this.#writer.resize(frame.cols, frame.rows, timeUs);
+        this.#writer.resize(frame.cols, frame.rows, timeUs);
+        break;
       case "marker":
-        return this.#marker(frame.label, timeUs);
-      case "exit": {
+        this.#writeMarker(frame.label, timeUs);
+        break;
+      case "exit":
         this.#ended = true;
-        return Buffer.concat([this.#rest(timeUs), this.#writer.exit(frame.status, timeUs)]);
-      }
+        this.#writeRest(timeUs);
+        this.#writer.exit(frame.status, timeUs);
+        break;
     }
   }
 
-  #written(lines: Buffer): void {
+  /** Something was taken, and what of it can be said now stands in the spool's lines. */
+  #written(): void {
     const before = this.#whole;
     if (this.#heldBytes === 0) {
       this.#whole = this.#taken;
@@ -309,12 +309,13 @@ export class Recording implements Disposable {
     if (this.#writer.heldBytes === 0) this.#stopHeldTimer();
     else this.#heldTimer ??= setTimeout(() => this.#flushHeld(), HELD_MS);
     // Bytes that only wait change nothing on disk.
-    if (lines.length > 0 || this.#whole > before) this.#spool.append(lines);
+    if (this.#spool.lines.length > 0 || this.#whole > before) this.#spool.commitSoon();
   }
 
   #flushHeld(): void {
     this.#heldTimer = null;
-    if (this.#writer.heldBytes > 0) this.#written(this.#writer.flush(this.#nowUs()));
+    this.#writer.flush(this.#nowUs());
+    this.#written();
   }
 
   #stopHeldTimer(): void {
@@ -332,12 +333,10 @@ export class Recording implements Disposable {
     const out = this.#outWritten;
     const gaps = this.#writer.gapBytes;
     const { in: typed } = this.#writer.written;
-    return {
-      line: this.#writer.position(frames),
-      durable: () => {
-        this.#proven = { masked: frames.masked, gaps };
-        this.#durable = { seq: frames.seq, out, in: typed, ended: frames.end };
-      },
+    this.#writer.position(frames);
+    return () => {
+      this.#proven = { masked: frames.masked, gaps };
+      this.#durable = { seq: frames.seq, out, in: typed, ended: frames.end };
     };
   }
 

@@ -5,11 +5,11 @@ import { mkdir, open, rmdir, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import timers from "node:timers/promises";
+import { BatchBuffer } from "../kit/batch-buffer.ts";
 import type { Log } from "../kit/log.ts";
 import { native } from "../kit/native.ts";
 import { PlatformError, errnoOf, messageOf } from "../kit/platform-error.ts";
 import type { CastPosition } from "../protocol/asciicast.ts";
-import { BatchBuffer } from "./batch-buffer.ts";
 import { readInto, recoverSpool } from "./spool-recovery.ts";
 import { RESERVE_BYTES, SpoolReserve } from "./spool-reserve.ts";
 import { Wake } from "./wake.ts";
@@ -29,14 +29,14 @@ export interface SpoolOptions {
   log: Log;
   /** Largest size of the file; none unless given. */
   quotaBytes?: number | undefined;
-  /** Keeps room on the disk and below the quota, for those who go on when the spool is full. Without it `append` waits. */
+  /** Keeps room on the disk and below the quota, for those who go on when the spool is full. Without it `room` waits. */
   keepReserve?: boolean | undefined;
   /** Opens the file; another one in tests, whose disk fails. */
   open?: (path: string, flags: number, mode: number) => Promise<FileHandle>;
 }
 
-/** Called when a batch is closed: the line that ends it, and what to call once it is durable. */
-export type EndBatch = () => { line: Buffer; durable: () => void };
+/** Called when a batch is closed: adds the line that ends it to `lines`, and gives what to call once the batch is durable. */
+export type EndBatch = () => () => void;
 
 /** What an earlier recorder of this session left. */
 export interface Resume {
@@ -55,6 +55,10 @@ export class Spool implements AsyncDisposable {
   readonly resumed: Resume | null;
   /** The one bell of a recorder: rings when `durableBytes` grew or `failure` was set; others ring it for what they know. */
   readonly grown = new Wake();
+  /** What comes next: whole lines are written here, and then `commitSoon` is called, in one go. */
+  readonly lines = new BatchBuffer();
+  /** what is being written; it takes turns with `lines` */
+  readonly #writing = new BatchBuffer();
   readonly #options: SpoolOptions;
   readonly #file: FileHandle;
   readonly #reserve: SpoolReserve | null;
@@ -62,9 +66,6 @@ export class Spool implements AsyncDisposable {
   readonly #hash: Hash;
   readonly #closing = new AbortController();
   #durable: number;
-  /** what comes in, and what is being written; they take turns */
-  #filling = new BatchBuffer();
-  #writing = new BatchBuffer();
   #touched = false;
   #running: Promise<void> | null = null;
   #hurry = new AbortController();
@@ -101,14 +102,14 @@ export class Spool implements AsyncDisposable {
     return this.#failure;
   }
 
-  /** Whether all that was appended is durable. */
+  /** Whether all that was written is durable. */
   get isIdle(): boolean {
     return this.#running === null;
   }
 
   /** Whether the disk has no room at the moment, or the quota is used up; with a reserve: but for the reserve. */
   get isFull(): boolean {
-    const bytes = this.#durable + this.#filling.length + this.#writing.length;
+    const bytes = this.#durable + this.lines.length + this.#writing.length;
     return this.#full || bytes >= this.#softBytes;
   }
 
@@ -127,30 +128,32 @@ export class Spool implements AsyncDisposable {
     this.#onDurable.add(listener);
   }
 
-  /** To be called once, before the first `append`. */
+  /** To be called once, before the first `commitSoon`. */
   begin(endBatch: EndBatch): void {
     this.#endBatch = endBatch;
   }
 
-  /** Adds whole lines, copied; an empty buffer still makes a batch, for a position that changed without one. */
-  append(lines: Buffer): void {
-    if (this.#failure !== null || this.#closing.signal.aborted) return;
-    this.#filling.append(lines);
+  /** Makes a batch of what stands in `lines`; of nothing too, for a position that changed without a line. */
+  commitSoon(): void {
+    if (this.#failure !== null || this.#closing.signal.aborted) {
+      this.lines.clear();
+      return;
+    }
     this.#touched = true;
-    if (this.#filling.length >= LARGE_BATCH_BYTES) this.#hurry.abort();
+    if (this.lines.length >= LARGE_BATCH_BYTES) this.#hurry.abort();
     this.#running ??= this.#run();
   }
 
   /** Resolves while less than the bound waits for the disk. Throws when the spool has failed or was closed. */
   async room(): Promise<void> {
-    while (this.#filling.length + this.#writing.length >= PENDING_BYTES) {
+    while (this.lines.length + this.#writing.length >= PENDING_BYTES) {
       this.#throwIfOver();
       await this.grown.next;
     }
     this.#throwIfOver();
   }
 
-  /** Resolves once everything appended before is durable. Throws when the spool has failed, or the signal's reason. */
+  /** Resolves once everything written before is durable. Throws when the spool has failed, or the signal's reason. */
   async flush(signal: AbortSignal): Promise<void> {
     while (this.#running !== null) {
       this.#hurry.abort();
@@ -200,9 +203,8 @@ export class Spool implements AsyncDisposable {
       while (this.#touched) {
         await this.#gather();
         if (this.#endBatch === null) throw new TypeError("Spool is written before it was begun");
-        const { line, durable } = this.#endBatch();
-        this.#filling.append(line);
-        [this.#filling, this.#writing] = [this.#writing, this.#filling];
+        const durable = this.#endBatch();
+        this.lines.swap(this.#writing);
         this.#touched = false;
         const batch = this.#writing.bytes;
         await this.#commit(batch);
@@ -228,7 +230,7 @@ export class Spool implements AsyncDisposable {
 
   async #gather(): Promise<void> {
     // A new controller for each batch: `flush` and a large batch end the wait at once.
-    if (this.#filling.length < LARGE_BATCH_BYTES && !this.#hurry.signal.aborted)
+    if (this.lines.length < LARGE_BATCH_BYTES && !this.#hurry.signal.aborted)
       await timers
         .setTimeout(GATHER_MS, undefined, { signal: this.#hurry.signal })
         .catch(() => undefined);

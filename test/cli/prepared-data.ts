@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { RunInfo } from "../../src/protocol/manager-api.ts";
+import { BatchBuffer } from "../../src/kit/batch-buffer.ts";
 import { AsciicastWriter } from "../../src/protocol/asciicast-writer.ts";
 import { makeRemovable } from "../helpers/lab.ts";
 
@@ -94,7 +95,8 @@ export function lastDocument(end: CliEnd): Record<string, unknown> {
 
 /** A whole recording of `TERMINAL_BYTES`. */
 export function recording(): Buffer {
-  const writer = new AsciicastWriter();
+  const lines = new BatchBuffer();
+  const writer = new AsciicastWriter(lines);
   const facts = {
     cols: 80,
     rows: 24,
@@ -102,13 +104,12 @@ export function recording(): Buffer {
     title: "demo",
     term: "xterm-256color",
   };
-  return Buffer.concat([
-    writer.header(facts),
-    writer.output(TERMINAL_BYTES, 10_000),
-    writer.marker("tool demo call", 20_000),
-    writer.exit(0, 100_000),
-    writer.position({ seq: 3, fact: 3, masked: 0, end: true }),
-  ]);
+  writer.header(facts);
+  writer.output(TERMINAL_BYTES, 10_000);
+  writer.marker("tool demo call", 20_000);
+  writer.exit(0, 100_000);
+  writer.position({ seq: 3, fact: 3, masked: 0, end: true });
+  return lines.bytes;
 }
 
 export function hoursAgo(hours: number): string {

@@ -13,6 +13,7 @@ import {
 } from "../../src/protocol/asciicast.ts";
 import type { CastLine, CastSource } from "../../src/protocol/asciicast.ts";
 import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
+import { BatchBuffer } from "../../src/kit/batch-buffer.ts";
 import { AsciicastWriter } from "../../src/protocol/asciicast-writer.ts";
 
 const fixtures = fileURLToPath(new URL("../../../shared/fixtures/asciicast", import.meta.url));
@@ -30,11 +31,11 @@ suite("AsciicastWriter", () => {
     const bytes = Buffer.from(text);
 
     for (let at = 0; at <= bytes.length; at += 1) {
-      const file = fileOf((writer) => [
-        writer.output(bytes.subarray(0, at), 1000),
-        writer.output(bytes.subarray(at), 2000),
-        writer.flush(3000),
-      ]);
+      const file = fileOf((writer) => {
+        writer.output(bytes.subarray(0, at), 1000);
+        writer.output(bytes.subarray(at), 2000);
+        writer.flush(3000);
+      });
 
       assert.equal(file.includes("#raw"), false, `split at ${at}`);
       assert.equal((await textOf(file)).join(""), text, `split at ${at}`);
@@ -44,9 +45,9 @@ suite("AsciicastWriter", () => {
   test("keeps UTF-8 whole when every byte comes alone", async () => {
     const text = "│日🚀é";
 
-    const file = fileOf((writer) =>
-      [...Buffer.from(text)].map((byte) => writer.output(Buffer.from([byte]), 0)),
-    );
+    const file = fileOf((writer) => {
+      for (const byte of Buffer.from(text)) writer.output(Buffer.from([byte]), 0);
+    });
 
     assert.deepEqual(await textOf(file), Array.from(text));
   });
@@ -54,15 +55,15 @@ suite("AsciicastWriter", () => {
   test("gives back every byte of random binary and text, and all of it verifies", async () => {
     for (let round = 0; round < 40; round += 1) {
       const pieces = Array.from({ length: 12 }, (_, index) => somePiece(round * 12 + index));
-      const file = fileOf((writer) => [
-        ...pieces.flatMap((piece, index) => [
-          writer.output(piece, index * 1234),
-          writer.position({ seq: index, fact: 0, masked: 0, end: false }),
-        ]),
-        writer.flush(20_000),
-        writer.exit(0, 20_001),
-        writer.position({ seq: 99, fact: 99, masked: 0, end: true }),
-      ]);
+      const file = fileOf((writer) => {
+        for (const [index, piece] of pieces.entries()) {
+          writer.output(piece, index * 1234);
+          writer.position({ seq: index, fact: 0, masked: 0, end: false });
+        }
+        writer.flush(20_000);
+        writer.exit(0, 20_001);
+        writer.position({ seq: 99, fact: 99, masked: 0, end: true });
+      });
 
       assert.deepEqual(await rawOf(file), Buffer.concat(pieces));
       assert.deepEqual((await verifyAsciicast(chunksOf(file))).problems, []);
@@ -70,11 +71,11 @@ suite("AsciicastWriter", () => {
   });
 
   test("keeps input byte by byte too", async () => {
-    const file = fileOf((writer) => [
-      writer.input(Buffer.from([0xe2, 0x94]), 0),
-      writer.input(Buffer.from([0x82]), 0),
-      writer.position({ seq: 2, fact: 0, masked: 0, end: false }),
-    ]);
+    const file = fileOf((writer) => {
+      writer.input(Buffer.from([0xe2, 0x94]), 0);
+      writer.input(Buffer.from([0x82]), 0);
+      writer.position({ seq: 2, fact: 0, masked: 0, end: false });
+    });
 
     const raw = (await linesOf(file)).flatMap((item) =>
       item.kind === "event" ? [item.event.raw] : [],
@@ -85,12 +86,10 @@ suite("AsciicastWriter", () => {
   });
 
   test("does not let rounding add up, and takes a clock that goes back for one that stands", async () => {
-    const file = fileOf((writer) => [
-      ...Array.from({ length: 1000 }, (_, index) =>
-        writer.output(Buffer.from("x"), (index + 1) * 1400),
-      ),
-      writer.output(Buffer.from("y"), 5),
-    ]);
+    const file = fileOf((writer) => {
+      for (let index = 1; index <= 1000; index += 1) writer.output(Buffer.from("x"), index * 1400);
+      writer.output(Buffer.from("y"), 5);
+    });
 
     const events = (await linesOf(file)).flatMap((item) =>
       item.kind === "event" ? [item.event] : [],
@@ -101,28 +100,31 @@ suite("AsciicastWriter", () => {
   });
 
   test("goes on in an existing file as if it had never stopped", () => {
-    const first = new AsciicastWriter();
-    const whole = Buffer.concat([first.output(Buffer.from("a"), 1600), first.marker("m", 2_700)]);
-    const again = new AsciicastWriter();
-    const before = again.output(Buffer.from("a"), 1600);
+    const whole = new BatchBuffer();
+    const first = new AsciicastWriter(whole);
+    first.output(Buffer.from("a"), 1600);
+    first.marker("m", 2_700);
+    const lines = new BatchBuffer();
+    const again = new AsciicastWriter(lines);
+    again.output(Buffer.from("a"), 1600);
 
-    const resumed = new AsciicastWriter(again.written);
+    new AsciicastWriter(lines, again.written).marker("m", 2_700);
 
-    assert.deepEqual(Buffer.concat([before, resumed.marker("m", 2_700)]), whole);
+    assert.deepEqual(lines.bytes, whole.bytes);
   });
 });
 
 suite("verifyAsciicast", () => {
-  const good = fileOf((writer) => [
-    writer.position({ seq: 0, fact: 0, masked: 0, end: false }),
-    writer.output(Buffer.from("one\r\n"), 1000),
-    writer.position({ seq: 1, fact: 0, masked: 0, end: false }),
-    writer.output(Buffer.from([0x61, 0xff, 0x62]), 2000),
-    writer.resize(100, 30, 3000),
-    writer.marker("tool", 4000),
-    writer.exit(3, 5000),
-    writer.position({ seq: 5, fact: 5, masked: 0, end: true }),
-  ]);
+  const good = fileOf((writer) => {
+    writer.position({ seq: 0, fact: 0, masked: 0, end: false });
+    writer.output(Buffer.from("one\r\n"), 1000);
+    writer.position({ seq: 1, fact: 0, masked: 0, end: false });
+    writer.output(Buffer.from([0xff, 0x61, 0x62]), 2000);
+    writer.resize(100, 30, 3000);
+    writer.marker("tool", 4000);
+    writer.exit(3, 5000);
+    writer.position({ seq: 5, fact: 5, masked: 0, end: true });
+  });
 
   test("gives size, hash and number of events", async () => {
     const result = await verifyAsciicast(chunksOf(good));
@@ -251,12 +253,12 @@ suite("verifyAsciicast", () => {
 });
 
 suite("views of a recording", () => {
-  const file = fileOf((writer) => [
-    writer.output(Buffer.from("a"), 500_000),
-    writer.position({ seq: 1, fact: 0, masked: 0, end: false }),
-    writer.output(Buffer.from([0xff]), 700_000),
-    writer.exit(0, 900_000),
-  ]);
+  const file = fileOf((writer) => {
+    writer.output(Buffer.from("a"), 500_000);
+    writer.position({ seq: 1, fact: 0, masked: 0, end: false });
+    writer.output(Buffer.from([0xff]), 700_000);
+    writer.exit(0, 900_000);
+  });
 
   test("v2 has absolute times, no comments, and verifies", async () => {
     const lines = [];
@@ -292,9 +294,12 @@ suite("views of a recording", () => {
   });
 });
 
-function fileOf(write: (writer: AsciicastWriter) => Buffer[]): Buffer {
-  const writer = new AsciicastWriter();
-  return Buffer.concat([writer.header(facts), ...write(writer)]);
+function fileOf(write: (writer: AsciicastWriter) => void): Buffer {
+  const lines = new BatchBuffer();
+  const writer = new AsciicastWriter(lines);
+  writer.header(facts);
+  write(writer);
+  return lines.bytes;
 }
 
 /** Split so that lines lie across chunks. */
