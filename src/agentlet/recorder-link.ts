@@ -2,7 +2,6 @@ import { Backoff } from "../kit/backoff.ts";
 import type { Log } from "../kit/log.ts";
 import { PlatformError, messageOf } from "../kit/platform-error.ts";
 import type { Frame, RecorderReply } from "../protocol/frames.ts";
-import { encodeFrame } from "../protocol/frames.ts";
 import type { TerminalSize } from "./pty-session.ts";
 import { openRecorderConnection } from "./recorder-connection.ts";
 import type { RecorderConnection } from "./recorder-connection.ts";
@@ -150,8 +149,7 @@ export class RecorderLink implements AsyncDisposable {
 
   #send(frame: Frame): void {
     if (this.#closing.signal.aborted) return;
-    const data = encodeFrame(frame);
-    this.#frames.push({ seq: frame.seq, data });
+    const data = this.#frames.push(frame);
     this.#waitingSince ??= performance.now();
     this.#connection?.send(data);
     if (!this.#full && this.#frames.bytes >= this.#limits.unackedBytes) {
@@ -202,7 +200,7 @@ export class RecorderLink implements AsyncDisposable {
     this.#connection = connection;
     this.#awaySince = null;
     this.#acknowledge(connection.welcome.seq);
-    for (const frame of this.#frames) connection.send(frame.data);
+    for (const data of this.#frames) connection.send(data);
     connection.onReply((reply) => this.#replied(reply));
     this.#welcome();
     if (connection.welcome.seq >= this.#exitSeq) this.#sealed.resolve();
