@@ -4,6 +4,9 @@ import { randomBytes } from "node:crypto";
 import { errnoOf } from "../kit/platform-error.ts";
 import type { RecordingReader } from "./recording-reader.ts";
 
+/** How many buffers one writev(2) takes at the most: IOV_MAX. */
+const MAX_VECTORS = 1024;
+
 /** Writes a whole file so that a reader, or a crash, sees the old content or the new one. Mode 0600. */
 export async function writeAtomically(path: string, text: string): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}.tmp`);
@@ -44,6 +47,33 @@ export async function writeFully(
     const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
     done += bytesWritten;
   }
+}
+
+/** The same for buffers that follow each other, without joining them. */
+export async function writeAllFully(
+  handle: FileHandle,
+  buffers: readonly Buffer[],
+  position: number,
+): Promise<void> {
+  let at = position;
+  for (let next = 0; next < buffers.length; next += MAX_VECTORS) {
+    let rest = buffers.slice(next, next + MAX_VECTORS);
+    while (rest.length > 0) {
+      const { bytesWritten } = await handle.writev(rest, at);
+      at += bytesWritten;
+      rest = behind(rest, bytesWritten);
+    }
+  }
+}
+
+/** What is left of these buffers behind their first bytes. */
+function behind(buffers: readonly Buffer[], bytes: number): Buffer[] {
+  let left = bytes;
+  return buffers.flatMap((buffer) => {
+    const skipped = Math.min(left, buffer.length);
+    left -= skipped;
+    return skipped === buffer.length ? [] : [buffer.subarray(skipped)];
+  });
 }
 
 /** The size of a file whose bytes are all durable by then; 0 for one that is not there. */

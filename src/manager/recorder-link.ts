@@ -1,6 +1,7 @@
 import type { WebSocket } from "ws";
 import type { Log } from "../kit/log.ts";
 import { messageOf } from "../kit/platform-error.ts";
+import { countStreamed } from "../kit/stream-garbage.ts";
 import {
   CloseCode,
   decodeAppend,
@@ -132,6 +133,7 @@ export function recorderLink(
           `The bytes at offset ${append.offset} differ from those the manager has`,
         );
       if (result !== "taken") acknowledge();
+      countStreamed(bytes.length);
     },
     async message(message) {
       if (recording === null) throw new LinkRefusal(CloseCode.badMessage, "Expected a hello first");

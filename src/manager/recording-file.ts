@@ -1,7 +1,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { constants } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
-import { writeFully } from "./durable-file.ts";
+import { writeAllFully } from "./durable-file.ts";
 import type { RecordingReader } from "./recording-reader.ts";
 
 /** What became of an append. `conflict`: its bytes differ from those that are here; `ahead`: bytes before it are missing. */
@@ -169,9 +169,8 @@ export class RecordingFile implements AsyncDisposable {
     while (this.#pending.length > 0) {
       const group = this.#pending;
       this.#pending = [];
-      const bytes = group.length === 1 && group[0] !== undefined ? group[0] : Buffer.concat(group);
       try {
-        await writeFully(this.#handle, bytes, this.#committed);
+        await writeAllFully(this.#handle, group, this.#committed);
         await this.#handle.datasync();
       } catch (error) {
         // What was not acknowledged is taken back, so that the recorder's resend meets a file of exactly the committed bytes.
@@ -181,7 +180,7 @@ export class RecordingFile implements AsyncDisposable {
         await this.#handle.truncate(this.#committed).catch(() => undefined);
         break;
       }
-      this.#count(bytes);
+      for (const bytes of group) this.#count(bytes);
       for (const listener of this.#listeners) listener();
     }
     this.#syncing = null;

@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { writeJsonLine } from "../kit/json-lines.ts";
 import type { Log } from "../kit/log.ts";
 import { messageOf } from "../kit/platform-error.ts";
+import { countStreamed } from "../kit/stream-garbage.ts";
 import { BadFrameError, FrameReader } from "../protocol/frames.ts";
 import type { RecorderReply } from "../protocol/frames.ts";
 import type { Recording } from "./recording.ts";
@@ -65,6 +66,7 @@ export class ProducerSeat {
       for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
         if (!Buffer.isBuffer(chunk)) continue;
         for (const frame of reader.push(chunk)) recording.take(frame);
+        countStreamed(chunk.length);
         await recording.room();
       }
     } catch (error) {
