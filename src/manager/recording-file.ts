@@ -10,6 +10,8 @@ export type AppendResult = "taken" | "known" | "ahead" | "conflict";
 /** Bytes taken that are not durable yet; above it `append` waits. */
 const MAX_UNSYNCED_BYTES = 4 * 1024 * 1024;
 const BLOCK_BYTES = 256 * 1024;
+/** The state of the hash is kept at so many places, this far apart at the least. */
+const MARKS = { most: 8, everyBytes: 256 * 1024 };
 
 /**
  * A recording on disk: append-only, by offset. What arrives during one fdatasync shares the next. `committed` grows only after
@@ -19,6 +21,8 @@ export class RecordingFile implements AsyncDisposable {
   readonly path: string;
   readonly #handle: FileHandle;
   readonly #hash: Hash;
+  /** what the hash was at the last places: a digest of bytes that have just become durable does not read the whole file */
+  readonly #marks: { bytes: number; hash: Hash }[] = [];
   readonly #listeners = new Set<() => void>();
   #received: number;
   #committed: number;
@@ -36,6 +40,7 @@ export class RecordingFile implements AsyncDisposable {
     this.#received = size;
     this.#committed = size;
     this.#hash = hash;
+    this.#mark();
   }
 
   /** Opens or makes the file. All that is in it counts as committed: it is synced first. */
@@ -96,9 +101,17 @@ export class RecordingFile implements AsyncDisposable {
   }
 
   async #digestBefore(bytes: number): Promise<string> {
-    const hash = createHash("sha256");
-    for await (const block of blocksOf(this.#handle, 0, bytes)) hash.update(block);
+    const mark = this.#marks.findLast((known) => known.bytes <= bytes);
+    const hash = mark?.hash.copy() ?? createHash("sha256");
+    for await (const block of blocksOf(this.#handle, mark?.bytes ?? 0, bytes)) hash.update(block);
     return hash.digest("hex");
+  }
+
+  #mark(): void {
+    const last = this.#marks.at(-1);
+    if (last !== undefined && this.#committed - last.bytes < MARKS.everyBytes) return;
+    this.#marks.push({ bytes: this.#committed, hash: this.#hash.copy() });
+    if (this.#marks.length > MARKS.most) this.#marks.shift();
   }
 
   /** Size and SHA-256 of all that was taken, once it is durable. */
@@ -181,6 +194,7 @@ export class RecordingFile implements AsyncDisposable {
         break;
       }
       for (const bytes of group) this.#count(bytes);
+      this.#mark();
       for (const listener of this.#listeners) listener();
     }
     this.#syncing = null;
