@@ -66,6 +66,11 @@ export class Attachments implements Disposable {
     return this.#attaches.values().some((attach) => attach.write);
   }
 
+  /** True while somebody is attached, to look or to type. */
+  get hasViewer(): boolean {
+    return this.#attaches.size > 0;
+  }
+
   /** The manager is there (again), or gone: then every attach is over, and the manager opens them anew. */
   useWire(wire: AttachWire | null): void {
     this.#wire = wire;

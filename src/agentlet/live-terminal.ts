@@ -1,12 +1,11 @@
 import type { AgentletCommand } from "../protocol/agentlet-link.ts";
-import { TerminalRedactor } from "../kit/terminal-redactor.ts";
 import type { RedactionSet } from "../kit/redaction-set.ts";
 import { Attachments } from "./attachments.ts";
 import type { AttachWire } from "./attachments.ts";
-import { OutputRing } from "./output-ring.ts";
 import type { PtySession, TerminalSize } from "./pty-session.ts";
 import { strangerOn } from "./states/foreground.ts";
 import type { RecorderLink } from "./recorder-link.ts";
+import { ShownOutput } from "./shown-output.ts";
 import type { ScreenView } from "./terminal-state.ts";
 import { TerminalState } from "./terminal-state.ts";
 
@@ -35,8 +34,7 @@ export interface LiveTerminalOptions {
  */
 export class LiveTerminal implements Disposable {
   readonly #options: LiveTerminalOptions;
-  readonly #ring = new OutputRing();
-  readonly #redactor: TerminalRedactor;
+  readonly #shown: ShownOutput;
   readonly #state: TerminalState;
   readonly #attachments: Attachments;
   #size: TerminalSize;
@@ -46,12 +44,16 @@ export class LiveTerminal implements Disposable {
   constructor(options: LiveTerminalOptions) {
     this.#options = options;
     this.#size = options.size;
-    this.#redactor = new TerminalRedactor(options.redaction, {
+    this.#shown = new ShownOutput({
+      redaction: options.redaction,
       cols: options.size.cols,
       showBelow: ECHO_BYTES,
+      mayWait: () => this.#state.isFlooded && !this.#attachments.hasViewer,
     });
+    const { ring } = this.#shown;
     this.#state = new TerminalState({
-      ring: this.#ring,
+      ring,
+      waiting: this.#shown,
       size: options.size,
       onReply: (bytes) => this.#answer(bytes),
       onAdvance: () => {
@@ -60,7 +62,7 @@ export class LiveTerminal implements Disposable {
       },
     });
     this.#attachments = new Attachments({
-      ring: this.#ring,
+      ring,
       snapshot: () => this.#state.snapshot(),
       snapshotWithHistory: (rows) => this.#state.snapshotWithHistory(rows),
       size: () => this.#size,
@@ -75,7 +77,7 @@ export class LiveTerminal implements Disposable {
 
   /** Bytes of output so far. */
   get outputOffset(): number {
-    return this.#ring.end;
+    return this.#shown.ring.end + this.#shown.waitingBytes;
   }
 
   get size(): TerminalSize {
@@ -89,18 +91,20 @@ export class LiveTerminal implements Disposable {
   /** The program's terminal, once it runs; null when it has ended. */
   use(pty: PtySession | null): void {
     this.#pty = pty;
-    if (pty === null) this.#show(this.#redactor.end());
+    if (pty !== null) return;
+    this.#shown.end();
+    this.#advance();
   }
 
   /** From here on another set of secrets is masked. */
   redact(redaction: RedactionSet): void {
-    this.#redactor.use(redaction);
+    this.#shown.use(redaction);
   }
 
   output(bytes: Buffer): void {
     this.#options.recorder.output(bytes);
     this.#options.onOutput(bytes);
-    this.#show(this.#redactor.push(bytes));
+    if (this.#shown.push(bytes)) this.#advance();
   }
 
   /** Types as automation does; false when the program is gone or does not read. */
@@ -122,6 +126,8 @@ export class LiveTerminal implements Disposable {
   }
 
   handle(command: Extract<AgentletCommand, { attach: string }>): void {
+    // Who looks from now on sees all that is still here.
+    if (command.kind === "attach_open") this.#shown.showAll();
     this.#attachments.handle(command);
   }
 
@@ -150,9 +156,8 @@ export class LiveTerminal implements Disposable {
     return isTaken;
   }
 
-  #show(bytes: Buffer): void {
-    if (bytes.length === 0) return;
-    this.#ring.write(bytes);
+  /** More is in the ring. */
+  #advance(): void {
     this.#attachments.pump();
     this.#state.wake();
   }
@@ -160,7 +165,7 @@ export class LiveTerminal implements Disposable {
   #resize(size: TerminalSize): void {
     if (this.#pty?.resize(size) !== true) return;
     this.#size = size;
-    this.#redactor.resize(size.cols);
+    this.#shown.resize(size.cols);
     this.#options.recorder.resize(size);
     this.#state.resize(size);
   }

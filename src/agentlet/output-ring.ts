@@ -2,6 +2,8 @@
 export class OutputRing {
   readonly #memory: Buffer;
   #end = 0;
+  /** what lies before was passed over */
+  #floor = 0;
 
   constructor(capacity = 2 * 1024 * 1024) {
     this.#memory = Buffer.allocUnsafeSlow(capacity);
@@ -9,7 +11,7 @@ export class OutputRing {
 
   /** Offset of the oldest byte still held. */
   get start(): number {
-    return Math.max(0, this.#end - this.#memory.length);
+    return Math.max(this.#floor, this.#end - this.#memory.length);
   }
 
   /** Offset after the newest byte: the length of the whole output so far. */
@@ -24,6 +26,13 @@ export class OutputRing {
     at = (at + first) % this.#memory.length;
     if (first < kept.length) kept.copy(this.#memory, at, first);
     this.#end += bytes.length;
+  }
+
+  /** Goes on at a later offset; what was held and what lies between is not there any more. */
+  skipTo(offset: number): void {
+    if (offset < this.#end) throw new RangeError(`Cannot skip back from ${this.#end} to ${offset}`);
+    this.#end = offset;
+    this.#floor = offset;
   }
 
   /** A copy of at most `limit` bytes from `offset` on, behind `room` bytes left for a head. Throws `RangeError` outside. */

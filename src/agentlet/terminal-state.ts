@@ -27,6 +27,8 @@ export const EMULATOR_LIMITS = {
   /** beyond this much unread output the emulator skips to the tail and its screen is approximate */
   backlogBytes: 1536 * 1024,
   tailBytes: 64 * 1024,
+  /** beyond this much unread output what follows may wait unmasked: it is more than the emulator reads before it looks again */
+  waitBytes: 128 * 1024,
   /** rest between slices while much is waiting, so that the emulator takes a share of the core and not all of it */
   restMs: 4,
   floodBytes: 512 * 1024,
@@ -40,8 +42,18 @@ export const EMULATOR_LIMITS = {
 /** CAN: ends any sequence without acting on it. */
 const CANCEL = "\x18";
 
+/** Output that is not in the ring yet because nobody looks at it. */
+export interface WaitingOutput {
+  readonly waitingBytes: number;
+  showAll(): void;
+  /** The last bytes of it at the least. */
+  showTail(bytes: number): void;
+}
+
 export interface TerminalStateOptions {
   ring: OutputRing;
+  /** what comes behind the ring; none unless given */
+  waiting?: WaitingOutput;
   size: TerminalSize;
   /** An answer to a query of the program, such as its wish to know the cursor's place. One answer, whole. */
   onReply: (bytes: Buffer) => void;
@@ -96,7 +108,12 @@ export class TerminalState implements Disposable {
     return this.#parsed;
   }
 
-  /** There is more in the ring. */
+  /** The emulator has enough to read for a while, and will pass over some of it if this goes on. */
+  get isFlooded(): boolean {
+    return this.#unread > EMULATOR_LIMITS.waitBytes;
+  }
+
+  /** There is more to read. */
   wake(): void {
     if (!this.#busy && this.#timer === undefined) this.#feed();
   }
@@ -176,9 +193,10 @@ export class TerminalState implements Disposable {
   }
 
   #feed(): void {
-    const { ring } = this.#options;
+    const { ring, waiting } = this.#options;
     if (this.#disposed || this.#held > 0) return;
-    if (ring.end - this.#parsed > EMULATOR_LIMITS.backlogBytes) this.#skipToTail();
+    if (this.#unread > EMULATOR_LIMITS.backlogBytes) this.#skipToTail();
+    else if (this.#parsed === ring.end) waiting?.showAll();
     this.#applySizes();
     if (this.#parsed === ring.end) return;
     const nextSize = this.#sizes[0];
@@ -201,12 +219,12 @@ export class TerminalState implements Disposable {
     this.#parsed += slice.length;
     this.#applySizes();
     this.#options.onAdvance();
-    const waiting = this.#options.ring.end - this.#parsed;
-    if (waiting === 0) return;
+    const unread = this.#unread;
+    if (unread === 0) return;
     // In a flood it will skip to the tail anyhow: then the core is for those who must not skip.
-    const flood = waiting > EMULATOR_LIMITS.floodBytes;
+    const flood = unread > EMULATOR_LIMITS.floodBytes;
     const rest = flood ? EMULATOR_LIMITS.floodRestMs : EMULATOR_LIMITS.restMs;
-    const restMs = waiting > EMULATOR_LIMITS.tailBytes ? rest : 0;
+    const restMs = unread > EMULATOR_LIMITS.tailBytes ? rest : 0;
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#feed();
@@ -222,8 +240,15 @@ export class TerminalState implements Disposable {
     }
   }
 
+  /** Output that the screen does not show yet, in the ring and behind it. */
+  get #unread(): number {
+    const { ring, waiting } = this.#options;
+    return ring.end - this.#parsed + (waiting?.waitingBytes ?? 0);
+  }
+
   #skipToTail(): void {
-    const { ring } = this.#options;
+    const { ring, waiting } = this.#options;
+    waiting?.showTail(EMULATOR_LIMITS.tailBytes);
     this.#screen.reset();
     this.#parsed = Math.max(ring.start, ring.end - EMULATOR_LIMITS.tailBytes);
     this.#scanner.startAt(this.#parsed);
