@@ -18,9 +18,23 @@ export function parseEvent(
     return { problem: "Expected the code of an event to be one letter" };
   if (typeof data !== "string") return { problem: "Expected the data of an event to be text" };
   if (!data.isWellFormed()) return { problem: "Data holds half of a surrogate pair" };
-  if (code === "r" && !/^[1-9][0-9]{0,5}x[1-9][0-9]{0,5}$/.test(data))
-    return { problem: "Expected the data of a resize to be COLSxROWS" };
-  if (code === "x" && !/^[0-9]{1,10}$/.test(data))
+  if (code === "r" && !isSize(data))
+    return { problem: "Expected the data of a resize to be COLSxROWS, each from 1 to 65535" };
+  // Negative ones are of Windows, and readers take them for 0.
+  if (code === "x" && !/^-?[0-9]{1,10}$/.test(data))
     return { problem: "Expected the data of an exit to be a number" };
   return { time, code, data };
+}
+
+function isSize(data: string): boolean {
+  const match = /^([0-9]{1,6})x([0-9]{1,6})$/.exec(data);
+  return (
+    match !== null &&
+    [match[1], match[2]].every((cells) => Number(cells) >= 1 && Number(cells) <= 65_535)
+  );
+}
+
+/** What is wrong with a time that makes a sum of microseconds no number can hold. */
+export function beyondCount(seconds: number): string {
+  return `Time is beyond what can be counted: ${seconds} s`;
 }

@@ -1,16 +1,16 @@
 import * as z from "zod";
-import { parseEvent } from "./asciicast-event.ts";
+import { isUtf8 } from "node:buffer";
+import { beyondCount, parseEvent } from "./asciicast-event.ts";
+import { CastFacts, Cells } from "./asciicast-header.ts";
 import type { CastLine } from "./asciicast.ts";
 
 /** asciicast v1, which old recordings have: one JSON document, often over many lines, with output only. */
 const DocumentV1 = z.looseObject({
   version: z.literal(1),
-  width: z.int().min(1, "expected a size of at least 1"),
-  height: z.int().min(1, "expected a size of at least 1"),
+  width: Cells,
+  height: Cells,
   duration: z.number().nonnegative().nullish(),
-  title: z.string().nullish(),
-  command: z.string().nullish(),
-  env: z.record(z.string(), z.string().nullable()).nullish(),
+  ...CastFacts,
   stdout: z.array(z.unknown()),
 });
 
@@ -25,7 +25,8 @@ export function mayBeginV1(line: string): boolean {
 }
 
 /** What a v1 document holds, as lines of the later formats; null when the text is none. */
-export function readV1(text: string): CastLine[] | null {
+export function readV1(bytes: Buffer): CastLine[] | null {
+  const text = bytes.toString("utf8");
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -33,6 +34,8 @@ export function readV1(text: string): CastLine[] | null {
     return null;
   }
   if (!isV1(value)) return null;
+  if (!isUtf8(bytes))
+    return [{ kind: "problem", line: lineNotUtf8(bytes), problem: "Line is not UTF-8" }];
   const parsed = DocumentV1.safeParse(value);
   if (!parsed.success) {
     const { path, message } = parsed.error.issues[0] ?? { path: [], message: "not valid" };
@@ -57,13 +60,26 @@ export function readV1(text: string): CastLine[] | null {
       const checked = parseEvent(JSON.stringify([delay, "o", data]));
       if ("problem" in checked) return { kind: "problem", line, problem: checked.problem };
       timeUs += Math.round(checked.time * 1e6);
+      if (!Number.isSafeInteger(timeUs))
+        return { kind: "problem", line, problem: beyondCount(checked.time) };
       return { kind: "event", line, event: { timeUs, code: "o", data: checked.data, raw: null } };
     }),
   ];
 }
 
-function isV1(value: unknown): boolean {
+/** Whether a parsed value says that it is a document of v1. */
+export function isV1(value: unknown): boolean {
   return typeof value === "object" && value !== null && "version" in value && value.version === 1;
+}
+
+function lineNotUtf8(bytes: Buffer): number {
+  let line = 1;
+  for (let from = 0, end = bytes.indexOf(10); end !== -1; end = bytes.indexOf(10, from)) {
+    if (!isUtf8(bytes.subarray(from, end))) return line;
+    line += 1;
+    from = end + 1;
+  }
+  return line;
 }
 
 /** The line in which each event begins: an array in an array of the document. */

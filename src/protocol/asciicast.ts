@@ -2,8 +2,9 @@ import { isUtf8 } from "node:buffer";
 import { createReadStream } from "node:fs";
 import * as z from "zod";
 import { PlatformError } from "../kit/platform-error.ts";
-import { parseEvent } from "./asciicast-event.ts";
-import { mayBeginV1, readV1 } from "./asciicast-v1.ts";
+import { beyondCount, parseEvent } from "./asciicast-event.ts";
+import { HeaderLine } from "./asciicast-header.ts";
+import { isV1, mayBeginV1, readV1 } from "./asciicast-v1.ts";
 
 /**
  * Reading asciicast v3 (ours, and anybody's), v2 and v1. docs/recording-format.md describes what ours adds in comment lines:
@@ -18,7 +19,7 @@ export interface CastHeader {
 }
 
 export interface CastEvent {
-  /** microseconds since the start of the recording, for both versions */
+  /** microseconds since the start of the recording, in every version */
   timeUs: number;
   /** `o` output, `i` input, `r` resize, `m` marker, `x` exit; other letters are allowed and mean nothing to us */
   code: string;
@@ -82,64 +83,60 @@ export const POSITION_PREFIX = "#pos ";
 export const GAP_PREFIX = "#gap ";
 export const REDACTION_PREFIX = "#redaction ";
 
-const Cells = z.int().min(1, "expected a size of at least 1");
-const Color = z.string().regex(/^#[0-9a-fA-F]{6}$/, "expected a colour such as #1a2b3c");
-const Palette = z
-  .string()
-  .regex(/^#[0-9a-fA-F]{6}(?::#[0-9a-fA-F]{6})*$/, "expected colours joined by colons")
-  .refine((text) => [8, 16].includes(text.split(":").length), "expected 8 or 16 colours");
-const Theme = z
-  .looseObject({ fg: Color.optional(), bg: Color.optional(), palette: Palette.optional() })
-  .refine(
-    ({ fg, bg, palette, ...others }) =>
-      [fg, bg, palette].every((part) => part !== undefined) ||
-      ([fg, bg, palette].every((part) => part === undefined) && Object.keys(others).length === 0),
-    "expected fg, bg and palette",
-  );
-const Facts = {
-  timestamp: z.number().nonnegative().nullish(),
-  title: z.string().nullish(),
-  command: z.string().nullish(),
-  env: z.record(z.string(), z.string().nullable()).nullish(),
-  idle_time_limit: z.number().nonnegative().nullish(),
-};
-const HeaderV2 = z.looseObject({
-  version: z.literal(2),
-  width: Cells,
-  height: Cells,
-  theme: Theme.nullish(),
-  ...Facts,
-});
-const HeaderV3 = z.looseObject({
-  version: z.literal(3),
-  term: z.looseObject({ cols: Cells, rows: Cells, theme: Theme.nullish() }),
-  ...Facts,
-});
-const HeaderLine = z.discriminatedUnion("version", [HeaderV2, HeaderV3]);
-
 /** Reads a recording line by line in constant memory. Rejects only when the source itself cannot be read. */
 export async function* readAsciicast(source: CastSource): AsyncGenerator<CastLine> {
+  await using begun = await beginOf(source);
+  if (begun.rest === null) {
+    const old = readV1(begun.bytes);
+    if (old !== null) return yield* old;
+  }
   const state = new ReadState();
   let line = 0;
-  /** lines that together may be one document of v1 */
-  let held: LinePiece[] | null = [];
-  let heldBytes = 0;
-  for await (const piece of linesOf(source)) {
-    if (held !== null) {
-      // Copied: the source may use its memory again.
-      held.push({ bytes: piece.bytes && Buffer.from(piece.bytes), ended: piece.ended });
-      heldBytes += (piece.bytes?.length ?? MAX_LINE_BYTES) + 1;
-      const isOpen = held.length > 1 || mayBeginV1(piece.bytes?.toString("utf8") ?? "");
-      if (isOpen && heldBytes <= MAX_LINE_BYTES) continue;
-      for (const before of held) yield* state.take((line += 1), before);
-      held = null;
-    } else yield* state.take((line += 1), piece);
-  }
-  const text = held?.map(({ bytes }) => bytes?.toString("utf8") ?? "").join("\n");
-  const old = text === undefined ? null : readV1(text);
-  if (old !== null) return yield* old;
-  for (const before of held ?? []) yield* state.take((line += 1), before);
+  for await (const piece of linesOf(begun.all())) yield* state.take((line += 1), piece);
   yield* state.end(line);
+}
+
+/** A source that was read as far as it may be one document of v1, which can only be read whole. `rest` null: to its end. */
+async function beginOf(source: CastSource): Promise<
+  {
+    bytes: Buffer;
+    rest: AsyncIterator<Buffer> | null;
+    all(): AsyncGenerator<Buffer>;
+  } & AsyncDisposable
+> {
+  const chunks: AsyncIterable<Buffer> =
+    typeof source === "string" ? createReadStream(source, { highWaterMark: 256 * 1024 }) : source;
+  const reader = chunks[Symbol.asyncIterator]();
+  const held: Buffer[] = [];
+  let heldBytes = 0;
+  let isFirstLine = true;
+  let rest: AsyncIterator<Buffer> | null = reader;
+  while (heldBytes <= MAX_LINE_BYTES) {
+    const next = await reader.next();
+    if (next.done === true) {
+      rest = null;
+      break;
+    }
+    // Copied: the source may use its memory again.
+    held.push(Buffer.from(next.value));
+    heldBytes += next.value.length;
+    const end = next.value.indexOf(10);
+    if (!isFirstLine || end === -1) continue;
+    isFirstLine = false;
+    const length = heldBytes - next.value.length + end;
+    if (!mayBeginV1(Buffer.concat(held).toString("utf8", 0, length))) break;
+  }
+  const bytes = Buffer.concat(held);
+  return {
+    bytes,
+    rest,
+    async *all() {
+      yield bytes;
+      for (let next = await rest?.next(); next?.done === false; next = await rest?.next())
+        yield next.value;
+    },
+    [Symbol.asyncDispose]: async () => void (await reader.return?.()),
+  };
 }
 
 /** Reads a recording that must be right. Throws `recording_damaged` at the first line that is not. */
@@ -230,7 +227,17 @@ class ReadState {
     try {
       value = JSON.parse(text);
     } catch {
-      return { kind: "problem", line: 1, problem: "Expected a header as a JSON object" };
+      const isOpen = text.trimStart().startsWith("{") && !text.trimEnd().endsWith("}");
+      // Lines that are no lines of their own: one problem says it all.
+      this.#isAlien = isOpen && piece.ended;
+      let problem = "Expected a header as a JSON object";
+      if (isOpen) problem = "Header is cut off";
+      if (this.#isAlien) problem += ", or it is a document of asciicast v1 that is cut off";
+      return { kind: "problem", line: 1, problem };
+    }
+    if (isV1(value)) {
+      this.#isAlien = true;
+      return { kind: "problem", line: 1, problem: "Lines follow a document of asciicast v1" };
     }
     const parsed = HeaderLine.safeParse(value);
     if (!parsed.success) {
@@ -273,11 +280,7 @@ class ReadState {
     }
     const timeUs = Math.round(parsed.time * 1e6) + (this.#version === 3 ? this.#timeUs : 0);
     if (!Number.isSafeInteger(timeUs)) {
-      yield {
-        kind: "problem",
-        line,
-        problem: `Time is beyond what can be counted: ${parsed.time} s`,
-      };
+      yield { kind: "problem", line, problem: beyondCount(parsed.time) };
       return;
     }
     if (timeUs < this.#timeUs) {
@@ -307,9 +310,7 @@ interface LinePiece {
   ended: boolean;
 }
 
-async function* linesOf(source: CastSource): AsyncGenerator<LinePiece> {
-  const chunks: AsyncIterable<Buffer> =
-    typeof source === "string" ? createReadStream(source, { highWaterMark: 256 * 1024 }) : source;
+async function* linesOf(chunks: AsyncIterable<Buffer>): AsyncGenerator<LinePiece> {
   let held: Buffer[] = [];
   let heldBytes = 0;
   const take = (last: Buffer, ended: boolean): LinePiece => {
@@ -338,11 +339,12 @@ function headerV2(header: CastHeader): Record<string, unknown> {
   const { timestamp, duration, idle_time_limit, command, title } = header.fields;
   // Only what the format knows: what else a file of somebody has may be anything, and of any depth.
   if (header.version !== 3) {
-    const { width, height, env, theme } = header.fields;
+    const { width, height, env } = header.fields;
     const size = { width, height, timestamp, duration };
+    const theme = themeOf(header.fields["theme"]);
     return { version: 2, ...size, idle_time_limit, command, title, env, theme };
   }
-  const term = header.fields["term"] as { type?: string; theme?: unknown };
+  const term = header.fields["term"] as { type?: string | null; theme?: unknown };
   const env = { ...(header.fields["env"] as object | undefined) };
   return {
     version: 2,
@@ -352,9 +354,15 @@ function headerV2(header: CastHeader): Record<string, unknown> {
     idle_time_limit,
     command,
     title,
-    env: term.type === undefined ? env : { TERM: term.type, ...env },
-    theme: term.theme,
+    env: term.type == null ? env : { TERM: term.type, ...env },
+    theme: themeOf(term.theme),
   };
+}
+
+function themeOf(theme: unknown): unknown {
+  if (typeof theme !== "object" || theme === null) return undefined;
+  const { fg, bg, palette } = theme as Record<string, unknown>;
+  return { fg, bg, palette };
 }
 
 function damaged(line: number, problem: string): PlatformError {

@@ -72,6 +72,10 @@ const GOOD: [what: string, text: string, events: number][] = [
     `{"version":2,${V3.slice(1)}[0, "o", "x"]\n`,
     1,
   ],
+  ["an exit that is negative", `${V3}[0, "x", "-1"]\n`, 1],
+  ["a resize with a leading nought", `${V3}[0, "r", "080x24"]\n`, 1],
+  ["what the terminal is", V3.replace('"rows":24', '"rows":24,"type":"xterm","version":"x 1"'), 0],
+  ["a theme of any depth", themed(8).replace('"fg"', `"deep":${deep},"fg"`), 0],
   ["a header of any depth", V3.replace('"version":3', `"version":3,"deep":${deep}`), 0],
 ];
 
@@ -80,7 +84,35 @@ const BAD: [what: string, text: string | Buffer, line: number, problem: RegExp][
   ["a line feed alone", "\n", 1, /Expected a header/],
   ["a byte order mark", `\ufeff${V3}`, 1, /byte order mark/],
   ["a header that is an array", '[0, "o", "x"]\n', 1, /Header is not of asciicast/],
-  ["a header cut off", V3.slice(0, 20), 1, /Expected a header as a JSON object/],
+  ["a header cut off", V3.slice(0, 20), 1, /Header is cut off/],
+  ["a header that is no object", "[1", 1, /Expected a header as a JSON object/],
+  [
+    "a size beyond 16 bits",
+    V2.replace("80", "65536"),
+    1,
+    /width: expected a size of at most 65535/,
+  ],
+  [
+    "half of a surrogate pair in the title",
+    V3.replace('"version":3', '"version":3,"title":"\\ud83d"'),
+    1,
+    /title: holds half of a surrogate pair/,
+  ],
+  [
+    "half of a surrogate pair in env",
+    V3.replace('"version":3', '"version":3,"env":{"A":"\\ud83d"}'),
+    1,
+    /env\.A: holds half/,
+  ],
+  ["tags that are none", V3.replace('"version":3', '"version":3,"tags":[1]'), 1, /tags\.0/],
+  ["a terminal that is a number", V3.replace('"rows":24', '"rows":24,"type":5'), 1, /term\.type/],
+  ["a negative duration", V2.replace('"version":2', '"version":2,"duration":-2'), 1, /duration/],
+  [
+    "a timestamp with decimals",
+    V2.replace('"version":2', '"version":2,"timestamp":1.5'),
+    1,
+    /timestamp/,
+  ],
   ["a version of the future", '{"version":4,"width":1,"height":1}\n', 1, /version/],
   [
     "a size of 0x0",
@@ -117,6 +149,7 @@ const BAD: [what: string, text: string | Buffer, line: number, problem: RegExp][
   ["an empty code", `${V3}[0, "", "x"]\n`, 2, /one letter/],
   ["a code that is a digit", `${V3}[0, "7", "x"]\n`, 2, /one letter/],
   ["a resize to 0x0", `${V3}[0, "r", "0x0"]\n`, 2, /COLSxROWS/],
+  ["a resize beyond 16 bits", `${V3}[0, "r", "65536x24"]\n`, 2, /from 1 to 65535/],
   ["a resize with blanks", `${V3}[0, "r", "80 x 24"]\n`, 2, /COLSxROWS/],
   ["data that is null", `${V3}[0, "o", null]\n`, 2, /to be text/],
   ["half of a surrogate pair", `${V3}[0, "o", "\\ude80"]\n`, 2, /surrogate pair/],
@@ -134,7 +167,20 @@ const BAD: [what: string, text: string | Buffer, line: number, problem: RegExp][
   ["v1 with data that is none", V1.replace('"one"', "true"), 5, /to be text/],
   ["v1 with an event of three", V1.replace('"one"', '"one", 1'), 5, /two fields/],
   ["v1 without a size", V1.replace('"width": 80, ', ""), 1, /width/],
-  ["v1 cut off", V1.slice(0, -20), 1, /Expected a header/],
+  ["v1 cut off", V1.slice(0, -20), 1, /document of asciicast v1 that is cut off/],
+  [
+    "v1 with a line after it",
+    `{"version":1,"width":80,"height":24,"stdout":[]}\n[0, "o", "x"]\n`,
+    1,
+    /Lines follow a document of asciicast v1/,
+  ],
+  [
+    "v1 that is not UTF-8",
+    Buffer.from(V1.replace("two é", "two \u00ff"), "latin1"),
+    8,
+    /not UTF-8/,
+  ],
+  ["v1 beyond all counting", V1.replace("0.5,", "1e300,"), 6, /beyond what can be counted/],
 ];
 
 suite("odd recordings", () => {
@@ -170,6 +216,12 @@ suite("odd recordings", () => {
     ]);
     const raw = Buffer.concat(await Array.fromAsync(rawBytesOf(pieces(V1))));
     assert.equal(raw.toString(), "onetwo é\u001b[0m");
+  });
+
+  test("of v1 that are cut off have one problem", async () => {
+    const { problems } = await verifyAsciicast(pieces(V1.slice(0, -20)));
+
+    assert.equal(problems.length, 1);
   });
 
   test("that are compressed have one problem, however many lines their bytes make", async () => {

@@ -152,7 +152,7 @@ async function verify({ output }: Context, recording: NamedRecording): Promise<n
   if (output.json) output.document(result);
   else {
     for (const { line, problem } of result.problems)
-      output.line(line === 0 ? problem : `line ${line}: ${problem}`);
+      output.line(oneLine(line === 0 ? problem : `line ${line}: ${problem}`));
     const facts = `${result.events} events, ${humanBytes(result.bytes)}, SHA-256 ${result.sha256}`;
     if (result.proof !== undefined) output.line(proofLine(result.proof, result.bytes));
     if (result.gapBytes !== undefined)
