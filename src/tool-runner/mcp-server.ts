@@ -15,7 +15,7 @@ import {
 import { AjvJsonSchemaValidator } from "@modelcontextprotocol/sdk/validation/ajv";
 import { PlatformError } from "../kit/platform-error.ts";
 import { textOfCall } from "./call-text.ts";
-import { readJsonBody, sendError } from "./json-body.ts";
+import { readJsonBody, sendError, statusOfBody } from "./json-body.ts";
 import type { CallProgress } from "./mcp/server-process.ts";
 import { PlainAnswer, plainCallOf } from "./plain-call.ts";
 import { runToolCall } from "./run-tool-call.ts";
@@ -63,12 +63,7 @@ export class McpFace {
       body = await readJsonBody(request);
     } catch (error) {
       if (!(error instanceof PlatformError)) throw error;
-      return sendError(
-        response,
-        error.code === "body_too_large" ? 413 : 400,
-        error.code,
-        error.message,
-      );
+      return sendError(response, statusOfBody(error), error.code, error.message);
     }
     const session = sessionOf(request) ?? (isInitialize(body) ? randomUUID() : null);
     if (isInitialize(body) && session !== null) response.setHeader(SESSION_HEADER, session);

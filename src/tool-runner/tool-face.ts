@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import * as z from "zod";
 import { PlatformError } from "../kit/platform-error.ts";
 import type { ToolCallReply, ToolList } from "../protocol/tool-api.ts";
-import { readJsonBody, sendError, sendJson } from "./json-body.ts";
+import { readJsonBody, sendError, sendJson, statusOfBody } from "./json-body.ts";
 import { repliedFiles } from "./result-files.ts";
 import { runToolCall } from "./run-tool-call.ts";
 import type { CallResult, ToolRunner } from "./tool-runner.ts";
@@ -38,13 +38,7 @@ export async function serveToolFace(
     given = envelope.data.arguments ?? {};
   } catch (error) {
     if (!(error instanceof PlatformError)) throw error;
-    return sendError(
-      response,
-      error.code === "body_too_large" ? 413 : 400,
-      error.code,
-      error.message,
-      error.fix,
-    );
+    return sendError(response, statusOfBody(error), error.code, error.message, error.fix);
   }
   const caller = abortOnClose(response);
   const result = await runToolCall(

@@ -295,6 +295,29 @@ suite("admission of what an agent sends", () => {
     assert.ok(body.destroyed);
   });
 
+  test("43: unfinished requests hold a bounded amount of memory together, and later ones are served again", async () => {
+    const open = Array.from({ length: 24 }, () =>
+      Object.assign(new PassThrough(), { headers: { "content-type": "application/json" } }),
+    );
+    const reading = open.map((body) => readJsonBody(body as unknown as IncomingMessage));
+    const over = Promise.allSettled(reading);
+    for (const body of open) body.write(Buffer.alloc(4 * 1024 * 1024 - 16, " "));
+    await new Promise(setImmediate);
+    for (const body of open) body.end("{}");
+
+    const ends = await over;
+    const refused = ends.filter(
+      (end) => end.status === "rejected" && end.reason.code === "too_many_bodies",
+    );
+    assert.equal(refused.length, 8);
+    assert.equal(ends.filter(({ status }) => status === "fulfilled").length, 16);
+    const later = Object.assign(new PassThrough(), {
+      headers: { "content-type": "application/json" },
+    });
+    later.end("{}");
+    assert.deepEqual(await readJsonBody(later as unknown as IncomingMessage), {});
+  });
+
   test("41: without the run's token, from another host or origin, nothing answers", async (context) => {
     const { post, runner } = await aDoor(context);
     const body = '{"arguments":{}}';
