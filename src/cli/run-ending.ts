@@ -121,9 +121,9 @@ export function sayEnding(
   if (isResumable(dirname(paths.recording)))
     output.note(`  go on      agentkube run --resume ${info.run}${paths.dataWords} …`);
   if (page !== null) {
-    output.note(`  page       ${page.url}`);
     // The manager went with its last run; the page keeps its address.
-    if (page.servedBy !== null) output.note(`             while this runs: ${page.servedBy}`);
+    if (page.servedBy !== null) output.note(`  page       start ${page.servedBy} and open`);
+    output.note(`${page.servedBy === null ? "  page      " : "            "} ${page.url}`);
   }
 }
 

@@ -10,15 +10,30 @@ const DEFAULT_CAP = "20Gi";
 
 const Words = z.object({
   data: z.string().min(1).optional(),
-  port: z.coerce.number().int().min(0).max(65_535).default(0),
+  port: z
+    .string()
+    .regex(/^[0-9]{1,5}$/)
+    .transform(Number)
+    .refine((port) => port <= 65_535)
+    .default(0),
   ephemeral: z.boolean().default(false),
   listen: z.union([z.ipv4(), z.ipv6()]).default("127.0.0.1"),
   host: z
-    .array(z.string().regex(/^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/, "expected a host name"))
+    .array(z.string().regex(/^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/, "no host name"))
     .default([]),
   "cap-bytes": Quantity.default(DEFAULT_CAP),
   "pod-tokens": z.enum(["hashes", "kubernetes"]).default("hashes"),
 });
+
+const EXPECTED: Record<keyof typeof Words.shape, string> = {
+  data: "a directory",
+  port: "a port from 0 to 65535",
+  ephemeral: "nothing",
+  listen: "an IP address",
+  host: "a host name",
+  "cap-bytes": "a size such as 20Gi",
+  "pod-tokens": "hashes or kubernetes",
+};
 
 /** What the words after `agentkube manager` and the environment say. */
 export interface ManagerConfig {
@@ -34,8 +49,14 @@ export interface ManagerConfig {
 
 /** Throws `PlatformError` `usage` that names the word. */
 export function readConfig(argv: string[], env: NodeJS.ProcessEnv): ManagerConfig {
-  const words = Words.safeParse(parseWords(argv));
-  if (!words.success) throw usage(z.prettifyError(words.error));
+  const values = parseWords(argv);
+  const words = Words.safeParse(values);
+  if (!words.success) {
+    const [name, index] = words.error.issues[0]?.path ?? [];
+    const word = String(name) as keyof typeof EXPECTED;
+    const given = [values[word]].flat()[Number(index ?? 0)];
+    throw usage(`Expected ${EXPECTED[word]} after --${word}, got "${String(given)}"`);
+  }
   const { data, port, listen, host, ephemeral, "cap-bytes": cap } = words.data;
   return {
     dataDir: resolve(data ?? defaultDataDir(env)),

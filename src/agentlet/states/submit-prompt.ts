@@ -29,7 +29,9 @@ export async function submitPrompt(controls: Controls, text: string): Promise<Ac
 
 /** Why the CLI takes no prompt in this state. */
 export function notIdle({ state }: Standing): string {
-  return `The CLI is ${state} and takes no prompt; wait until it is idle`;
+  return state === "unknown"
+    ? "Nothing says that the CLI waits for a prompt; type in its terminal: agentkube attach RUN --write"
+    : `The CLI is ${state} and takes no prompt; wait until it is idle`;
 }
 
 /** Again while the text still stands in the composer; the text never. */

@@ -103,12 +103,14 @@ export function loadManifests(words: ManifestWords, cwd: string): LoadedManifest
   };
 
   const at = `${chosen.place.file}:${chosen.place.line} (Agent "${agent.metadata.name}")`;
+  const hasRefused = problems.length > 0;
   const tools: Placed<Tool>[] = [];
   for (const name of new Set(agent.spec.tools)) {
     const before = problems.length;
     const tool = find("Tool", name, `${at} spec.tools`);
     if (tool !== undefined) tools.push({ value: tool.value, place: tool.place });
-    else if (problems.length === before) {
+    // A Tool that was refused may be the one: its problems stand above.
+    else if (problems.length === before && !hasRefused) {
       const known = allTools.map((document) => document.value.metadata.name);
       const near = nearest(name, known);
       problems.push(

@@ -2,7 +2,8 @@ import type { ErrorCode, YAMLParseError } from "yaml";
 
 /** What a person did who gets this error; other codes speak for themselves. */
 const SENTENCES: Partial<Record<ErrorCode, string>> = {
-  BAD_INDENT: "this line is indented otherwise than the lines it belongs to",
+  BAD_INDENT:
+    "this line is indented otherwise than the lines it belongs to, or a bracket or quote before it is not closed",
   BLOCK_AS_IMPLICIT_KEY:
     "a field has a value and fields below it; look at the indentation of this line and the next",
   MULTILINE_IMPLICIT_KEY:
