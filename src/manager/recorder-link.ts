@@ -139,6 +139,13 @@ export function recorderLink(
       if (recording === null) throw new LinkRefusal(CloseCode.badMessage, "Expected a hello first");
       if (message.kind === "checkpoint") {
         const { kind: _, ...signed } = message;
+        // After a failed write it has less than it took: the recorder is told of that, not of the checkpoint.
+        if (signed.checkpoint.bytes > recording.received) await recording.flushed();
+        if (signed.checkpoint.bytes > recording.received)
+          throw new LinkRefusal(
+            CloseCode.badMessage,
+            `Expected a checkpoint of at most the ${recording.received} bytes that came, got ${signed.checkpoint.bytes}`,
+          );
         if (proving.size >= MAX_PROVING) await Promise.race(proving);
         const taking = prove(signed, recording);
         proving.add(taking);

@@ -66,6 +66,11 @@ export class RecordingFile implements AsyncDisposable {
     return this.#committed;
   }
 
+  /** Bytes that were taken, durable or on their way there. */
+  get received(): number {
+    return this.#received;
+  }
+
   /** Calls the listener after each change of `committed` and after a failed write; returns what removes it. */
   onCommitted(listener: () => void): () => void {
     this.#listeners.add(listener);
@@ -91,12 +96,20 @@ export class RecordingFile implements AsyncDisposable {
     return failure;
   }
 
-  /** SHA-256 of the first `bytes`, as soon as they are durable. Rejects when the file is closed before. */
+  /**
+   * SHA-256 of the first `bytes`, as soon as they are durable. Rejects when they were never taken, cannot be written, or the file is
+   * closed before: nobody waits for bytes that may not come.
+   */
   digestAt(bytes: number): Promise<string> {
+    if (bytes > this.#received)
+      return Promise.reject(
+        new RangeError(`Expected at most the ${this.#received} bytes that are here, got ${bytes}`),
+      );
     if (bytes === this.#committed) return Promise.resolve(this.#hash.copy().digest("hex"));
     if (bytes < this.#committed) return this.#digestBefore(bytes);
     const { promise, resolve, reject } = Promise.withResolvers<string>();
-    this.#cuts.push({ bytes, resolve, reject });
+    const at = this.#cuts.findLastIndex((cut) => cut.bytes <= bytes) + 1;
+    this.#cuts.splice(at, 0, { bytes, resolve, reject });
     return promise;
   }
 
@@ -190,6 +203,8 @@ export class RecordingFile implements AsyncDisposable {
         this.#pending = [];
         this.#received = this.#committed;
         this.#failure = error;
+        for (const cut of this.#cuts.splice(0))
+          cut.reject(new Error("Bytes could not be written", { cause: error }));
         await this.#handle.truncate(this.#committed).catch(() => undefined);
         break;
       }

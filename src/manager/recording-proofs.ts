@@ -70,13 +70,16 @@ export class RecordingProofs implements AsyncDisposable {
   async take(signed: SignedCheckpoint, recording: RecordingFile): Promise<number> {
     const { n, epoch, bytes } = signed.checkpoint;
     if (n < this.next) return this.next;
+    // Before anything of the file is read for it, or waited for.
+    refuseFor(n, this.#problemOfSender(signed));
     const digest = recording.digestAt(bytes);
     digest.catch(() => undefined);
     // Taken in the order of the calls: a digest that has to be read from the file comes later than the next one, which is at hand.
     return await this.#inOrder(async () => {
       if (n < this.next) return this.next;
+      refuseFor(n, problemOfChain(signed, this.#last));
       const sha256 = await digest;
-      this.#check(signed, sha256);
+      if (signed.checkpoint.sha256 !== sha256) refuseFor(n, "it names other bytes than are here");
       const countersignature = this.#options.countersign({ epoch, at: bytes, hash: sha256 });
       await this.#file.appendFile(`${JSON.stringify({ ...signed, countersignature })}\n`);
       this.#last = signed;
@@ -103,21 +106,13 @@ export class RecordingProofs implements AsyncDisposable {
     await this.#file.close();
   }
 
-  #check(signed: SignedCheckpoint, sha256: string): void {
+  #problemOfSender(signed: SignedCheckpoint): string | null {
     const { recorderKey, session } = this.#options;
-    const problem =
-      (signed.checkpoint.session === session ? null : "it is of another session") ??
-      problemOfChain(signed, this.#last) ??
-      (recorderKey !== undefined && signed.key !== recorderKey
-        ? "it is signed by another key than the run's recorder has"
-        : null) ??
-      (isCheckpointSigned(signed) ? null : "its signature is wrong") ??
-      (signed.checkpoint.sha256 === sha256 ? null : "it names other bytes than are here");
-    if (problem !== null)
-      throw new PlatformError(
-        "proof_refused",
-        `Cannot take checkpoint ${signed.checkpoint.n}: ${problem}`,
-      );
+    const expected = recorderKey ?? this.#last?.key;
+    if (signed.checkpoint.session !== session) return "it is of another session";
+    if (expected !== undefined && signed.key !== expected)
+      return "it is signed by another key than the run's recorder has";
+    return isCheckpointSigned(signed) ? null : "its signature is wrong";
   }
 
   #inOrder<T>(step: () => Promise<T>): Promise<T> {
@@ -125,4 +120,9 @@ export class RecordingProofs implements AsyncDisposable {
     this.#order = turn.catch(() => undefined);
     return turn;
   }
+}
+
+function refuseFor(n: number, problem: string | null): void {
+  if (problem !== null)
+    throw new PlatformError("proof_refused", `Cannot take checkpoint ${n}: ${problem}`);
 }

@@ -18,7 +18,7 @@ export const RecorderMessage = z.discriminatedUnion("kind", [
     bytes: z.int().nonnegative().describe("length of the spool"),
   }),
   SignedCheckpoint.extend({ kind: z.literal("checkpoint") }).describe(
-    "sent when all bytes of it are sent; the manager answers with `proven`, and a wrong one costs the proof only",
+    "sent when all bytes of it are sent, else close code 4400; the manager answers with `proven`, and a wrong one costs the proof only",
   ),
   z.strictObject({
     kind: z.literal("end"),

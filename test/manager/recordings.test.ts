@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { readFile, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { suite, test } from "node:test";
+import { createSigningKey } from "../../src/kit/signing.ts";
 import { encodeAppend } from "../../src/protocol/recording-link.ts";
+import { FIRST_PREVIOUS, signCheckpoint } from "../../src/protocol/recording-proof.ts";
 import {
   api,
   CAST,
@@ -177,6 +179,44 @@ suite("recordings", () => {
     assert.equal((await early.closed).code, 4400);
     const numbers = await (await api(manager, "/metrics")).text();
     assert.match(numbers, /^agentkube_manager_refused_total\{reason="bad_message"\} 2$/m);
+  });
+
+  test("close the link of a recorder that vouches for bytes it never sent; the run ends all the same", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const seed = await seedRun(manager, dataDir);
+    const { peer } = await recorder(manager, seed);
+    const signed = signCheckpoint(
+      {
+        session: seed.run,
+        epoch: 1,
+        n: 0,
+        bytes: 1e12,
+        sha256: sha256(""),
+        previous: FIRST_PREVIOUS,
+        set: 1,
+        masked: 0,
+        gaps: 0,
+        end: false,
+        time: new Date(0).toISOString(),
+      },
+      createSigningKey(),
+    );
+    await peer.send({ kind: "checkpoint", ...signed });
+    await peer.send({ kind: "end", bytes: 0, sha256: sha256("") });
+
+    const end = await api(manager, `/v1/runs/${seed.run}/end`, {
+      method: "POST",
+      body: JSON.stringify({ end: SUCCEEDED, recording: null }),
+      signal: AbortSignal.timeout(10_000),
+    });
+
+    assert.equal(end.status, 200);
+    assert.deepEqual(await peer.closed, {
+      code: 4400,
+      reason: "Expected a checkpoint of at most the 0 bytes that came, got 1000000000000",
+    });
+    const metrics = await (await api(manager, "/metrics")).text();
+    assert.match(metrics, /^agentkube_manager_refused_total\{reason="bad_message"\} 1$/m);
   });
 
   test("go on at the same offset after the manager was started again", async (t) => {
