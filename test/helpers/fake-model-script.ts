@@ -50,7 +50,7 @@ export function planOf({ turns, tools }: NeutralRequest): Plan {
     results.length > 0 ? `Tool said: ${results.at(-1)?.text ?? ""}` : "Hello from the fake model.";
   return {
     kind: "text",
-    text: wordOf("say") ?? said,
+    text: wordOf("say")?.replaceAll("⏎", "\n") ?? said,
     slowMs: Number(wordOf("slow") ?? 0),
     stall: wordOf("stall") !== undefined,
   };

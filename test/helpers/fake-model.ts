@@ -7,7 +7,7 @@
 //   model lists              GET  …/models
 //
 // Directives in the newest user message that has any are the script:
-//   [[say TEXT]]            answers TEXT
+//   [[say TEXT]]            answers TEXT, with a new line at each ⏎
 //   [[tool NAME {json}]]    calls the tool NAME with these arguments (several: one a turn, in order); "*tail" matches by its end
 //   [[slow MS]]             streams the text over MS milliseconds
 //   [[stall]]               begins to stream and never ends
@@ -37,12 +37,17 @@ export interface FakeModel extends AsyncDisposable {
   readonly url: string;
   /** Every request so far, in the order of arrival. */
   readonly requests: ModelRequest[];
+  /** Requests that are not answered to their end yet. */
+  readonly open: number;
 }
 
 /** Starts the server, on a free port unless one is given. Requests with another key than `key` get 401. */
 export async function openFakeModel(key: string, port = 0): Promise<FakeModel> {
   const requests: ModelRequest[] = [];
+  let open = 0;
   const server = createServer((request, response) => {
+    open += 1;
+    response.once("close", () => (open -= 1));
     serve(request, response, key, requests).catch((error: unknown) => {
       response.destroy(error instanceof Error ? error : new Error(String(error)));
     });
@@ -52,6 +57,9 @@ export async function openFakeModel(key: string, port = 0): Promise<FakeModel> {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
+    get open() {
+      return open;
+    },
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

@@ -1,7 +1,5 @@
 // Real CLIs that nobody is attached to: asked, answered, prompted and interrupted by the verbs, or by the Agent's own policy.
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
-import path from "node:path";
 import timers from "node:timers/promises";
 import { suite, test } from "node:test";
 import type { Runtime } from "../../src/protocol/agent-manifest.ts";
@@ -40,21 +38,6 @@ async function openUnattended(
     return { code, text };
   };
   return { session, cli };
-}
-
-/** The acts on the run so far, as `agentkube logs` has them. */
-function actsOf({ lab, run }: Session): string[] {
-  const file = path.join(lab.data, "runs", run, "events.jsonl");
-  if (!existsSync(file)) return [];
-  return readFileSync(file, "utf8")
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line) => JSON.parse(line) as Record<string, string>)
-    .filter(({ type }) => type === "act" || type === "notice")
-    .map(
-      ({ act = "notice", by = "", phase = "", message = "" }) =>
-        `${act} ${by} ${phase}: ${message}`,
-    );
 }
 
 /** A CLI may ask more than once before it is done (OpenCode: for the command, then for the file): allows each until it is idle. */
@@ -162,7 +145,7 @@ for (const runtime of RUNTIMES)
 
         assert.ok(session.promptsSeen("made-42") >= 1);
         assert.ok(
-          actsOf(session).some((act) => act.startsWith("answer spec.approvals done: allow")),
+          session.acts().some((act) => act.startsWith("answer spec.approvals done: allow")),
         );
         await session.stop();
       });
@@ -176,7 +159,7 @@ for (const runtime of RUNTIMES)
         await session.waitFor(({ state }) => state === "idle", asked);
 
         assert.equal(session.promptsSeen("made-42"), 0);
-        const acts = actsOf(session);
+        const acts = session.acts();
         assert.ok(
           acts.some((act) => act.startsWith("answer spec.approvalTimeout done: deny")),
           acts.join("\n"),

@@ -31,12 +31,16 @@ export interface Session extends AsyncDisposable {
   readonly run: string;
   /** Every state so far, oldest first. */
   states(): Promise<StateEvent[]>;
+  /** What was done to it from afar, and what was noticed, oldest first, as `ACT BY PHASE: MESSAGE`. */
+  acts(): string[];
   /** The first state event from `from` on that fits; fails with all states and the screen when none comes in time. */
   waitFor(fits: (event: StateEvent) => boolean, from?: number): Promise<StateEvent>;
   /** Looks until it is so; fails when it is not in time. */
   until(isSo: () => boolean, what: string): Promise<void>;
   /** Types bytes as a person who is attached would. */
   type(text: string): Promise<void>;
+  /** Gives the terminal another size, as a person who is attached would. */
+  resize(cols: number, rows: number): Promise<void>;
   /** Pastes a prompt and presses Enter. */
   prompt(text: string): Promise<void>;
   /** Prompts of this text that reached the model. */
@@ -101,25 +105,31 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const lab = stack.use(openLab());
   const model = stack.use(await openFakeModel(MODEL_KEY));
   const words = manifestsOf(lab, model, options);
-  const cli = lab.run(words, { timeoutMs: 300_000 });
+  const cli = lab.run(words, { timeoutMs: 600_000 });
   // A machine that is busy with other suites takes its time.
   const { run } = await lab.waitForRun(() => true, 60_000);
   const waitMs = options.timeoutMs ?? 60_000;
   const chunks: Buffer[] = [];
   let socket: WebSocket | null = null;
 
-  const states = async (): Promise<StateEvent[]> => {
+  const events = (): AgentletEvent[] => {
     const file = path.join(lab.data, "runs", run, "events.jsonl");
     const lines = existsSync(file) ? readFileSync(file, "utf8").split("\n").slice(0, -1) : [];
-    return await Promise.resolve(
-      lines
-        .map((line) => {
-          const { seq: _seq, ...event } = JSON.parse(line) as { seq: number };
-          return AgentletEvent.parse(event);
-        })
-        .filter((event) => event.type === "state"),
-    );
+    return lines.map((line) => {
+      const { seq: _seq, ...event } = JSON.parse(line) as { seq: number };
+      return AgentletEvent.parse(event);
+    });
   };
+  const states = async (): Promise<StateEvent[]> =>
+    await Promise.resolve(events().filter((event) => event.type === "state"));
+  const acts = (): string[] =>
+    events().flatMap((event) =>
+      event.type === "act"
+        ? [`${event.act} ${event.by} ${event.phase}: ${event.message}`]
+        : event.type === "notice"
+          ? [`notice: ${event.message}`]
+          : [],
+    );
   const keyboard = async (): Promise<WebSocket> => {
     if (socket !== null) return socket;
     const client = await findManager(lab.data);
@@ -142,13 +152,14 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     model,
     run,
     states,
+    acts,
     async waitFor(fits, from = 0) {
       const deadline = performance.now() + waitMs;
       for (;;) {
         const all = await states();
         const found = all.slice(from).find((event) => fits(event));
         if (found !== undefined) return found;
-        if (performance.now() > deadline) throw new Error(describe(all, session.output()));
+        if (performance.now() > deadline) throw new Error(describe(all, acts(), session.output()));
         await timers.setTimeout(50);
       }
     },
@@ -156,12 +167,15 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       const deadline = performance.now() + waitMs;
       while (!isSo()) {
         if (performance.now() > deadline)
-          throw new Error(`${what}: ${describe(await states(), session.output())}`);
+          throw new Error(`${what}: ${describe(await states(), acts(), session.output())}`);
         await timers.setTimeout(50);
       }
     },
     async type(text) {
       (await keyboard()).send(Buffer.from(text));
+    },
+    async resize(cols, rows) {
+      (await keyboard()).send(JSON.stringify({ kind: "resize", cols, rows }));
     },
     async prompt(text) {
       await session.type(`\x1b[200~${text}\x1b[201~`);
@@ -184,7 +198,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   return session;
 }
 
-function describe(states: StateEvent[], output: string): string {
+function describe(states: StateEvent[], acts: string[], output: string): string {
   const said = states.map(({ state, channel, evidence }) => `${state} (${channel}: ${evidence})`);
-  return `Waited in vain; states: ${said.join(", ")}\nthe terminal's last bytes: ${JSON.stringify(output.slice(-3000))}`;
+  return `Waited in vain; states: ${said.join(", ")}\nacts: ${acts.join("\n")}\nthe terminal's last bytes: ${JSON.stringify(output.slice(-3000))}`;
 }

@@ -113,6 +113,9 @@ function configOf(input: LaunchInput): string {
     "[mcp_servers.agentkube]",
     `url = ${toml(`${gateway.url}/mcp`)}`,
     `bearer_token_env_var = ${toml(TOKEN_VARIABLE)}`,
+    // Else its first request goes out while the tools are still being connected, and lacks them.
+    "required = true",
+    "startup_timeout_sec = 30",
     'default_tools_approval_mode = "approve"',
     ...hooks,
     "",

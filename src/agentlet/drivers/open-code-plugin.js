@@ -1,5 +1,7 @@
-// OpenCode loads this in zone A and gives it every event; those that tell a state go to the agentlet's report socket.
+// OpenCode loads this in zone A and gives it every event; those that tell a state go to the agentlet's report socket. It also
+// holds a prompt back until the tools are connected: OpenCode does not wait for them, and its first request would lack them.
 import { connect } from "node:net";
+import timers from "node:timers/promises";
 
 const TOLD = new Set([
   "session.status",
@@ -12,14 +14,20 @@ const TOLD = new Set([
   "question.rejected",
 ]);
 const MAX_LINE = 128 * 1024;
+/** The name of the server in the driver's configuration. */
+const SERVER = "agentkube";
+/** A server that is being connected is told as disabled, or not at all. */
+const SETTLED = new Set(["connected", "failed", "needs_auth", "needs_client_registration"]);
+const CONNECT_MS = 15_000;
 
-export const Agentkube = async () => {
+export const Agentkube = async ({ client }) => {
   // A sub-agent's session is a child: when it rests, the session that a person sees does not.
   const children = new Set();
   const socket = connect("/opt/agentkube/report.sock");
   socket.on("error", () => undefined);
   socket.unref?.();
   return {
+    "chat.message": async () => await toolsConnected(client),
     event: async ({ event }) => {
       const { type, properties } = event;
       const info = properties?.info;
@@ -31,3 +39,11 @@ export const Agentkube = async () => {
     },
   };
 };
+
+/** Settles when the tools are there, or will not be, or take too long: a prompt without tools is better than none. */
+async function toolsConnected(client) {
+  for (const until = Date.now() + CONNECT_MS; Date.now() < until; await timers.setTimeout(50)) {
+    const answer = await client.mcp.status().catch(() => null);
+    if (SETTLED.has(answer?.data?.[SERVER]?.status)) return;
+  }
+}
