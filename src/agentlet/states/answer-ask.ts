@@ -5,8 +5,10 @@ import { keysOf } from "./keystrokes.ts";
 
 /** Types the keys of a choice, once the dialog of this ask is on the screen and only while it is. */
 export async function answerAsk(controls: Controls, ask: Ask, choice: Choice): Promise<ActOutcome> {
-  await controls.until(() => controls.dialogOnScreen() !== null, controls.limits.dialogMs, 50);
-  const dialog = controls.dialogOnScreen();
+  const since = controls.now;
+  const dialogNow = () => controls.dialogOf(ask.id, controls.now - since);
+  await controls.until(() => dialogNow() !== null, controls.limits.dialogMs, 50);
+  const dialog = dialogNow();
   if (controls.standing.ask?.id !== ask.id) return refused(`Ask ${ask.id} is over`);
   if (dialog?.rule.keys === undefined)
     return refused(
@@ -18,6 +20,7 @@ export async function answerAsk(controls: Controls, ask: Ask, choice: Choice): P
     return refused(`This dialog cannot be answered with ${wordOf(choice)}${optionsOf(ask)}`);
   const shown = controls.seen((standing) => standing.ask?.id !== ask.id);
   try {
+    controls.answering(ask.id, dialog);
     controls.type(keys);
     if (!(await shown.within(controls.limits.answeredMs)))
       return {

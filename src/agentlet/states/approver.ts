@@ -32,6 +32,7 @@ export class Approver implements Disposable {
   readonly #stop: () => void;
   #cancel: (() => void) | null = null;
   #ask = 0;
+  #over = false;
 
   constructor(options: ApproverOptions) {
     this.#options = options;
@@ -39,6 +40,7 @@ export class Approver implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#over = true;
     this.#stop();
     this.#cancel?.();
   }
@@ -61,7 +63,7 @@ export class Approver implements Disposable {
   /** A policy by tool needs the dialog itself. What cannot be read is asked. */
   #decide(id: number, approvals: Approvals, sinceMs: number): void {
     const { clock, interaction } = this.#options;
-    const dialog = interaction.dialogOnScreen();
+    const dialog = interaction.dialogOf(id, clock.now() - sinceMs);
     const answer = dialog === null ? null : approvalOf(approvals, dialog.ask?.tool ?? null);
     if (answer === "allow" || answer === "deny") return this.#answer(id, answer, "spec.approvals");
     if (answer === "ask" || clock.now() - sinceMs > DIALOG_MS) return this.#wait(id, 0);
@@ -80,8 +82,12 @@ export class Approver implements Disposable {
     this.#cancel = clock.after(stepMs, () => this.#wait(id, hasWriter() ? 0 : waitedMs + stepMs));
   }
 
+  /** What could not be answered goes on waiting for a person. */
   #answer(id: number, kind: "allow" | "deny", by: string): void {
-    void this.#options.interaction.answer({ request: null, by }, id, { kind });
+    const { interaction } = this.#options;
+    void interaction.answer({ request: null, by }, id, { kind }).then((phase) => {
+      if (phase !== "done" && id === this.#ask && !this.#over) this.#wait(id, 0);
+    });
   }
 }
 

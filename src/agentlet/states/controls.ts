@@ -11,6 +11,8 @@ import type { Standing } from "./state-judge.ts";
 export const INTERACTION_LIMITS = {
   /** how long a dialog that a hook told of may take to be drawn */
   dialogMs: 2000,
+  /** a dialog that looks like the one answered before is taken for that one, still on the screen, for this long */
+  sameDialogMs: 1000,
   /** a prompt that nothing has confirmed gets Enter again after this long, never its text */
   confirmMs: 2000,
   enters: 3,
@@ -43,6 +45,13 @@ export interface ControlsOptions {
   limits?: Partial<typeof INTERACTION_LIMITS>;
 }
 
+const NOTHING_ANSWERED = { ask: 0, looks: "" };
+
+/** All that tells one dialog from another. */
+function looksOf({ rule, ask }: ScreenMatch): string {
+  return JSON.stringify([rule.name, ask]);
+}
+
 /** What an act works with: the states, screen and keyboard of one CLI, and waits that end with it. */
 export class Controls implements Disposable {
   readonly states: RunStates;
@@ -50,6 +59,8 @@ export class Controls implements Disposable {
   readonly limits: typeof INTERACTION_LIMITS;
   readonly #options: ControlsOptions;
   readonly #over = new AbortController();
+  /** the dialog answered last, as long as nothing else was seen where it stood */
+  #answered = NOTHING_ANSWERED;
 
   constructor(options: ControlsOptions) {
     this.#options = options;
@@ -65,6 +76,10 @@ export class Controls implements Disposable {
 
   get standing(): Standing {
     return this.states.standing;
+  }
+
+  get now(): number {
+    return this.#options.clock.now();
   }
 
   get view(): ScreenView {
@@ -85,10 +100,24 @@ export class Controls implements Disposable {
     return this.rules === null ? null : matchScreen(this.rules, this.view, null);
   }
 
-  /** The dialog that the screen shows now and how it is answered; null when it shows none, or only its title yet. */
-  dialogOnScreen(): ScreenMatch | null {
+  /**
+   * The dialog of this ask and how it is answered, `waitedMs` after it was told; null while the screen shows none, only its title,
+   * or still the dialog of the ask before: an event may be quicker than the screen.
+   */
+  dialogOf(askId: number, waitedMs: number): ScreenMatch | null {
     const match = this.onScreen();
-    return match?.rule.keys === undefined ? null : match;
+    const dialog = match?.rule.keys === undefined ? null : match;
+    const { ask, looks } = this.#answered;
+    if (dialog === null || looksOf(dialog) !== looks) {
+      if (ask !== askId) this.#answered = NOTHING_ANSWERED;
+      return dialog;
+    }
+    return ask === askId || waitedMs >= this.limits.sameDialogMs ? dialog : null;
+  }
+
+  /** The keys of an answer are about to be typed into this dialog. */
+  answering(askId: number, dialog: ScreenMatch): void {
+    this.#answered = { ask: askId, looks: looksOf(dialog) };
   }
 
   seen(wanted: (standing: Standing) => boolean): Seen {

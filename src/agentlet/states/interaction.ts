@@ -46,23 +46,26 @@ export class Interaction implements Disposable {
     const asker: Asker = { request: command.request, by: command.by };
     switch (command.kind) {
       case "prompt":
-        return await this.#act("prompt", asker, null, async () => await this.#prompt(command.text));
+        await this.#act("prompt", asker, null, async () => await this.#prompt(command.text));
+        return;
       case "answer":
-        return await this.answer(asker, command.ask, command.choice);
+        await this.answer(asker, command.ask, command.choice);
+        return;
       case "interrupt":
-        return await this.#act("interrupt", asker, null, async () => await this.#interrupt());
+        await this.#act("interrupt", asker, null, async () => await this.#interrupt());
+        return;
     }
   }
 
-  /** Answers the ask that stands, or refuses when another one is meant. Never rejects. */
-  async answer(asker: Asker, ask: number | null, choice: Choice): Promise<void> {
+  /** Answers the ask that stands, or refuses when another one is meant; what became of it. Never rejects. */
+  async answer(asker: Asker, ask: number | null, choice: Choice): Promise<ActOutcome["phase"]> {
     const id = ask ?? this.#controls.standing.ask?.id ?? null;
-    await this.#act("answer", asker, id, async () => await this.#answer(id, choice));
+    return await this.#act("answer", asker, id, async () => await this.#answer(id, choice));
   }
 
-  /** The dialog that the screen shows now and how it is answered; null when it shows none, or only its title yet. */
-  dialogOnScreen(): ScreenMatch | null {
-    return this.#controls.dialogOnScreen();
+  /** The dialog of this ask on the screen, `waitedMs` after it was told; null while it is not there. */
+  dialogOf(ask: number, waitedMs: number): ScreenMatch | null {
+    return this.#controls.dialogOf(ask, waitedMs);
   }
 
   [Symbol.dispose](): void {
@@ -74,8 +77,8 @@ export class Interaction implements Disposable {
     asker: Asker,
     ask: number | null,
     run: () => Promise<ActOutcome>,
-  ): Promise<void> {
-    const tell = (phase: ActEvent["phase"], message: string) =>
+  ): Promise<ActOutcome["phase"]> {
+    const tell = <Phase extends ActEvent["phase"]>(phase: Phase, message: string): Phase => {
       this.#options.emit({
         type: "act",
         time: new Date().toISOString(),
@@ -86,15 +89,17 @@ export class Interaction implements Disposable {
         message: message.slice(0, 4096),
         outputOffset: this.#options.outputOffset(),
       });
+      return phase;
+    };
     const most = this.#controls.limits.waiting;
     if (this.#waiting >= most) return tell("refused", `${most} acts are waiting already`);
     this.#waiting += 1;
     tell("accepted", "taken");
     try {
       const outcome = await run();
-      tell(outcome.phase, outcome.message);
+      return tell(outcome.phase, outcome.message);
     } catch (error) {
-      tell("refused", messageOf(error));
+      return tell("refused", messageOf(error));
     } finally {
       this.#waiting -= 1;
     }
