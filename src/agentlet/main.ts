@@ -10,7 +10,7 @@ import { endOfRefusal, exitCodeOfRun } from "../protocol/outcome.ts";
 import { podTokenFile } from "../protocol/pod-start.ts";
 import { readRunSpec } from "../protocol/read-run-spec.ts";
 import { AgentletBoot, type RunSpec } from "../protocol/run-spec.ts";
-import { TOKEN_VARIABLES } from "../protocol/token-variables.ts";
+import { keyVariableOf } from "../protocol/runtimes.ts";
 import { linesOfEnd } from "./end-lines.ts";
 import { runAgent } from "./run-life.ts";
 import { ZoneRedaction } from "./zone-redaction.ts";
@@ -19,7 +19,7 @@ import type { PodFacts } from "./pod-ready.ts";
 import { StopWish } from "./stop.ts";
 
 function podFacts(spec: RunSpec, tokenFile: string, clockAheadMs: number | null): PodFacts {
-  const keyVariable = TOKEN_VARIABLES[spec.agent.runtime];
+  const keyVariable = keyVariableOf(spec.agent.runtime);
   return {
     hidden: [dirname(tokenFile)],
     imageEnv: imageEnvironment(process.env, keyVariable),
@@ -59,7 +59,7 @@ export async function main(): Promise<number> {
         keyDir: null,
         ownParts: () => {
           // With `delivery: env`, the variable that Kubernetes set.
-          const key = process.env[TOKEN_VARIABLES[spec.agent.runtime]];
+          const key = process.env[keyVariableOf(spec.agent.runtime)];
           return key === undefined ? {} : { modelKey: Buffer.from(key).toString("base64") };
         },
       },

@@ -3,7 +3,7 @@ import { PlatformError } from "../kit/platform-error.ts";
 import type { Agent } from "../protocol/agent-manifest.ts";
 import { findProgram } from "./resolve-program.ts";
 import { runtimeTreeOf, type RuntimeTree } from "./runtime-tree.ts";
-import { runtimePrograms } from "./runtimes.ts";
+import { knownRuntimes } from "../protocol/runtimes.ts";
 import { behindShim } from "./version-manager-shims.ts";
 import { neverWhole } from "./zone-policy.ts";
 
@@ -24,7 +24,7 @@ export function resolveAgentProgram(
   env: Readonly<Record<string, string | undefined>>,
 ): AgentProgram {
   const { runtime, command = [] } = agent.spec;
-  const known = runtime === "Custom" ? null : runtimePrograms[runtime];
+  const known = runtime === "Custom" ? null : knownRuntimes[runtime];
   const name = known === null ? (command[0] ?? "") : known.program;
   const args = known === null ? command.slice(1) : [];
   // Our own parts exist inside the zone only.

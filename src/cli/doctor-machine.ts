@@ -8,7 +8,7 @@ import type { DoctorResult } from "../protocol/results.ts";
 import { humanBytes } from "./human.ts";
 import { findProgram } from "./resolve-program.ts";
 import { runBriefly } from "./run-briefly.ts";
-import { runtimePrograms } from "./runtimes.ts";
+import { knownRuntimes } from "../protocol/runtimes.ts";
 
 export type Check = DoctorResult["checks"][number];
 type FoundRuntime = DoctorResult["runtimes"][number];
@@ -36,7 +36,7 @@ export async function machineChecks(env: Env, dataDir: string): Promise<Check[]>
 /** Every runtime of the manifests: where PATH has it, and the version it says. */
 export async function findRuntimes(env: Env): Promise<FoundRuntime[]> {
   return await Promise.all(
-    Object.entries(runtimePrograms).map(async ([runtime, { program }]) => {
+    Object.entries(knownRuntimes).map(async ([runtime, { program }]) => {
       const found = findProgram(program, env["PATH"] ?? "", "/");
       if (found === null) return { runtime, found: null, version: null };
       const said = await runBriefly([found.found, "--version"], env, LIMIT_MS);

@@ -2,18 +2,7 @@ import * as z from "zod";
 import { ObjectName } from "./ids.ts";
 import { API_VERSION, CaBundle, KeyRef, Metadata, reserved } from "./manifest.ts";
 import { bytesOf, Duration, Quantity } from "./quantities.ts";
-
-export const Runtime = z.enum([
-  "ClaudeCode",
-  "Codex",
-  "OpenCode",
-  "Aider",
-  "Cline",
-  "Goose",
-  "Cursor",
-  "Custom",
-]);
-export type Runtime = z.infer<typeof Runtime>;
+import { Runtime } from "./runtimes.ts";
 
 export const Mode = z.enum(["supervised", "system"]);
 export type Mode = z.infer<typeof Mode>;

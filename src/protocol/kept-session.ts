@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { Runtime } from "./agent-manifest.ts";
+import { Runtime } from "./runtimes.ts";
 import { RunId } from "./ids.ts";
 import { ProtocolVersion } from "./version.ts";
 

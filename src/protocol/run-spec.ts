@@ -5,11 +5,11 @@ import {
   Approvals,
   Mode,
   ModelEndpoint,
-  Runtime,
   MIN_SPOOL_QUOTA_BYTES,
   WhenFull,
   ZoneNetwork,
 } from "./agent-manifest.ts";
+import { Runtime } from "./runtimes.ts";
 import { ToolSpec } from "./tool-manifest.ts";
 import { SecretSource } from "./secret-source.ts";
 import { ProtocolVersion } from "./version.ts";

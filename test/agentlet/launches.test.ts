@@ -4,7 +4,7 @@ import { suite, test } from "node:test";
 import { driverOf } from "../../src/agentlet/drivers/registry.ts";
 import type { Launch } from "../../src/agentlet/drivers/driver.ts";
 import type { endOfProgram } from "../../src/agentlet/exit.ts";
-import { Runtime } from "../../src/protocol/agent-manifest.ts";
+import { Runtime } from "../../src/protocol/runtimes.ts";
 import type { Mode } from "../../src/protocol/agent-manifest.ts";
 import { aRunSpec } from "./run-spec.ts";
 

@@ -8,10 +8,11 @@ import { ImageMatrix } from "../../src/cli/pod/images.ts";
 import { kubernetesAnnouncementOf } from "../../src/cli/pod/announcement.ts";
 import { podObjects } from "../../src/cli/pod/pod-objects.ts";
 import { checkForPod, type PodRequest } from "../../src/cli/pod/pod-request.ts";
-import { Agent, Runtime } from "../../src/protocol/agent-manifest.ts";
+import { Agent } from "../../src/protocol/agent-manifest.ts";
 import { RegisterPod } from "../../src/protocol/pod-boot.ts";
+import { Runtime } from "../../src/protocol/runtimes.ts";
 import { RunSpec } from "../../src/protocol/run-spec.ts";
-import { TOKEN_VARIABLES } from "../../src/protocol/token-variables.ts";
+import { keyVariableOf } from "../../src/protocol/runtimes.ts";
 import { bytesOf } from "../../src/protocol/quantities.ts";
 import { Tool } from "../../src/protocol/tool-manifest.ts";
 import { modelProblems } from "../helpers/kubernetes-model.ts";
@@ -401,7 +402,7 @@ test("an image variable that is not a reference is refused by its name", () => {
 
 test("each runtime finds its key in the variable of the matrix", () => {
   assert.deepEqual(
-    Runtime.options.map((runtime) => TOKEN_VARIABLES[runtime]),
+    Runtime.options.map((runtime) => keyVariableOf(runtime)),
     [
       "ANTHROPIC_API_KEY",
       "OPENAI_API_KEY",

@@ -9,7 +9,7 @@ import { PtySession } from "../../src/agentlet/pty-session.ts";
 import { Approver } from "../../src/agentlet/states/approver.ts";
 import { machineClock } from "../../src/agentlet/states/clock.ts";
 import { Interaction } from "../../src/agentlet/states/interaction.ts";
-import { RULES } from "../../src/agentlet/states/rules/registry.ts";
+import { driverOf } from "../../src/agentlet/drivers/registry.ts";
 import { RunStates } from "../../src/agentlet/states/run-states.ts";
 import type { Approvals } from "../../src/protocol/agent-manifest.ts";
 import type { AgentletEvent } from "../../src/protocol/agentlet-link.ts";
@@ -102,7 +102,7 @@ export async function openFakeAgentLab(options: LabOptions) {
     wake();
   };
   const attended = options.attended ?? (() => false);
-  const rules = RULES[options.runtime];
+  const rules = driverOf(options.runtime).rules;
   const states = new RunStates({
     run: "fake-1",
     rules,

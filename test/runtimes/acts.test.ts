@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import timers from "node:timers/promises";
 import { suite, test } from "node:test";
-import type { Runtime } from "../../src/protocol/agent-manifest.ts";
-import { runtimePrograms } from "../../src/cli/runtimes.ts";
+import type { Runtime } from "../../src/protocol/runtimes.ts";
+import { knownRuntimes } from "../../src/protocol/runtimes.ts";
 import { openSession, skipWithout } from "./session.ts";
 import type { Session, SessionOptions } from "./session.ts";
 
@@ -60,7 +60,7 @@ async function answerTheRest(
 for (const runtime of RUNTIMES)
   suite(
     `the real ${runtime}, with nobody attached`,
-    { skip: skipWithout(runtimePrograms[runtime].program) },
+    { skip: skipWithout(knownRuntimes[runtime].program) },
     () => {
       test("what it asks is shown and answered by agentkube answer, and only the ask that is meant", async () => {
         const { session, cli } = await openUnattended(runtime, {});

@@ -4,7 +4,7 @@ import { readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
 import { zstdDecompressSync } from "node:zlib";
-import { runtimePrograms } from "../../src/cli/runtimes.ts";
+import { knownRuntimes } from "../../src/protocol/runtimes.ts";
 import { KeptSession } from "../../src/protocol/kept-session.ts";
 import type { RunResult } from "../../src/protocol/results.ts";
 import { openFakeModel } from "../helpers/fake-model.ts";
@@ -36,7 +36,7 @@ suite("a run that resumes an older one", () => {
   for (const runtime of ["ClaudeCode", "Codex", "OpenCode", "Goose", "Aider"] as const)
     test(
       `${runtime}: remembers, one-shot, and what is kept holds no key`,
-      { skip: skipWithout(runtimePrograms[runtime].program) },
+      { skip: skipWithout(knownRuntimes[runtime].program) },
       async () => {
         await using lab = openLab();
         await using model = await openFakeModel(MODEL_KEY);

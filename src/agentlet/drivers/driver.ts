@@ -66,8 +66,8 @@ export interface DriverSession {
 /** How one runtime is started, watched and judged. */
 export interface Driver {
   prepare(input: LaunchInput): Launch;
-  /** What its screens and titles say, as data. Null when they are not known: its state is then unknown, never guessed. */
-  readonly rules: RuleSet | null;
+  /** What its screens and titles say, as data; `genericRules` when nothing is known of them. */
+  readonly rules: RuleSet;
   /** Null when the exit status is all there is. */
   openJudge(spec: RunSpec): Judge | null;
   /** What a report of its hooks, plug-ins or transcript claims; null when it says nothing of the state. Absent without hooks. */

@@ -2,12 +2,12 @@ import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { ExplainedState } from "../../agentlet/explain.ts";
 import { PlatformError, messageOf } from "../../kit/platform-error.ts";
-import { Runtime } from "../../protocol/agent-manifest.ts";
+import { Runtime } from "../../protocol/runtimes.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import { defineCommand } from "../command.ts";
 import { humanTable, oneLine } from "../human.ts";
 import type { Output } from "../output.ts";
-import { runtimePrograms } from "../runtimes.ts";
+import { knownRuntimes } from "../../protocol/runtimes.ts";
 
 /** `agentkube agentlet`: the entry point of the agent's container, and `explain`, which shows what its rules see. */
 export const command = defineCommand({
@@ -50,8 +50,8 @@ export const command = defineCommand({
     const path = resolve(context.cwd, file);
     await requireFile(path);
     const { explain } = await import("../../agentlet/explain.ts");
-    const { RULES } = await import("../../agentlet/states/rules/registry.ts");
-    const { states, problems } = await explain(path, RULES[runtime]);
+    const { driverOf } = await import("../../agentlet/drivers/registry.ts");
+    const { states, problems } = await explain(path, driverOf(runtime).rules);
     for (const problem of problems.slice(0, MAX_PROBLEMS)) context.output.note(problem);
     if (problems.length > MAX_PROBLEMS)
       context.output.note(`… and ${problems.length - MAX_PROBLEMS} more lines that are not read`);
@@ -70,7 +70,7 @@ const MAX_PROBLEMS = 10;
 function runtimeNamed(name: string | undefined): Runtime {
   const wanted = name?.toLowerCase();
   for (const runtime of Runtime.options) {
-    const program = runtime === "Custom" ? null : runtimePrograms[runtime].program;
+    const program = runtime === "Custom" ? null : knownRuntimes[runtime].program;
     if (wanted === runtime.toLowerCase() || (wanted !== undefined && wanted === program))
       return runtime;
   }

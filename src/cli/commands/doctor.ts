@@ -11,7 +11,7 @@ import { humanTable, oneLine } from "../human.ts";
 import { UsageError, type Output } from "../output.ts";
 import { findProgram } from "../resolve-program.ts";
 import { runtimeTreeOf } from "../runtime-tree.ts";
-import { runtimePrograms, type RuntimeProgram } from "../runtimes.ts";
+import { knownRuntimes, type RuntimeFacts } from "../../protocol/runtimes.ts";
 import { nearest } from "../suggest.ts";
 import { neverWhole } from "../zone-policy.ts";
 
@@ -99,7 +99,7 @@ function show(result: DoctorResult, output: Output): void {
 }
 
 function showTree({ output, env, cwd }: Context, word: string): number {
-  const known = Object.keys(runtimePrograms);
+  const known = Object.keys(knownRuntimes);
   const runtime = known.find(
     (name) => name.toLowerCase() === word.toLowerCase() || programOf(name)?.program === word,
   );
@@ -138,6 +138,6 @@ function showTree({ output, env, cwd }: Context, word: string): number {
   return tree.missing.length === 0 ? ExitCode.done : ExitCode.refused;
 }
 
-function programOf(runtime: string): RuntimeProgram | undefined {
-  return Object.entries(runtimePrograms).find(([name]) => name === runtime)?.[1];
+function programOf(runtime: string): RuntimeFacts | undefined {
+  return Object.entries(knownRuntimes).find(([name]) => name === runtime)?.[1];
 }

@@ -1,5 +1,6 @@
 import { PlatformError } from "../../kit/platform-error.ts";
-import { Runtime, type Agent } from "../../protocol/agent-manifest.ts";
+import { type Agent } from "../../protocol/agent-manifest.ts";
+import { Runtime } from "../../protocol/runtimes.ts";
 import { API_VERSION } from "../../protocol/manifest.ts";
 import { nearest } from "../suggest.ts";
 

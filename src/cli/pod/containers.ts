@@ -4,7 +4,7 @@ import type {
   ResourceRequirements,
   SecurityContext,
 } from "kubernetes-types/core/v1.d.ts";
-import { TOKEN_VARIABLES } from "../../protocol/token-variables.ts";
+import { keyVariableOf } from "../../protocol/runtimes.ts";
 import type { ImageMatrix } from "./images.ts";
 import { POD_COMMAND, POD_PATHS, POD_USERS } from "./pod-paths.ts";
 import type { PodRequest } from "./pod-request.ts";
@@ -175,7 +175,7 @@ function agent(request: PodRequest, images: ImageMatrix): Container {
     image: images.runtime(spec.runtime, spec.image),
     command: [...POD_COMMAND, "agentlet"],
     workingDir: POD_PATHS.workspace,
-    env: [...SPEC_ENV, ...envToken(request, TOKEN_VARIABLES[spec.runtime])],
+    env: [...SPEC_ENV, ...envToken(request, keyVariableOf(spec.runtime))],
     securityContext: restricted(POD_USERS.agent),
     resources: resources(
       { cpu: "250m", memory: quantity(Math.min(memoryBytes, 512 * MEBIBYTE)) },

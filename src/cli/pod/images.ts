@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import * as z from "zod";
 import { parseJson } from "../../kit/json-lines.ts";
 import { PlatformError } from "../../kit/platform-error.ts";
-import type { Runtime } from "../../protocol/agent-manifest.ts";
+import { knownRuntimes, type Runtime } from "../../protocol/runtimes.ts";
 
 /** What `agentkube` itself brings to a pod or a cluster. */
 export type Component = "manager" | "agentlet" | "session-recorder" | "tool-runner";
@@ -18,16 +18,6 @@ const COMPONENTS: Record<Component, { image: string; variable: string }> = {
     variable: "AGENTKUBE_IMAGE_SESSION_RECORDER",
   },
   "tool-runner": { image: "agentkube-tool-runner", variable: "AGENTKUBE_IMAGE_TOOL_RUNNER" },
-};
-
-const RUNTIMES: Record<Exclude<Runtime, "Custom">, { image: string; variable: string }> = {
-  ClaudeCode: { image: "claudecode", variable: "AGENTKUBE_IMAGE_CLAUDECODE" },
-  Codex: { image: "codex", variable: "AGENTKUBE_IMAGE_CODEX" },
-  OpenCode: { image: "opencode", variable: "AGENTKUBE_IMAGE_OPENCODE" },
-  Aider: { image: "aider", variable: "AGENTKUBE_IMAGE_AIDER" },
-  Cline: { image: "cline", variable: "AGENTKUBE_IMAGE_CLINE" },
-  Goose: { image: "goose", variable: "AGENTKUBE_IMAGE_GOOSE" },
-  Cursor: { image: "cursor", variable: "AGENTKUBE_IMAGE_CURSOR" },
 };
 
 /** `images/versions.json`: the one place where versions are pinned. */
@@ -63,8 +53,9 @@ export class ImageMatrix {
         path: "spec.image",
         fix: "set spec.image to an image that holds the CLI of spec.command",
       });
-    const named = RUNTIMES[runtime];
-    return this.#resolve(named, this.#versions.runtimes[named.image] ?? "");
+    const { image } = knownRuntimes[runtime];
+    const variable = `AGENTKUBE_IMAGE_${image.toUpperCase()}`;
+    return this.#resolve({ image, variable }, this.#versions.runtimes[image] ?? "");
   }
 
   #resolve({ image, variable }: { image: string; variable: string }, version: string): string {

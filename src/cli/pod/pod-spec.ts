@@ -7,7 +7,7 @@ import type { Tool } from "../../protocol/tool-manifest.ts";
 import { PROTOCOL } from "../../protocol/version.ts";
 import { agentOfManifest, positive } from "../agent-part.ts";
 import { SYSTEM_PATH } from "../agent-program.ts";
-import { runtimePrograms } from "../runtimes.ts";
+import { knownRuntimes } from "../../protocol/runtimes.ts";
 import { POD_PATHS } from "./pod-paths.ts";
 import type { PodRequest } from "./pod-request.ts";
 
@@ -88,7 +88,7 @@ export function podRunSpec(request: PodRequest): RunSpec {
 /** The CLI as its image finds it: by name on PATH, or as `spec.command` says. */
 function argvOf({ spec }: Agent): string[] {
   if (spec.runtime === "Custom") return [...(spec.command ?? [])];
-  return [runtimePrograms[spec.runtime].program];
+  return [knownRuntimes[spec.runtime].program];
 }
 
 function runTool(tool: Tool): RunTool {

@@ -5,9 +5,9 @@ import { suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { explain } from "../../../src/agentlet/explain.ts";
 import { matchScreen } from "../../../src/agentlet/states/match-screen.ts";
-import { RULES } from "../../../src/agentlet/states/rules/registry.ts";
+import { driverOf } from "../../../src/agentlet/drivers/registry.ts";
 import { isInRange } from "../../../src/agentlet/states/version-range.ts";
-import type { Runtime } from "../../../src/protocol/agent-manifest.ts";
+import type { Runtime } from "../../../src/protocol/runtimes.ts";
 import { drawTui } from "../../fixtures/tui-screens.ts";
 import type { TuiRuntime, TuiState } from "../../fixtures/tui-screens.ts";
 
@@ -25,7 +25,7 @@ const sizes = [
 
 /** The state a drawn screen is seen as. */
 function seen(runtime: Runtime, rows: string[], title: string) {
-  const match = matchScreen(RULES[runtime], { rows, title, cursor: null }, null);
+  const match = matchScreen(driverOf(runtime).rules, { rows, title, cursor: null }, null);
   return match === null ? "unknown" : match.state;
 }
 
@@ -94,7 +94,7 @@ suite("screen rules", () => {
       rows: 34,
     });
 
-    const match = matchScreen(RULES.ClaudeCode, { rows, title, cursor: null }, null);
+    const match = matchScreen(driverOf("ClaudeCode").rules, { rows, title, cursor: null }, null);
 
     assert.equal(match?.ask?.text, "Do you want to proceed?");
     assert.equal(match.ask.tool, "Bash");
@@ -147,7 +147,7 @@ suite("recorded screens", { skip }, () => {
     const wrong: string[] = [];
     for (const file of readdirSync(casts).filter((name) => name.endsWith(".screen.txt"))) {
       const label = /^# state: (\w+)/.exec(readFileSync(join(casts, file), "utf8"))?.[1] ?? "";
-      const [got] = (await explain(join(casts, file), RULES[runtimeOf(file)])).states;
+      const [got] = (await explain(join(casts, file), driverOf(runtimeOf(file)).rules)).states;
       const wanted = READY_THOUGH_STARTING.test(file) ? "idle" : label;
       if (got?.state !== wanted)
         wrong.push(`${file}: ${wanted}, seen as ${got?.state} by ${got?.rule}`);
@@ -163,7 +163,7 @@ suite("recorded screens", { skip }, () => {
     }[];
     const wrong: string[] = [];
     for (const { cast, marks } of index) {
-      const { states } = await explain(join(casts, cast), RULES[runtimeOf(cast)]);
+      const { states } = await explain(join(casts, cast), driverOf(runtimeOf(cast)).rules);
       for (const mark of marks) {
         const [, at = "", label = ""] = /^([\d.]+) (\w+)/.exec(mark) ?? [];
         const got = states.findLast(({ atMs }) => atMs <= Number(at) * 1000);
@@ -196,7 +196,8 @@ suite("recorded screens", { skip }, () => {
     };
     const wrong: string[] = [];
     for (const [file, state] of Object.entries(wanted)) {
-      const [got] = (await explain(join(fixtures, file), RULES[runtimeOf(file.slice(12))])).states;
+      const [got] = (await explain(join(fixtures, file), driverOf(runtimeOf(file.slice(12))).rules))
+        .states;
       if (got?.state !== state)
         wrong.push(`${file}: ${state}, seen as ${got?.state} by ${got?.rule}`);
     }
@@ -211,7 +212,9 @@ suite("recorded screens", { skip }, () => {
     for (const [agent, runtime] of Object.entries(agents))
       for (const verdict of ["ready", "not_ready"])
         for (const file of readdirSync(join(initial, agent, verdict))) {
-          const [got] = (await explain(join(initial, agent, verdict, file), RULES[runtime])).states;
+          const [got] = (
+            await explain(join(initial, agent, verdict, file), driverOf(runtime).rules)
+          ).states;
           if ((got?.state === "idle") !== (verdict === "ready"))
             wrong.push(`${agent}/${verdict}/${file}: seen as ${got?.state} by ${got?.rule}`);
         }
