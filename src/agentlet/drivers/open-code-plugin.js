@@ -19,6 +19,7 @@ const SERVER = "agentkube";
 /** A server that is being connected is told as disabled, or not at all. */
 const SETTLED = new Set(["connected", "failed", "needs_auth", "needs_client_registration"]);
 const CONNECT_MS = 15_000;
+const ANSWER_MS = 1000;
 
 export const Agentkube = async ({ client }) => {
   // A sub-agent's session is a child: when it rests, the session that a person sees does not.
@@ -43,7 +44,9 @@ export const Agentkube = async ({ client }) => {
 /** Settles when the tools are there, or will not be, or take too long: a prompt without tools is better than none. */
 async function toolsConnected(client) {
   for (const until = Date.now() + CONNECT_MS; Date.now() < until; await timers.setTimeout(50)) {
-    const answer = await client.mcp.status().catch(() => null);
+    const asked = client.mcp.status().catch(() => null);
+    // A request that comes too early may never be answered.
+    const answer = await Promise.race([asked, timers.setTimeout(ANSWER_MS, null)]);
     if (SETTLED.has(answer?.data?.[SERVER]?.status)) return;
   }
 }

@@ -62,7 +62,8 @@ function fulfils(rule: ScreenRule, rows: string[], view: ScreenView): string[] |
     if (start === null) return null;
     matched = rows.slice(start);
   }
-  if (rule.cursorAtEnd === true && !isCursorAtEnd(view)) return null;
+  if (rule.cursorAtEnd === true && !isCursorAtEnd(view, Infinity)) return null;
+  if (rule.cursorWithin !== undefined && !isCursorAtEnd(view, rule.cursorWithin)) return null;
   for (const { title, tail } of rule.not ?? []) {
     const isTitle = title === undefined || title.test(view.title);
     if (isTitle && (tail === undefined || tailStart(tail, rows) !== null)) return null;
@@ -70,11 +71,11 @@ function fulfils(rule: ScreenRule, rows: string[], view: ScreenView): string[] |
   return matched;
 }
 
-/** True when the cursor stands on the last row with text, behind it; a text without a cursor is taken to be so. */
-function isCursorAtEnd({ rows, cursor }: ScreenView): boolean {
+/** True when the cursor stands on the last row with text, in its first columns; a text without a cursor is taken to be so. */
+function isCursorAtEnd({ rows, cursor }: ScreenView, columns: number): boolean {
   if (cursor === null) return true;
   const last = rows.findLastIndex((row) => row.trim() !== "");
-  return cursor.row === last && cursor.col > 0;
+  return cursor.row === last && cursor.col > 0 && cursor.col <= columns;
 }
 
 /** The first row of the end of the screen that fulfils the pattern; null when none does. */

@@ -41,6 +41,8 @@ export interface ScreenRule {
   not?: readonly { title?: RegExp; tail?: TailPattern }[];
   /** the cursor stands behind the last row's text, where a prompt waits for input; not asked of a plain text */
   cursorAtEnd?: true;
+  /** the cursor stands on the last row with text, at most so many columns in: where a hint stands behind a prompt, never what was printed */
+  cursorWithin?: number;
   ask?: AskReading;
   keys?: DialogKeys;
   /** the screen says that the turn was broken off: believed over a hook that stays silent */

@@ -59,6 +59,41 @@ suite("screen rules", () => {
       assert.deepEqual(wrong, []);
     });
 
+  for (const runtime of RUNTIMES)
+    test(`${runtime}: a streaming agent whose last words are its own idle screen or dialog is never idle, and asks nothing above a composer`, () => {
+      const wrong: string[] = [];
+      for (const [cols, rows] of sizes)
+        for (const imitated of ["idle", "permission", "question"] as const) {
+          if (runtime === "Goose" && imitated === "question") continue;
+          const quoted = drawTui(runtime, { state: imitated, transcript: [], cols, rows }).rows;
+          const transcript = quoted.filter((row) => row !== "");
+          const { rows: drawn, title } = drawTui(runtime, {
+            state: "busy",
+            transcript,
+            cols,
+            rows,
+          });
+          // Goose has nothing below what streams: there the cursor stands behind it, or on the next row.
+          const shown = runtime === "Goose" ? [...transcript, ""] : drawn;
+          const row = runtime === "Goose" ? transcript.length : shown.length - 4;
+          for (const cursor of [
+            { row, col: 0 },
+            { row: row - 1, col: (shown[row - 1] ?? "").length },
+          ]) {
+            const match = matchScreen(
+              driverOf(runtime).rules,
+              { rows: shown, title, cursor },
+              null,
+            );
+            const got = match?.state ?? "unknown";
+            const isRight = runtime === "Goose" ? got !== "idle" : got === "busy";
+            if (!isRight) wrong.push(`${cols}x${rows} ${imitated}: ${got} by ${match?.rule.name}`);
+          }
+        }
+
+      assert.deepEqual(wrong, []);
+    });
+
   test("what a person types and has not sent is no dialog and no spinner", () => {
     const typed = "Do you want to proceed? 1. Yes (esc to interrupt) [y] Approve [n] Deny";
     const seenStates = RUNTIMES.filter((runtime) => runtime !== "Goose").map((runtime) => {

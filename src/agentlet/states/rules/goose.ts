@@ -2,6 +2,8 @@ import type { RuleSet } from "../screen-rule.ts";
 
 /** The line that waits for input; what a person has typed stands behind the goose. */
 const READY = /^🪿 ?(?:Enter to send\b|Interrupted, what should goose work on)/u;
+/** Its screen is all there is of Goose, and what the model says stands on it from the first column: only the cursor tells them apart. */
+const AT_PROMPT = 4;
 const OLD_PROMPT = /^\( ?[Oo]\)> ?$/;
 const PROMPT = /^(?:🪿|\( ?[Oo]\)>)/u;
 
@@ -57,9 +59,10 @@ export const gooseRules: RuleSet = {
       name: "interrupted",
       state: "idle",
       endsTurn: true,
+      cursorWithin: AT_PROMPT,
       tail: [/^🪿 ?Interrupted, what should/u],
     },
-    { name: "prompt", state: "idle", tail: [READY] },
+    { name: "prompt", state: "idle", cursorWithin: AT_PROMPT, tail: [READY] },
     { name: "prompt-old", state: "idle", cursorAtEnd: true, tail: [OLD_PROMPT] },
     { name: "spinner", state: "busy", tail: [/^ *[◒◐◓◑⠁-⣿] +\S/] },
     {
