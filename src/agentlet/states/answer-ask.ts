@@ -5,10 +5,8 @@ import { keysOf } from "./keystrokes.ts";
 
 /** Types the keys of a choice, once the dialog of this ask is on the screen and only while it is. */
 export async function answerAsk(controls: Controls, ask: Ask, choice: Choice): Promise<ActOutcome> {
-  const since = controls.now;
-  const dialogNow = () => controls.dialogOf(ask.id, controls.now - since);
-  await controls.until(() => dialogNow() !== null, controls.limits.dialogMs, 50);
-  const dialog = dialogNow();
+  await controls.until(() => controls.dialogOf(ask.id) !== null, controls.limits.dialogMs, 50);
+  const dialog = controls.dialogOf(ask.id);
   if (controls.standing.ask?.id !== ask.id) return refused(`Ask ${ask.id} is over`);
   if (dialog?.rule.keys === undefined)
     return refused(

@@ -63,7 +63,7 @@ export class Approver implements Disposable {
   /** A policy by tool needs the dialog itself. What cannot be read is asked. */
   #decide(id: number, approvals: Approvals, sinceMs: number): void {
     const { clock, interaction } = this.#options;
-    const dialog = interaction.dialogOf(id, clock.now() - sinceMs);
+    const dialog = interaction.dialogOf(id);
     const answer = dialog === null ? null : approvalOf(approvals, dialog.ask?.tool ?? null);
     if (answer === "allow" || answer === "deny") return this.#answer(id, answer, "spec.approvals");
     if (answer === "ask" || clock.now() - sinceMs > DIALOG_MS) return this.#wait(id, 0);

@@ -61,6 +61,8 @@ export class Controls implements Disposable {
   readonly #over = new AbortController();
   /** the dialog answered last, as long as nothing else was seen where it stood */
   #answered = NOTHING_ANSWERED;
+  /** the ask whose dialog is looked for, and since when */
+  #wanted = { ask: 0, sinceMs: 0 };
 
   constructor(options: ControlsOptions) {
     this.#options = options;
@@ -76,10 +78,6 @@ export class Controls implements Disposable {
 
   get standing(): Standing {
     return this.states.standing;
-  }
-
-  get now(): number {
-    return this.#options.clock.now();
   }
 
   get view(): ScreenView {
@@ -101,10 +99,12 @@ export class Controls implements Disposable {
   }
 
   /**
-   * The dialog of this ask and how it is answered, `waitedMs` after it was told; null while the screen shows none, only its title,
-   * or still the dialog of the ask before: an event may be quicker than the screen.
+   * The dialog of this ask and how it is answered; null while the screen shows none, only its title, or still the dialog of the
+   * ask before: an event may be quicker than the screen.
    */
-  dialogOf(askId: number, waitedMs: number): ScreenMatch | null {
+  dialogOf(askId: number): ScreenMatch | null {
+    const now = this.#options.clock.now();
+    if (this.#wanted.ask !== askId) this.#wanted = { ask: askId, sinceMs: now };
     const match = this.onScreen();
     const dialog = match?.rule.keys === undefined ? null : match;
     const { ask, looks } = this.#answered;
@@ -112,7 +112,8 @@ export class Controls implements Disposable {
       if (ask !== askId) this.#answered = NOTHING_ANSWERED;
       return dialog;
     }
-    return ask === askId || waitedMs >= this.limits.sameDialogMs ? dialog : null;
+    const isLong = now - this.#wanted.sinceMs >= this.limits.sameDialogMs;
+    return ask === askId || isLong ? dialog : null;
   }
 
   /** The keys of an answer are about to be typed into this dialog. */

@@ -63,9 +63,9 @@ export class Interaction implements Disposable {
     return await this.#act("answer", asker, id, async () => await this.#answer(id, choice));
   }
 
-  /** The dialog of this ask on the screen, `waitedMs` after it was told; null while it is not there. */
-  dialogOf(ask: number, waitedMs: number): ScreenMatch | null {
-    return this.#controls.dialogOf(ask, waitedMs);
+  /** The dialog of this ask on the screen; null while it is not there. */
+  dialogOf(ask: number): ScreenMatch | null {
+    return this.#controls.dialogOf(ask);
   }
 
   [Symbol.dispose](): void {
