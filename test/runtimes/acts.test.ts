@@ -53,7 +53,8 @@ async function answerTheRest(
     );
     if (state === "idle" || ask === undefined || ask === null) return;
     last = ask.id;
-    await cli("answer", "allow", "--ask", String(last));
+    const { code, text } = await cli("answer", "allow", "--ask", String(last));
+    assert.equal(code, 0, `${text}\n${session.acts().join("\n")}`);
   }
 }
 

@@ -5,9 +5,14 @@ import { keysOf } from "./keystrokes.ts";
 
 /** Types the keys of a choice, once the dialog of this ask is on the screen and only while it is. */
 export async function answerAsk(controls: Controls, ask: Ask, choice: Choice): Promise<ActOutcome> {
-  await controls.until(() => controls.dialogOf(ask.id) !== null, controls.limits.dialogMs, 50);
+  const isOver = () => controls.standing.ask?.id !== ask.id;
+  await controls.until(
+    () => isOver() || controls.dialogOf(ask.id) !== null,
+    controls.limits.dialogMs,
+    50,
+  );
   const dialog = controls.dialogOf(ask.id);
-  if (controls.standing.ask?.id !== ask.id) return refused(`Ask ${ask.id} is over`);
+  if (isOver()) return refused(`Ask ${ask.id} is over`);
   if (dialog?.rule.keys === undefined)
     return refused(
       "The dialog is not on the screen, or no rule knows its keys; answer it with agentkube attach --write",

@@ -9,7 +9,7 @@ export const APPROVAL_TIMEOUT_MS = 15 * 60_000;
 /** How often it is looked whether somebody is attached; while somebody is, an ask waits for them. */
 const LOOK_MS = 500;
 /** How long the dialog may take to be drawn before the policy gives up reading it. */
-const DIALOG_MS = 3000;
+const DIALOG_MS = 10_000;
 const DIALOG_LOOK_MS = 50;
 
 export interface ApproverOptions {

@@ -9,8 +9,10 @@ import { Seen } from "./seen.ts";
 import type { Standing } from "./state-judge.ts";
 
 export const INTERACTION_LIMITS = {
-  /** how long a dialog that a hook told of may take to be drawn */
-  dialogMs: 2000,
+  /** how long a composer may take to be drawn after a hook has told that the CLI is idle */
+  composerMs: 2000,
+  /** how long a dialog that a hook told of may take to be drawn; a CLI that starts its tools on a busy machine takes seconds */
+  dialogMs: 5000,
   /** a dialog that looks like the one answered before is taken for that one, still on the screen, for this long */
   sameDialogMs: 1000,
   /** a prompt that nothing has confirmed gets Enter again after this long, never its text */

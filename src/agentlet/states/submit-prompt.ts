@@ -8,7 +8,11 @@ import type { Standing } from "./state-judge.ts";
 export async function submitPrompt(controls: Controls, text: string): Promise<ActOutcome> {
   // A hook may say idle before the composer is drawn. One that no rule knows is not waited for without end.
   if (controls.rules !== null)
-    await controls.until(() => controls.onScreen()?.state === "idle", controls.limits.dialogMs, 25);
+    await controls.until(
+      () => controls.onScreen()?.state === "idle",
+      controls.limits.composerMs,
+      25,
+    );
   const problem = notReady(controls);
   if (problem !== null) return refused(problem);
   const typing = typingOf(text, controls.view.takesPaste === true);
