@@ -1,5 +1,5 @@
 // The numbers that decide, measured side by side in one run: `npm run bench [ROOM…]`.
-// `npm run --silent bench -- --json [ROOM…]` gives one JSON document.
+// `npm run --silent bench -- --json [ROOM…]` gives one JSON document; `--rounds=N` is for the room of recording, 3 unless given.
 import { cpus, release, totalmem } from "node:os";
 import { setSandboxSearchPath } from "../src/kit/bubblewrap-zone.ts";
 import { messageOf } from "../src/kit/platform-error.ts";
@@ -31,18 +31,20 @@ const ROOMS: Record<string, () => Promise<Row[]>> = {
   terminal: terminalRows,
   viewers: viewerRows,
   states: statesRows,
-  recording: recordingRows,
+  recording: async () => await recordingRows(rounds),
   fleet: fleetRows,
   capacity: capacityRows,
 };
 
+const ROUNDS = /^--rounds=([1-9])$/;
 const words = process.argv.slice(2);
 const json = words.includes("--json");
-const asked = words.filter((word) => word !== "--json");
+const rounds = Number(words.map((word) => ROUNDS.exec(word)?.[1]).find(Boolean) ?? 3);
+const asked = words.filter((word) => word !== "--json" && !ROUNDS.test(word));
 const unknown = asked.filter((word) => !Object.hasOwn(ROOMS, word));
 if (unknown.length > 0) {
   process.stderr.write(
-    `bench: Expected --json or rooms out of ${Object.keys(ROOMS).join(", ")}, got ${unknown.map((word) => `"${word}"`).join(", ")}\n`,
+    `bench: Expected --json, --rounds=1 to 9, or rooms out of ${Object.keys(ROOMS).join(", ")}, got ${unknown.map((word) => `"${word}"`).join(", ")}\n`,
   );
   process.exit(2);
 }

@@ -20,7 +20,6 @@ import { missingRow, peerRow, ratioRow, valueRow } from "./row.ts";
 import type { Goal, Row } from "./row.ts";
 
 const BYTES = 200_000_000;
-const ROUNDS = 3;
 const NAME = "PTY to verified at the manager, 200 MB mixed";
 const CPU_NAME = "CPU of all our processes in that time";
 
@@ -70,16 +69,16 @@ const PEERS: PeerWork[] = [
   },
 ];
 
-/** The whole way of 200 MB by the real command line, from the first output until the manager has verified it. */
-export async function recordingRows(): Promise<Row[]> {
+/** The whole way of 200 MB by the real command line, from the first output until the manager has verified it; medians of the rounds. */
+export async function recordingRows(rounds: number): Promise<Row[]> {
   await using directory = temporaryDirectory();
   const file = path.join(directory.path, "mixed");
   writeMixedOutput(file, BYTES);
   const printed = await digestOf(createReadStream(file));
   const peers = await Promise.all(PEERS.map(prepared));
   const ours: Measured[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    process.stderr.write(`measuring: recording, round ${round + 1} of ${ROUNDS} …\n`);
+  for (let round = 0; round < rounds; round++) {
+    process.stderr.write(`measuring: recording, round ${round + 1} of ${rounds} …\n`);
     ours.push(await recordByAgentkube(file));
     for (const peer of peers) {
       if (peer.work === null) continue;
@@ -108,7 +107,7 @@ export async function recordingRows(): Promise<Row[]> {
       peerRow(CPU_NAME, cpu, "s", { name: peer.name, value: cpuOf(peer.measured) }, null),
     ),
     valueRow(
-      `bytes lost of 200 MB, worst of ${ROUNDS} runs`,
+      `bytes lost of 200 MB, worst of ${rounds} runs`,
       Math.max(...lostOf(ours)),
       "bytes",
       "recording cat --raw beside what was printed",

@@ -29,33 +29,44 @@ export function writeJsonText(
   target: Uint8Array,
   at: number,
 ): { read: number; written: number } {
+  const { length } = bytes;
   let read = 0;
   let to = at;
-  while (read < bytes.length) {
-    const byte = bytes[read] as number;
-    const kind = KIND[byte] as number;
-    if (kind === 0) {
-      target[to++] = byte;
-      read += 1;
-    } else if (kind === 2) {
-      const length = characterLength(bytes, read);
-      if (length === 0) break;
-      for (const end = read + length; read < end; read += 1) target[to++] = bytes[read] as number;
-    } else {
-      target[to] = BACKSLASH;
-      if (kind === 1) {
-        target[to + 1] = 0x75;
-        target[to + 2] = 0x30;
-        target[to + 3] = 0x30;
-        target[to + 4] = HEX[byte >> 4] as number;
-        target[to + 5] = HEX[byte & 15] as number;
-        to += 6;
-      } else {
-        target[to + 1] = kind;
-        to += 2;
-      }
+  for (;;) {
+    let byte = 0;
+    let kind = 0;
+    // Most bytes go through here: a loop of its own is twice as fast as one that looks for the rest too.
+    while (read < length) {
+      byte = bytes[read] as number;
+      kind = KIND[byte] as number;
+      if (kind !== 0) break;
+      target[to] = byte;
+      to += 1;
       read += 1;
     }
+    if (read === length) break;
+    if (kind === 2) {
+      const end = read + characterLength(bytes, read);
+      if (end === read) break;
+      for (; read < end; read += 1) {
+        target[to] = bytes[read] as number;
+        to += 1;
+      }
+      continue;
+    }
+    target[to] = BACKSLASH;
+    read += 1;
+    if (kind !== 1) {
+      target[to + 1] = kind;
+      to += 2;
+      continue;
+    }
+    target[to + 1] = 0x75;
+    target[to + 2] = 0x30;
+    target[to + 3] = 0x30;
+    target[to + 4] = HEX[byte >> 4] as number;
+    target[to + 5] = HEX[byte & 15] as number;
+    to += 6;
   }
   return { read, written: to };
 }

@@ -88,7 +88,7 @@ function busyOutput(random: (below: number) => number, bytes: number): Buffer {
       `\u001b]2;${SECRET}\u0007`,
       "日本語 ",
     ];
-    const part = kinds[random(8)] ?? (kinds[0] as string);
+    const part = kinds[random(8)] ?? kinds[0] ?? "";
     parts.push(part);
     size += part.length;
   }
