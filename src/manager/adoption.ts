@@ -1,10 +1,9 @@
 import { rm } from "node:fs/promises";
-import { join } from "node:path";
 import type { Log } from "../kit/log.ts";
 import type { RunEnd } from "../protocol/outcome.ts";
-import { completeRecording } from "./complete-recording.ts";
 import type { Run } from "./run.ts";
-import { sealShell, type Runs } from "./runs.ts";
+import type { Runs } from "./runs.ts";
+import { endWithSpool, sealRun } from "./seal-recording.ts";
 import { isGone } from "../kit/process-alive.ts";
 
 /** How long a run without a supervisor may be without an agentlet, and how long its recorder may go on shipping after that. */
@@ -94,37 +93,21 @@ export class Adoption implements AsyncDisposable {
   async #close(run: Run): Promise<void> {
     for (const link of Object.values(run.links)) link?.close(1000, "The run is closed");
     await run.settled();
-    for (const shell of run.shells) await sealShell(run, shell);
-    const conflict = await this.#completeRecording(run);
-    await run.end(
-      run.reportedEnd ?? lostEnd(run, { conflict, podStartMs: this.#times.podStartMs }),
-    );
-    if (!conflict) await rm(run.record.spoolDir, { recursive: true, force: true });
+    const left = await sealRun(run, {
+      marker: MARKER,
+      verifies: ({ sameAsSpool }) => sameAsSpool,
+      log: this.#log,
+    });
+    const end = run.reportedEnd ?? lostEnd(run, this.#times.podStartMs);
+    await run.end(endWithSpool(end, left, run.record.spoolDir));
+    if (left === null) await rm(run.record.spoolDir, { recursive: true, force: true });
     await rm(run.record.runtimeDir, { recursive: true, force: true });
     if (run.record.pod === true) this.#log.info({ run: run.id }, "run of a pod closed");
-    else this.#log.warn({ run: run.id, conflict }, "orphaned run closed");
-  }
-
-  async #completeRecording(run: Run): Promise<boolean> {
-    if (run.info.recording?.verified === true) return false;
-    await run.closeFiles();
-    const spool = join(run.record.spoolDir, "recording.cast");
-    const done = await completeRecording(run.file("recording.cast"), spool, MARKER);
-    run.setCommittedBytes(done.bytes);
-    if (done.bytes > 0)
-      await run.setRecording({
-        bytes: done.bytes,
-        sha256: done.sha256,
-        verified: done.sameAsSpool,
-      });
-    return done.conflict;
+    else this.#log.warn({ run: run.id, left }, "orphaned run closed");
   }
 }
 
-function lostEnd(
-  run: Run,
-  { conflict, podStartMs }: { conflict: boolean; podStartMs: number },
-): RunEnd {
+function lostEnd(run: Run, podStartMs: number): RunEnd {
   const { supervisorPid, phase, agent } = run.info;
   const isPod = run.record.pod === true;
   const gone = isPod ? "The pod" : `The supervisor (pid ${supervisorPid}) and the agentlet`;
@@ -138,8 +121,7 @@ function lostEnd(
     exitCode: null,
     signal: null,
     detail: {
-      cause: `${cause}${conflict ? "; the recorder's spool differs from the recording and was kept" : ""}`,
-      ...(conflict ? { path: run.record.spoolDir } : {}),
+      cause,
       fix: isPod
         ? `look what kubectl describe pod ${agent} says: an image, a Secret or a node may be missing; then start the run again`
         : "see the logs in the run's directory, and start the run again",

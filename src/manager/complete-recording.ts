@@ -1,9 +1,11 @@
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
+import { errnoOf } from "../kit/platform-error.ts";
 import { POSITION_PREFIX, RAW_PREFIX } from "../protocol/asciicast.ts";
 import { endOfWholeLines, writeFully } from "./durable-file.ts";
 import { blocksOf } from "./recording-file.ts";
+import type { RecordingReader } from "./recording-reader.ts";
 
 /** What a recording is after nobody is left who could ship more of it. */
 export interface CompletedRecording {
@@ -11,9 +13,12 @@ export interface CompletedRecording {
   sha256: string;
   /** The spool was there, whole and ended, and the recording has the same bytes. */
   sameAsSpool: boolean;
-  /** The spool begins with other bytes than the recording: it was left alone and has to be looked at. */
-  conflict: boolean;
+  /** Why the spool was left alone, or only in part taken over: it has to be kept and looked at. Null when all of it is here. */
+  leftSpool: string | null;
 }
+
+/** The spool is there and cannot be read. */
+class SpoolUnreadable extends Error {}
 
 /**
  * Finishes a recording whose recorder is gone: takes over what the spool has beyond it, in whole lines, and, where no exit event ends
@@ -25,17 +30,7 @@ export async function completeRecording(
   label: string,
 ): Promise<CompletedRecording> {
   await using recording = await open(recordingPath, constants.O_RDWR | constants.O_CREAT, 0o600);
-  const spool = await open(spoolPath, "r").catch(() => null);
-  let conflict = false;
-  let spoolBytes = -1;
-  try {
-    if (spool !== null) {
-      conflict = !(await isPrefix(recording, spool));
-      if (!conflict) spoolBytes = await takeOver(recording, spool);
-    }
-  } finally {
-    await spool?.close();
-  }
+  const { spoolBytes, leftSpool } = await takeSpool(recording, spoolPath);
   const { size } = await recording.stat();
   const whole = await endOfWholeLines(recording, size);
   const ended = whole === size && (await hasEnd(recording, whole));
@@ -49,11 +44,49 @@ export async function completeRecording(
   }
   await recording.datasync();
   const digest = await digestOf(recording);
-  return { ...digest, sameAsSpool: ended && digest.bytes === spoolBytes, conflict };
+  return { ...digest, sameAsSpool: ended && digest.bytes === spoolBytes, leftSpool };
 }
 
-async function isPrefix(recording: FileHandle, spool: FileHandle): Promise<boolean> {
-  const shared = Math.min((await recording.stat()).size, (await spool.stat()).size);
+/** Takes over what the spool has beyond the recording. Only one that is not there counts as none. */
+async function takeSpool(
+  recording: FileHandle,
+  path: string,
+): Promise<{ spoolBytes: number; leftSpool: string | null }> {
+  const none = { spoolBytes: -1, leftSpool: null };
+  try {
+    const handle = await open(path, "r").catch((error: unknown) =>
+      errnoOf(error) === "ENOENT" ? null : unreadable(error),
+    );
+    if (handle === null) return none;
+    try {
+      const spool: Spool = {
+        size: (await handle.stat()).size,
+        read: async (...where) => await handle.read(...where).catch(unreadable),
+      };
+      if (await isPrefix(recording, spool))
+        return { spoolBytes: await takeOver(recording, spool), leftSpool: null };
+      return { ...none, leftSpool: "the recorder's spool differs from the recording" };
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (error instanceof SpoolUnreadable) return { ...none, leftSpool: error.message };
+    throw error;
+  }
+}
+
+interface Spool extends Pick<RecordingReader, "read"> {
+  readonly size: number;
+}
+
+/** What the recording's own file throws is another thing: a full disk may have room later. */
+function unreadable(error: unknown): never {
+  const code = errnoOf(error) ?? "unknown error";
+  throw new SpoolUnreadable(`the recorder's spool cannot be read (${code})`, { cause: error });
+}
+
+async function isPrefix(recording: FileHandle, spool: Spool): Promise<boolean> {
+  const shared = Math.min((await recording.stat()).size, spool.size);
   const theirs = blocksOf(spool, 0, shared);
   for await (const ours of blocksOf(recording, 0, shared)) {
     const block = await theirs.next();
@@ -63,9 +96,9 @@ async function isPrefix(recording: FileHandle, spool: FileHandle): Promise<boole
 }
 
 /** Appends what the spool has beyond the recording, up to its last whole line; gives the spool's size. */
-async function takeOver(recording: FileHandle, spool: FileHandle): Promise<number> {
+async function takeOver(recording: FileHandle, spool: Spool): Promise<number> {
   const have = (await recording.stat()).size;
-  const { size } = await spool.stat();
+  const { size } = spool;
   const whole = await endOfWholeLines(spool, size);
   let at = have;
   for await (const block of blocksOf(spool, have, whole)) {

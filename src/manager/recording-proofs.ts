@@ -87,8 +87,10 @@ export class RecordingProofs implements AsyncDisposable {
     });
   }
 
-  /** The manager's own end of a recording that nobody else ended. */
+  /** The manager's own end of a recording, unless its recorder signed that it ends right here. */
   async close(closed: string, what: { epoch: number; at: number; hash: string }): Promise<void> {
+    const last = this.#last?.checkpoint;
+    if (last?.end === true && last.bytes === what.at) return;
     const countersignature = this.#options.countersign(what);
     await this.#inOrder(async () => {
       await this.#file.appendFile(`${JSON.stringify({ closed, countersignature })}\n`);

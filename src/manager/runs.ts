@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import * as z from "zod";
@@ -8,17 +7,15 @@ import { PlatformError } from "../kit/platform-error.ts";
 import { shellWord } from "../kit/shell-word.ts";
 import { AgentletEvent } from "../protocol/agentlet-link.ts";
 import { AuditRecord } from "../protocol/audit.ts";
-import type { SealedRecording } from "../protocol/child-status.ts";
 import type { FinishRun, RegisterRun } from "../protocol/manager-api.ts";
 import type { RegisterPod } from "../protocol/pod-boot.ts";
 import { requireProtocol } from "../protocol/version.ts";
 import { durableSizeOf } from "./durable-file.ts";
-import { completeRecording } from "./complete-recording.ts";
 import type { Identity } from "./identity.ts";
 import { readJournal } from "./journal.ts";
 import { Run } from "./run.ts";
-import type { Shell } from "./shell.ts";
 import type { RunRecord, RunStore } from "./run-store.ts";
+import { endWithSpool, sealRun } from "./seal-recording.ts";
 import { processStart } from "../kit/process-alive.ts";
 
 const MARKER = "The recording ends here: its recorder could not finish it";
@@ -182,10 +179,14 @@ export class Runs {
 
   async #finish(run: Run, { end, recording }: FinishRun): Promise<void> {
     await run.settled();
-    for (const shell of run.shells) await sealShell(run, shell);
-    if (run.info.recording?.verified !== true) await sealUnverified(run, recording);
-    await run.end(end);
-    if (run.info.recording?.verified === true)
+    // What its spool has beyond ours is taken over; the hash that the recorder made has to be that of our bytes.
+    const left = await sealRun(run, {
+      marker: MARKER,
+      verifies: ({ bytes, sha256 }) => recording?.sha256 === sha256 && recording.bytes === bytes,
+      log: this.#log,
+    });
+    await run.end(endWithSpool(end, left, run.record.spoolDir));
+    if (run.info.recording?.verified === true && left === null)
       await rm(run.record.spoolDir, { recursive: true, force: true });
     this.#log.info({ run: run.id, outcome: end.outcome, reason: end.reason }, "run ended");
   }
@@ -230,42 +231,6 @@ export class Runs {
       return null;
     }
   }
-}
-
-/**
- * The recorder could not prove its recording. What its spool has beyond ours is taken over; verified it is only when the hash that
- * the recorder made is that of our bytes.
- */
-async function sealUnverified(run: Run, sealed: SealedRecording | null): Promise<void> {
-  const path = run.file("recording.cast");
-  const spool = join(run.record.spoolDir, "recording.cast");
-  if (!existsSync(path) && !existsSync(spool)) return;
-  await run.closeFiles();
-  const { bytes, sha256 } = await completeRecording(path, spool, MARKER);
-  run.setCommittedBytes(bytes);
-  const verified = sealed !== null && sealed.sha256 === sha256 && sealed.bytes === bytes;
-  if (bytes === 0) return;
-  if (!verified) await closeProofs(run, { at: bytes, hash: sha256 });
-  await run.setRecording({ bytes, sha256, verified });
-}
-
-/** Nobody ended the recording: the manager says under its own name what it is from now on. */
-async function closeProofs(run: Run, what: { at: number; hash: string }): Promise<void> {
-  const proofs = await run.recordingProofs();
-  await proofs.close(MARKER, { epoch: run.record.epochs.recorder, ...what });
-}
-
-/** A shell whose recorder did not finish it: what its spool has beyond ours is taken over, and its end is marked. */
-export async function sealShell(run: Run, shell: Shell): Promise<void> {
-  if (shell.sealed?.verified === true) return;
-  const spool = join(run.record.spoolDir, `shell-${shell.grant}`, "recording.cast");
-  if (!existsSync(shell.recordingPath) && !existsSync(spool)) return;
-  await shell.closeFiles();
-  const { bytes, sha256 } = await completeRecording(shell.recordingPath, spool, MARKER);
-  if (bytes === 0) return;
-  const proofs = await shell.recordingProofs();
-  await proofs.close(MARKER, { epoch: run.record.epochs.recorder, at: bytes, hash: sha256 });
-  await shell.setRecording({ bytes, sha256, verified: false });
 }
 
 function sameRun(known: Run, request: RegisterRun): Run {

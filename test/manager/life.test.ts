@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { suite, test } from "node:test";
@@ -19,6 +19,7 @@ import {
   registration,
   seedRun,
   type SeedRun,
+  sha256,
   ship,
   startManager,
   SUCCEEDED,
@@ -87,6 +88,56 @@ suite("adoption", () => {
     assert.equal(info.recording?.verified, false);
     while (existsSync(runtimeDir)) await timers.setTimeout(5);
     assert.equal(existsSync(spoolDir), false);
+    const proofs = await readFile(path.replace(/cast$/, "proofs.jsonl"), "utf8");
+    const line = JSON.parse(proofs) as { closed: string; countersignature: { at: number } };
+    assert.match(line.closed, /^The recording ends here/);
+    assert.equal(line.countersignature.at, Buffer.byteLength(text));
+  });
+
+  test("keeps a spool that it cannot open, of the run and of a shell, and says so in the run", async (t) => {
+    const { manager, dataDir } = await startManager(t, { adoptionTimes });
+    const [orphan, finished] = [{ supervisorPid: await deadPid() }, {}].map((facts) =>
+      registration(dataDir, facts),
+    );
+    assert.ok(orphan !== undefined && finished !== undefined);
+    for (const { body, seed } of [orphan, finished]) {
+      await api(manager, "/v1/runs", { method: "POST", body: JSON.stringify(body) });
+      const { peer } = await recorder(manager, seed);
+      await ship(peer, 0, Buffer.from(CAST + CAST_EXIT));
+      if (seed === orphan.seed) peer.socket.terminate();
+    }
+    const spoolOf = (one: typeof orphan): string => one.body["spoolDir"] as string;
+    const shell = await (
+      await api(manager, `/v1/runs/${finished.seed.run}/shells`, {
+        method: "POST",
+        body: JSON.stringify({ cols: 80, rows: 24 }),
+      })
+    ).json();
+    const shellDir = `shell-${(shell as { grant_id: string }).grant_id}`;
+    for (const dir of [spoolOf(orphan), join(spoolOf(finished), shellDir)]) {
+      await mkdir(dir, { recursive: true });
+      await writeFile(join(dir, "kept.cast"), "ACKNOWLEDGED\n");
+      // Opening it is ELOOP, for root too; EIO, EMFILE and EACCES are the same to us.
+      await symlink("recording.cast", join(dir, "recording.cast"));
+    }
+    const sealed = { bytes: CAST.length + CAST_EXIT.length, sha256: sha256(CAST + CAST_EXIT) };
+    await api(manager, `/v1/runs/${finished.seed.run}/end`, {
+      method: "POST",
+      body: JSON.stringify({
+        end: SUCCEEDED,
+        recording: { ...sealed, bytes: Buffer.byteLength(CAST + CAST_EXIT), verified: false },
+      }),
+    });
+
+    for (const one of [orphan, finished]) {
+      const info = await ended(manager, one.seed.run);
+
+      assert.match(info.end?.detail?.cause ?? "", /spool cannot be read \(ELOOP\), and was kept$/);
+      assert.equal(info.end?.detail?.path, spoolOf(one));
+      await timers.setTimeout(100);
+      assert.equal(existsSync(spoolOf(one)), true);
+    }
+    assert.ok(existsSync(join(spoolOf(finished), shellDir, "kept.cast")));
   });
 
   test("keeps the end that the agentlet reported, and a spool that had its end counts as verified", async (t) => {
