@@ -26,6 +26,15 @@ export class SequenceScanner {
     return this.#state === Ground;
   }
 
+  /**
+   * What begins the sequence that the last byte is in, for a fresh terminal that has to read on from here; empty outside of one. Like
+   * xterm we set no limit to a text: an image may be of megabytes, and one without an end hides what follows to the end.
+   */
+  get unfinished(): string {
+    if (this.#state === Text || this.#state === TextEscape) return "\u001b]";
+    return this.#state === Csi ? "\u001b[" : "";
+  }
+
   /** Forgets what came before: the next byte is at `offset`, outside any sequence. */
   startAt(offset: number): void {
     this.#state = Ground;

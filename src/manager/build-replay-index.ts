@@ -10,6 +10,8 @@ import { SEGMENT_BYTES, indexPathOf, readReplayIndex, type IndexLine } from "./r
 const BLOCK_BYTES = 256 * 1024;
 /** What the emulator is given at a time. */
 const WRITE_BYTES = 64 * 1024;
+/** A segment that has grown to this ends at the next moment, inside a sequence too: the next one begins with the sequence's first bytes. */
+const MAX_SEGMENT_BYTES = 4 * 1024 * 1024;
 /** The index is kept after so many bytes of recording, so that a killed indexer goes on from there. */
 const KEEP_BYTES = 16 * 1024 * 1024;
 
@@ -89,6 +91,7 @@ class Indexer implements Disposable {
     if (last === null) return;
     this.#screen = new Screen(last, 0);
     this.#screen.write(last.screen);
+    this.#scanner.push(Buffer.from(last.screen));
   }
 
   /** Takes a line without its newline. */
@@ -104,8 +107,9 @@ class Indexer implements Disposable {
     if (event === null || "problem" in event) return;
     const ms = this.#ms + Math.round(event.time * 1000);
     const isDue = this.#segmentAt === -1 || start - this.#segmentAt >= SEGMENT_BYTES;
-    // Only between two moments, and never inside a sequence: the rest of it would be text in the next segment.
-    const isPlace = this.#segmentAt === -1 || (ms > this.#ms && this.#isWhole());
+    const isLate = start - this.#segmentAt >= MAX_SEGMENT_BYTES;
+    // Only between two moments, and not inside a sequence: the rest of it would be text in the next segment.
+    const isPlace = this.#segmentAt === -1 || (ms > this.#ms && (isLate || this.#isWhole()));
     if (isDue && isPlace) await this.#begin(start, ms);
     this.#ms = ms;
     if (start >= this.#known.offset) this.#events += 1;
@@ -131,7 +135,7 @@ class Indexer implements Disposable {
     await this.#drain();
     this.#segmentAt = offset;
     const { cols, rows } = this.#screen ?? { cols: 80, rows: 24 };
-    const screen = this.#screen?.text() ?? "";
+    const screen = (this.#screen?.text() ?? "") + this.#scanner.unfinished;
     // The first one begins with the recording, whenever its first event comes.
     const first = this.#lines.length === 0 && this.#known.offset === 0 && this.#events === 0;
     const start = first ? 0 : startMs;

@@ -4,8 +4,12 @@ import { PlatformError } from "../kit/platform-error.ts";
 import type { RecordedSession } from "./recorded-session.ts";
 import { SEGMENT_BYTES, indexPathOf, readReplayIndex, type ReplayIndex } from "./replay-index.ts";
 
-/** Indexes kept in memory; each holds one screen for each 256 KiB of its recording. */
-const MAX_KEPT = 8;
+/** Indexes kept in memory, the least used go first; each holds one screen for each 256 KiB of its recording. */
+const MAX_KEPT = { count: 8, bytes: 64 * 1024 * 1024 };
+/** Recordings of which the last try is remembered; for one that is forgotten, its index is looked at once more. */
+const MAX_TRIED = 1024;
+/** What a segment or a marker takes besides its text, about. */
+const ENTRY_BYTES = 200;
 
 interface Building {
   readonly until: number;
@@ -18,8 +22,8 @@ export class Replays implements AsyncDisposable {
   readonly #log: Log;
   readonly #building = new Map<string, Building>();
   readonly #kept = new Map<string, ReplayIndex>();
-  /** committed size at the last time that an index was made, by path of the recording */
-  readonly #tried = new Map<string, number>();
+  /** by path of the recording: its committed size at the last time that an index was made, and whether there was nothing to show */
+  readonly #tried = new Map<string, { until: number; isEmpty: boolean }>();
   readonly #closing = new AbortController();
   #order: Promise<void> = Promise.resolve();
 
@@ -33,7 +37,7 @@ export class Replays implements AsyncDisposable {
     const wanted = session.committedBytes;
     if (known >= wanted) return 1;
     // An index that cannot reach the end, for its last line is torn, is whole as well.
-    if (known > 0 && this.#tried.get(session.recordingPath) === wanted) return 1;
+    if (known > 0 && this.#tried.get(session.recordingPath)?.until === wanted) return 1;
     const building = this.#begin(session.recordingPath, wanted);
     building.done.catch(() => undefined);
     return Math.min(0.99, Math.max(known, building.at) / wanted);
@@ -62,10 +66,13 @@ export class Replays implements AsyncDisposable {
 
   async #upTo(session: RecordedSession, offset: number): Promise<ReplayIndex> {
     const path = session.recordingPath;
+    const wanted = session.committedBytes;
     let index = await this.#known(path);
-    if (index === null || index.until.offset < offset) {
-      if (this.#tried.get(path) !== session.committedBytes || index === null)
-        await this.#begin(path, session.committedBytes).done;
+    if (wanted > 0 && (index === null || index.until.offset < offset)) {
+      const tried = this.#tried.get(path);
+      // One that was made and is gone is made again.
+      if (tried?.until !== wanted || (index === null && !tried.isEmpty))
+        await this.#begin(path, wanted).done;
       index = await this.#known(path);
     }
     if (index !== null) return index;
@@ -75,14 +82,18 @@ export class Replays implements AsyncDisposable {
   }
 
   async #known(path: string): Promise<ReplayIndex | null> {
-    const kept = this.#kept.get(path);
-    if (kept !== undefined) return kept;
-    const index = await readReplayIndex(indexPathOf(path));
+    const held = this.#kept.get(path);
+    const index = held ?? (await readReplayIndex(indexPathOf(path)));
     if (index === null) return null;
+    // The last one is the last used.
+    this.#kept.delete(path);
     this.#kept.set(path, index);
-    for (const oldest of this.#kept.keys()) {
-      if (this.#kept.size <= MAX_KEPT) break;
+    if (held !== undefined) return held;
+    let bytes = [...this.#kept.values()].reduce((sum, kept) => sum + bytesOf(kept), 0);
+    for (const [oldest, kept] of this.#kept) {
+      if (oldest === path || (this.#kept.size <= MAX_KEPT.count && bytes <= MAX_KEPT.bytes)) break;
       this.#kept.delete(oldest);
+      bytes -= bytesOf(kept);
     }
     return index;
   }
@@ -103,7 +114,13 @@ export class Replays implements AsyncDisposable {
       signal.throwIfAborted();
       const started = performance.now();
       await runWorker({ path, until: building.until }, (offset) => (building.at = offset), signal);
-      this.#tried.set(path, building.until);
+      const isEmpty = (await readReplayIndex(indexPathOf(path))) === null;
+      this.#tried.delete(path);
+      this.#tried.set(path, { until: building.until, isEmpty });
+      for (const oldest of this.#tried.keys()) {
+        if (this.#tried.size <= MAX_TRIED) break;
+        this.#tried.delete(oldest);
+      }
       const ms = Math.round(performance.now() - started);
       this.#log.info({ path, bytes: building.until, ms }, "replay index made");
     } catch (error) {
@@ -114,6 +131,14 @@ export class Replays implements AsyncDisposable {
       this.#building.delete(path);
     }
   }
+}
+
+function bytesOf({ segments, markers }: ReplayIndex): number {
+  const text = (sum: number, length: number): number => sum + ENTRY_BYTES + length;
+  return (
+    segments.reduce((sum, { screen }) => text(sum, screen.length), 0) +
+    markers.reduce((sum, { label }) => text(sum, label.length), 0)
+  );
 }
 
 /** One run of the indexer; resolves when the thread has ended. */

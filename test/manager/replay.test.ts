@@ -6,8 +6,20 @@ import type { TestContext } from "node:test";
 import headless from "@xterm/headless";
 import { SerializeAddon } from "@xterm/addon-serialize";
 import type { Manager } from "../../src/manager/manager.ts";
+import { buildReplayIndex } from "../../src/manager/build-replay-index.ts";
+import { indexPathOf, readReplayIndex } from "../../src/manager/replay-index.ts";
+import { silentLog, type Log } from "../../src/kit/log.ts";
 import { alisInit } from "../../src/manager/alis.ts";
-import { api, Peer, recorder, seedRun, ship, startManager, SUCCEEDED } from "./seed.ts";
+import {
+  api,
+  Peer,
+  recorder,
+  seedRun,
+  ship,
+  startManager,
+  SUCCEEDED,
+  temporaryDir,
+} from "./seed.ts";
 import { aLongRecording } from "./long-recording.ts";
 
 interface Segment {
@@ -137,6 +149,48 @@ suite("replay of a long session", () => {
 
     assert.equal(last.events.at(-1)?.[2], cast.events.at(-1)?.[2]);
     assert.equal((await api(manager, `/v1/runs/${run}/replay/9999.json`)).status, 404);
+  });
+});
+
+suite("replay", () => {
+  test("of a session that shows nothing yet is refused as documented, and no thread is started for it twice", async (t) => {
+    const made: string[] = [];
+    const log = { ...silentLog, info: (_: unknown, text: string) => void made.push(text) } as Log;
+    log.child = () => log;
+    const { manager, dataDir } = await startManager(t, { log });
+    const nothing = await seedRun(manager, dataDir);
+    const header = await seedRun(manager, dataDir);
+    const { peer } = await recorder(manager, header);
+    await ship(peer, 0, Buffer.from('{"version":3,"term":{"cols":80,"rows":24}}\n'));
+
+    for (const run of [nothing.run, header.run, header.run])
+      for (const path of ["replay", "replay.json", "replay/0.json"]) {
+        const answer = await api(manager, `/v1/runs/${run}/${path}`);
+        const { error } = (await answer.json()) as { error: { code: string } };
+        assert.deepEqual([answer.status, error.code], [404, "no_replay"], path);
+      }
+
+    assert.equal(made.filter((text) => text === "replay index made").length, 1);
+  });
+
+  test("has bounded segments also when a sequence never ends, and shows none of its text", async (t) => {
+    const path = join(await temporaryDir(t), "recording.cast");
+    const line = `[0.001, "o", "${"a b c d ".repeat(500)}"]\n`;
+    const start = '{"version":3,"term":{"cols":80,"rows":24}}\n[0.001, "o", "seen\\u001b]0;"]\n';
+    const text = start + line.repeat(2500) + '[0.001, "o", "\\u0007after"]\n';
+    await writeFile(path, text);
+
+    await buildReplayIndex(path, text.length, () => undefined);
+
+    const { segments = [] } = (await readReplayIndex(indexPathOf(path))) ?? {};
+    const starts = [...segments.map(({ offset }) => offset), text.length];
+    for (const [index, { offset }] of segments.entries())
+      assert.ok((starts[index + 1] ?? 0) - offset < 4.5 * 1024 * 1024);
+    const last = segments.at(-1);
+    assert.ok(last !== undefined && segments.length > 2);
+    const rest = text.slice(last.offset).split("\n").slice(0, -1);
+    const shown = rest.map((event) => (JSON.parse(event) as [number, string, string])[2]);
+    assert.equal(await gridOf({ cols: 80, rows: 24 }, [last.screen, ...shown]), "seenafter");
   });
 });
 
