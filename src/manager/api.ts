@@ -58,6 +58,8 @@ export async function handleApi(context: ApiContext, call: Call): Promise<void> 
         runs: context.runs.list().map((run) => run.info),
       } satisfies RunList);
     case "POST /v1/login":
+      // A cookie that could renew itself would never end.
+      requireBearer(call);
       response.setHeader("set-cookie", context.guard.loginCookie());
       return replyJson(response, 200, { ok: true });
     case "POST /v1/runs": {

@@ -36,7 +36,6 @@ export async function serveFollow(socket: WebSocket, run: Run, from: number): Pr
     unwatch();
     gone.abort();
   });
-  socket.on("message", () => closeSocket(socket, CloseCode.badMessage, "Expected no message"));
 
   sendJson(socket, { kind: "run", info: { ...run.info, phase: startPhase(run) } });
   for await (const line of readJournal(run.file("events.jsonl"), from)) {

@@ -1,7 +1,6 @@
 import type { WebSocket } from "ws";
 import { stripComments } from "../protocol/asciicast.ts";
 import { parseEvent } from "../protocol/asciicast-event.ts";
-import { CloseCode } from "../protocol/recording-link.ts";
 import { ALIS_MAGIC, alisEnd, alisEvent, alisInit } from "./alis.ts";
 import { sizeOfHeader } from "./build-replay-index.ts";
 import { tailOf } from "./log-tail.ts";
@@ -31,7 +30,6 @@ export async function serveLive(
 ): Promise<void> {
   const gone = new AbortController();
   socket.once("close", () => gone.abort());
-  socket.on("message", () => closeSocket(socket, CloseCode.badMessage, "Expected no message"));
   const speech = socket.protocol === "v3.asciicast" ? new CastSpeech() : new AlisSpeech();
   const viewer = { socket, session, replays, speech };
   let place: number | null = null;

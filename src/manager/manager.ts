@@ -57,7 +57,7 @@ export interface Manager extends AsyncDisposable {
   readonly finished: Promise<void>;
 }
 
-/** Opens the data directory, takes up its runs and serves them on 127.0.0.1. Throws `PlatformError`. */
+/** Opens the data directory, takes up its runs and serves them on loopback, or where `listen` says. Throws `PlatformError`. */
 export async function openManager(options: ManagerOptions): Promise<Manager> {
   const { log } = options;
   await using stack = new AsyncDisposableStack();
@@ -123,7 +123,11 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
       if (boot !== undefined && request.method === "POST")
         return replyJson(response, 200, await pods.boot(request, boot));
       if (isPageFile(url.pathname) && (head || request.method === "GET"))
-        return await sendPageFile(response, url.pathname, { port: portOf(server), head });
+        return await sendPageFile(response, url.pathname, {
+          port: portOf(server),
+          hosts: options.hosts ?? [],
+          head,
+        });
       const proof = guard.operator(request);
       if (proof === null)
         throw new PlatformError("unauthorized", "Expected the operator token", {

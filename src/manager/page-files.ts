@@ -42,17 +42,17 @@ export function isPageFile(path: string): boolean {
   return Object.hasOwn(FILES, path);
 }
 
-/** Sends a file of the page. `port`: the page may open WebSockets to this manager only. */
+/** Sends a file of the page. It may open WebSockets to this manager only, at `port` by loopback's names and by `hosts`. */
 export async function sendPageFile(
   response: ServerResponse,
   path: string,
-  { port, head }: { port: number; head: boolean },
+  { port, hosts, head }: { port: number; hosts: readonly string[]; head: boolean },
 ): Promise<void> {
   const file = FILES[path];
   if (file === undefined) throw new RangeError(`Not a file of the page: ${path}`);
   response.writeHead(200, {
     "content-type": TYPES[extname(file)] ?? "application/octet-stream",
-    "content-security-policy": contentSecurityPolicy(port),
+    "content-security-policy": contentSecurityPolicy(["127.0.0.1", "localhost", ...hosts], port),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -64,7 +64,7 @@ export async function sendPageFile(
   else await pipeline(createReadStream(file), response);
 }
 
-function contentSecurityPolicy(port: number): string {
+function contentSecurityPolicy(hosts: readonly string[], port: number): string {
   return [
     "default-src 'none'",
     // The player's terminal is WebAssembly.
@@ -74,7 +74,7 @@ function contentSecurityPolicy(port: number): string {
     "style-src-attr 'unsafe-inline'",
     "img-src 'self' data:",
     "font-src 'self'",
-    `connect-src 'self' ws://127.0.0.1:${port} ws://localhost:${port}`,
+    `connect-src 'self' ${hosts.map((name) => `ws://${name}:${port}`).join(" ")}`,
     "base-uri 'none'",
     "form-action 'none'",
     "frame-ancestors 'none'",

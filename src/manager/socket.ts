@@ -1,4 +1,4 @@
-import type { WebSocket } from "ws";
+import { WebSocket } from "ws";
 
 /** A close frame holds at most this many bytes of reason. */
 const MAX_REASON_BYTES = 123;
@@ -17,6 +17,18 @@ export function closeSocket(socket: WebSocket, code: number, reason: string): vo
   const timer = setTimeout(() => socket.terminate(), CLOSE_GRACE_MS);
   timer.unref();
   socket.once("close", () => clearTimeout(timer));
+}
+
+const TOO_BIG = 1009;
+
+/** A socket whose peer is told why when a message is larger than its server takes: ws closes with 1009 and no word. */
+export class SpokenSocket extends WebSocket {
+  override close(code?: number, reason?: string | Buffer): void {
+    super.close(
+      code,
+      reason ?? (code === TOO_BIG ? "The message is larger than is taken here" : ""),
+    );
+  }
 }
 
 /** Sends one JSON text message; a socket that is closing takes nothing. */

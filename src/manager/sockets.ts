@@ -25,7 +25,7 @@ import { shellOf } from "./shell-routes.ts";
 import type { Shell } from "./shell.ts";
 import { runnerLink } from "./runner-link.ts";
 import type { RunnerReports } from "./runner-reports.ts";
-import { closeSocket, Heartbeat } from "./socket.ts";
+import { closeSocket, Heartbeat, SpokenSocket } from "./socket.ts";
 
 /** The largest message of each kind of sender; a larger one closes its connection with 1009. */
 const MAX_PAYLOAD = {
@@ -71,6 +71,7 @@ export class Sockets implements AsyncDisposable {
         perMessageDeflate: false,
         clientTracking: false,
         maxPayload,
+        WebSocket: SpokenSocket,
       });
     this.#servers = {
       agentlet: open(MAX_PAYLOAD.agentlet),
@@ -83,6 +84,7 @@ export class Sockets implements AsyncDisposable {
       perMessageDeflate: false,
       clientTracking: false,
       maxPayload: MAX_PAYLOAD.person,
+      WebSocket: SpokenSocket,
       handleProtocols: (offered) => LIVE_PROTOCOLS.find((name) => offered.has(name)) ?? false,
     });
   }
@@ -223,6 +225,7 @@ export class Sockets implements AsyncDisposable {
     if (face === "follow") {
       const from = fromOf(url);
       return this.#viewer(this.#servers.person, request, stream, head, (socket) => {
+        this.#onlyListens(socket);
         serveFollow(socket, run, from).catch((error: unknown) =>
           this.#failed(socket, run.id, error),
         );
@@ -274,6 +277,7 @@ export class Sockets implements AsyncDisposable {
         `Expected one of the WebSocket protocols ${LIVE_PROTOCOLS.join(", ")}`,
       );
     this.#viewer(this.#live, request, stream, head, (socket) => {
+      this.#onlyListens(socket);
       serveLive(socket, session, this.#replays).catch((error: unknown) =>
         this.#failed(socket, session.session, error),
       );
@@ -312,8 +316,19 @@ export class Sockets implements AsyncDisposable {
       this.#heartbeat.watch(socket);
       this.#viewers.add(socket);
       socket.once("close", () => this.#viewers.delete(socket));
-      socket.on("error", () => socket.terminate());
+      // A message that is none, or too large; ws has begun to close it.
+      socket.on("error", () => {
+        this.#counters.badMessages += 1;
+        closeSocket(socket, CloseCode.badMessage, "Expected WebSocket frames");
+      });
       serve(socket);
+    });
+  }
+
+  #onlyListens(socket: WebSocket): void {
+    socket.once("message", () => {
+      this.#counters.badMessages += 1;
+      closeSocket(socket, CloseCode.badMessage, "Expected no message");
     });
   }
 

@@ -79,7 +79,7 @@ suite("access", () => {
   });
 
   test("serves the page without a token, and nothing beside it", async (t) => {
-    const { manager } = await startManager(t);
+    const { manager } = await startManager(t, { hosts: ["agents.internal"] });
 
     const page = await fetch(`${manager.url}/`);
     const player = await fetch(`${manager.url}/player.js`);
@@ -89,6 +89,8 @@ suite("access", () => {
     const policy = page.headers.get("content-security-policy") ?? "";
     assert.match(policy, /default-src 'none'/);
     assert.match(policy, /script-src 'self' 'wasm-unsafe-eval';/);
+    const { port } = new URL(manager.url);
+    assert.match(policy, new RegExp(`connect-src 'self'[^;]* ws://agents\\.internal:${port}(;| )`));
     assert.equal(player.status, 200);
     assert.equal(outside.status, 401);
   });
@@ -142,6 +144,7 @@ suite("access", () => {
     const live = `${manager.url}/v1/runs/${run}/live`;
     assert.equal(await upgrade(live, { cookie }), 401);
     assert.equal(await upgrade(live, { cookie, origin }), 101);
+    assert.equal((await bare(manager, "/v1/login", { cookie, origin }, "POST")).status, 401);
     const forged = cookie.replace(/.$/, (last) => (last === "0" ? "1" : "0"));
     assert.equal((await bare(manager, "/v1/runs", { cookie: forged })).status, 401);
   });

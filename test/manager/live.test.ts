@@ -174,4 +174,28 @@ suite("live view", () => {
 
     assert.equal((await viewer.closed).code, 1006);
   });
+
+  test("closes a viewer that speaks, or says too much, with a reason, and counts it", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const { run } = await seedRun(manager, dataDir);
+    const faces = [
+      { face: "live", protocols: ["v1.alis"] },
+      { face: "follow", protocols: [] },
+      { face: "attach", protocols: [] },
+    ];
+
+    for (const { face, protocols } of faces) {
+      const path = `/v1/runs/${run}/${face}`;
+      const loud = new Peer(manager, path, manager.token, protocols);
+      await loud.send(Buffer.alloc(2_000_000));
+      const { code, reason } = await loud.closed;
+      assert.deepEqual([code, reason], [1009, "The message is larger than is taken here"], face);
+      const talker = new Peer(manager, path, manager.token, protocols);
+      await talker.send({ kind: "words" });
+      assert.equal((await talker.closed).code, 4400, face);
+    }
+
+    const metrics = await (await api(manager, "/metrics")).text();
+    assert.match(metrics, /^agentkube_manager_refused_total\{reason="bad_message"\} 6$/m);
+  });
 });

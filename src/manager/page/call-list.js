@@ -11,6 +11,7 @@ const OWN = { model: "Model requests", agent: "The agent's own requests" };
 export function openCallList() {
   const requests = new Map();
   const calls = new Map();
+  let seen = 0;
   const rows = h("div", { class: "rows" });
   const own = h("div", { class: "rows own" });
   const none = h("p", { class: "quiet" }, "No tool calls yet.");
@@ -53,6 +54,7 @@ export function openCallList() {
       const changed = new Set();
       for (const record of records) {
         if (record.type === "call") {
+          if (!calls.has(record.call)) seen += 1;
           calls.set(record.call, record);
           changed.add(record.call);
         } else if (record.type === "request") {
@@ -66,11 +68,13 @@ export function openCallList() {
       for (const key of changed) if (calls.has(key)) drawCall(key);
       drawOwn();
       while (rows.children.length > MAX_ROWS) {
-        calls.delete(rows.lastElementChild.dataset.key);
+        const { key } = rows.lastElementChild.dataset;
+        calls.delete(key);
+        requests.delete(key);
         rows.lastElementChild.remove();
       }
       none.hidden = calls.size > 0;
-      count.textContent = calls.size > 0 ? String(calls.size) : "";
+      count.textContent = seen > calls.size ? `${calls.size} newest of ${seen}` : seen || "";
       filter.count(calls);
     },
     show(info) {
