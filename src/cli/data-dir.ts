@@ -1,6 +1,7 @@
-import { accessSync, chmodSync, constants, mkdirSync, statSync } from "node:fs";
+import { accessSync, chmodSync, constants, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
+import { makeDirectories } from "../kit/make-directories.ts";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
 import { shellWord } from "../kit/shell-word.ts";
 
@@ -37,7 +38,7 @@ export function dataWords(
 /** Makes the data directory, private to this user. Throws `data_dir_unusable` with its path and the fix. */
 export function openDataDir(dir: string): void {
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDirectories(dir);
     const found = statSync(dir);
     const uid = process.getuid?.();
     if (uid !== undefined && found.uid !== uid)

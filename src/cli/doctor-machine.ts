@@ -190,6 +190,9 @@ async function cgroupCheck(): Promise<Check> {
   };
 }
 
+/** The magic numbers of those that may say they are writable and take no directory of ours: proc, sysfs, cgroup v1 and v2. */
+const KERNEL_FILESYSTEMS = new Set([0x9fa0, 0x62656572, 0x27e0eb, 0x63677270]);
+
 async function dataDirCheck(dataDir: string): Promise<Check> {
   const name = "data directory";
   const fix = "give a directory that you can write to with --data DIR";
@@ -209,7 +212,9 @@ async function dataDirCheck(dataDir: string): Promise<Check> {
     () => false,
   );
   if (!writable) return { name, ok: false, found: `"${at}" is not writable`, fix };
-  const { bavail, bsize } = await statfs(at);
+  const { bavail, bsize, type } = await statfs(at);
+  if (KERNEL_FILESYSTEMS.has(type))
+    return { name, ok: false, found: `"${at}" is the kernel's, nothing can be kept there`, fix };
   const exists = at === dataDir ? "" : ", made at the first run";
   return {
     name,

@@ -4,6 +4,9 @@ import { findManager } from "./client.ts";
 import type { CommandContext, CommandOptions } from "./command.ts";
 import type { SupervisorProcess } from "./supervisor-process.ts";
 
+/** How long a supervisor that has not registered its run may take to answer a stop. */
+const STARTING_STOP_MS = 5000;
+
 /** Turns signals into a wish to stop the run, or, with a person attached, into leaving it. */
 export class Stopping implements Disposable {
   readonly #supervisor: SupervisorProcess;
@@ -13,6 +16,8 @@ export class Stopping implements Disposable {
   #asked = 0;
   #exitCode: number = ExitCode.done;
   #problem: string | null = null;
+  #hasKilled = false;
+  #patience: NodeJS.Timeout | undefined;
 
   constructor(
     context: Pick<CommandContext<CommandOptions>, "onSignal" | "onOutputError">,
@@ -46,15 +51,28 @@ export class Stopping implements Disposable {
     return this.#problem;
   }
 
+  /** True when the supervisor had to be killed before the run was registered. */
+  get hasKilled(): boolean {
+    return this.#hasKilled;
+  }
+
   /** The run exists: from now on the manager is asked. */
   watch(dataDir: string, run: string): void {
+    clearTimeout(this.#patience);
     this.#target = { dataDir, run };
   }
 
-  /** Asks the manager; the supervisor itself when there is none yet, when it fails, or when asked again. */
+  /**
+   * Asks the manager; the supervisor itself when there is none yet, when it fails, or when asked again. One that has not registered
+   * its run is killed when it is asked again or takes too long: a system call that does not return holds it, and nothing else would end it.
+   */
   stop(): void {
     this.#asked += 1;
     const target = this.#target;
+    if (target === null) {
+      if (this.#asked > 1) return this.#kill();
+      this.#patience = setTimeout(() => this.#kill(), STARTING_STOP_MS);
+    }
     if (target === null || this.#asked > 1) return this.#supervisor.stop();
     void findManager(target.dataDir)
       .then(async (manager) => {
@@ -62,6 +80,11 @@ export class Stopping implements Disposable {
         else await manager.stop(target.run);
       })
       .catch(() => this.#supervisor.stop());
+  }
+
+  #kill(): void {
+    this.#hasKilled = true;
+    this.#supervisor.kill();
   }
 
   #leave(exitCode: number): void {
@@ -76,6 +99,7 @@ export class Stopping implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    clearTimeout(this.#patience);
     this.#stopListening();
   }
 }

@@ -21,6 +21,8 @@ export interface SupervisorProcess {
   readonly agent: string | null;
   /** Asks for the end of the run. */
   stop(): void;
+  /** Ends a supervisor that does not answer, with all it started in its process group. */
+  kill(): void;
   /** Lets this process end while the supervisor goes on. */
   leave(): void;
 }
@@ -110,7 +112,11 @@ export function startSupervisor(
   // A supervisor that dies before it has read everything is reported by its exit.
   child.stdin.on("error", () => {});
   writeJsonLine(child.stdin, request);
-  child.stdin.end();
+  // Open until the run is registered: if this process dies before, the supervisor sees the end and starts nothing.
+  void registered.promise.then(
+    () => child.stdin.end(),
+    () => child.stdin.destroy(),
+  );
   return {
     registered: registered.promise,
     started: started.promise,
@@ -119,6 +125,14 @@ export function startSupervisor(
       return agent;
     },
     stop: () => void child.kill("SIGTERM"),
+    kill: () => {
+      if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+      try {
+        process.kill(-child.pid, "SIGKILL");
+      } catch {
+        child.kill("SIGKILL");
+      }
+    },
     leave: () => {
       child.unref();
       for (const stream of [child.stdin, child.stdout, child.stderr]) stream.destroy();

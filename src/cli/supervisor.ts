@@ -38,6 +38,7 @@ export async function main(context: CommandContext<CommandOptions>): Promise<num
   try {
     native().hideProcess();
     const request = await readRequest(context.stdin);
+    const stopWatching = abortWhenLeft(context.stdin, stopping);
     using runtimeDir = openRuntimeDir(env);
     const outside = { env, self, runtimeDir: runtimeDir.path };
     const prepared = await prepareRun(request, outside, stopping.signal);
@@ -54,7 +55,9 @@ export async function main(context: CommandContext<CommandOptions>): Promise<num
     const tokens = mintTokens();
     const manager = await openManagerLink({ ...request, self, env }, stopping.signal);
     const spec = specOf(request, prepared, tools, runtimeDir.path, manager.url);
+    stopping.signal.throwIfAborted();
     await register(manager, spec, tokens);
+    stopWatching();
     using log = openRunLog(request.dataDir, spec.run);
     const specPath = join(runtimeDir.path, "spec.json");
     writeFileSync(specPath, `${JSON.stringify(spec)}\n`, { mode: 0o600, flag: "wx" });
@@ -84,11 +87,11 @@ export async function main(context: CommandContext<CommandOptions>): Promise<num
   }
 }
 
-/** The first line of standard input. What comes after it, and its end, mean nothing: `run` may go away. */
+/** The first line of standard input. Nothing comes after it. */
 async function readRequest(stdin: NodeJS.ReadStream): Promise<SupervisorRequest> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of stdin as AsyncIterable<Buffer>) {
+  for await (const chunk of stdin.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     chunks.push(chunk);
     size += chunk.length;
     if (chunk.includes(0x0a) || size > MAX_REQUEST_BYTES) break;
@@ -98,6 +101,19 @@ async function readRequest(stdin: NodeJS.ReadStream): Promise<SupervisorRequest>
     SupervisorRequest,
     Buffer.concat(chunks).toString("utf8"),
   );
+}
+
+/** Until the run exists, nobody but `run` knows of it: when `run` dies, standard input ends, and nothing is started. */
+function abortWhenLeft(stdin: NodeJS.ReadStream, stopping: AbortController): () => void {
+  const onEnd = (): void => stopping.abort("the end of the command that started it");
+  stdin.once("end", onEnd).once("error", onEnd).resume();
+  if (stdin.readableEnded) onEnd();
+  return () => {
+    stdin
+      .off("end", onEnd)
+      .off("error", onEnd)
+      .on("error", () => {});
+  };
 }
 
 function specOf(

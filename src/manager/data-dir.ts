@@ -1,8 +1,9 @@
 import { constants } from "node:fs";
-import { access, chmod, mkdir, open, readdir, readFile, stat } from "node:fs/promises";
+import { access, chmod, open, readdir, readFile, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import timers from "node:timers/promises";
 import { parseJson } from "../kit/json-lines.ts";
+import { makeDirectories } from "../kit/make-directories.ts";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
 import { isGone } from "../kit/process-alive.ts";
 import { ManagerFile } from "../protocol/manager-api.ts";
@@ -33,8 +34,7 @@ export async function openDataDir(
   const lock = await open(join(dir, "manager.lock"), "a", 0o600);
   try {
     if (!lockFile(lock.fd)) throw await heldByOther(dir);
-    for (const name of ["runs", "spool", "store"])
-      await mkdir(join(dir, name), { recursive: true, mode: 0o700 });
+    for (const name of ["runs", "spool", "store"]) makeDirectories(join(dir, name));
     return {
       path: dir,
       previous: await readManagerFile(dir),
@@ -50,7 +50,7 @@ export async function openDataDir(
 
 async function prepare(dir: string): Promise<void> {
   try {
-    await mkdir(dir, { recursive: true, mode: 0o700 });
+    makeDirectories(dir);
     const facts = await stat(dir);
     if (!facts.isDirectory()) throw unusable(dir, "is not a directory");
     const uid = process.geteuid?.() ?? facts.uid;

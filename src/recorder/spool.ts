@@ -1,12 +1,13 @@
 import { createHash } from "node:crypto";
 import type { Hash } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, rmdir, unlink } from "node:fs/promises";
+import { open, rmdir, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import timers from "node:timers/promises";
 import { BatchBuffer } from "../kit/batch-buffer.ts";
 import type { Log } from "../kit/log.ts";
+import { makeDirectories } from "../kit/make-directories.ts";
 import { native } from "../kit/native.ts";
 import { PlatformError, errnoOf, messageOf } from "../kit/platform-error.ts";
 import type { CastPosition } from "../protocol/asciicast.ts";
@@ -302,8 +303,7 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
   const { path, log } = options;
   let file: FileHandle | null = null;
   try {
-    await makePrivate(dirname(dirname(path)));
-    await makePrivate(dirname(path));
+    makeDirectories(dirname(path));
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
     file = await (options.open ?? open)(path, flags, 0o600);
     if (!native().lockFile(file.fd))
@@ -334,13 +334,6 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
       fix: "check that the directory is writable and has room, and that no other recorder of this run is alive",
     });
   }
-}
-
-/** Not the recursive mkdir: that one never returns where the kernel says ENOENT for what cannot be made, as in /proc. */
-async function makePrivate(path: string): Promise<void> {
-  await mkdir(path, { mode: 0o700 }).catch((error: unknown) => {
-    if (errnoOf(error) !== "EEXIST") throw error;
-  });
 }
 
 /** A new file is only found again after a power cut when its directory was synced. */

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import fs, { type FileHandle } from "node:fs/promises";
 import { join, relative } from "node:path";
+import { makeDirectories } from "../kit/make-directories.ts";
 import { PlatformError, errnoOf } from "../kit/platform-error.ts";
 import { ROOT_NAME } from "./sandbox-view.ts";
 
@@ -30,7 +31,7 @@ export type PackageEntry =
  */
 export async function storePackage(sourceDir: string, storeDir: string): Promise<StoredPackage> {
   const source = await realDirectory(sourceDir);
-  await fs.mkdir(storeDir, { recursive: true, mode: 0o700 });
+  makeDirectories(storeDir);
   const known = await digestOf(source, null);
   if (await isStored(join(storeDir, nameOf(known)), known))
     return { dir: join(storeDir, nameOf(known)), digest: `sha256:${known}` };
@@ -52,7 +53,7 @@ export async function storeFilled(
   storeDir: string,
   fill: (dir: string) => Promise<void>,
 ): Promise<StoredPackage> {
-  await fs.mkdir(storeDir, { recursive: true, mode: 0o700 });
+  makeDirectories(storeDir);
   const temporary = join(storeDir, `.incoming-${randomBytes(8).toString("hex")}`);
   try {
     await fs.mkdir(temporary, { mode: 0o700 });

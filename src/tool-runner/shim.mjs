@@ -2,7 +2,7 @@
 // one file without dependencies, since nothing else of ours is there. Its exit code is the tool's own; 125 means that the call
 // was refused or never reached the tool, 124 a timeout, 126/127 that the tool could not be started, 128+n a signal.
 import { request } from "node:http";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, stat, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { constants } from "node:os";
 
@@ -64,6 +64,15 @@ function takeFilesTo(operation, words) {
   return [words.toSpliced(at, isOne ? 1 : 2), directory];
 }
 
+/** One level at a time: the recursive mkdir never returns where the kernel says ENOENT for what cannot be made, as below /proc. */
+async function makeDirectories(path) {
+  if (path === dirname(path) || (await stat(path).catch(() => null))?.isDirectory()) return;
+  await makeDirectories(dirname(path));
+  await mkdir(path).catch((error) => {
+    if (error.code !== "EEXIST") throw error;
+  });
+}
+
 /** Says which files the tool gave, and writes them where it was asked to. Never over a file that is there. */
 async function keepFiles({ files = [], omittedFiles = [] }, directory) {
   for (const { path, mediaType, bytes, base64 } of files) {
@@ -74,7 +83,7 @@ async function keepFiles({ files = [], omittedFiles = [] }, directory) {
           `the tool-runner sent a file with a path that is none: ${JSON.stringify(path)}`,
         );
       const target = join(directory, path);
-      await mkdir(dirname(target), { recursive: true });
+      await makeDirectories(dirname(target));
       await writeFile(target, Buffer.from(base64, "base64"), { flag: "wx" });
       where = ` → ${JSON.stringify(target)}`;
     }

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import fs from "node:fs/promises";
 import { join } from "node:path";
+import { makeDirectories } from "../kit/make-directories.ts";
 import { extractBlobs, inspectArchive } from "./oci-archive.ts";
 import { findStored, removePackage, storeFilled, type StoredPackage } from "./packages.ts";
 import { unpackLayers } from "./unpack-layers.ts";
@@ -14,7 +15,7 @@ export async function storeImage(
   storeDir: string,
   signal: AbortSignal,
 ): Promise<StoredPackage> {
-  await fs.mkdir(storeDir, { recursive: true, mode: 0o700 });
+  makeDirectories(storeDir);
   const { digest } = await inspectArchive(archive);
   const known = await readPointer(storeDir, digest);
   const stored = known === null ? null : await findStored(storeDir, known);

@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { closeSync, mkdirSync, openSync, readdirSync, unlinkSync } from "node:fs";
+import { closeSync, openSync, readdirSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import timers from "node:timers/promises";
+import { makeDirectories } from "../kit/make-directories.ts";
 import { native } from "../kit/native.ts";
 import { errnoOf, PlatformError } from "../kit/platform-error.ts";
 
@@ -16,7 +17,7 @@ const GATE_TIMEOUT_MS = 60_000;
  * is killed holds none. Throws `store_busy` when a removal takes longer than a minute.
  */
 export async function pinStore(storeDir: string, signal: AbortSignal): Promise<Disposable> {
-  mkdirSync(storeDir, { recursive: true, mode: 0o700 });
+  makeDirectories(storeDir);
   using _gate = await enterGate(storeDir, signal);
   const path = join(storeDir, `.pin-${randomBytes(8).toString("hex")}`);
   const file = openSync(path, "wx", 0o600);

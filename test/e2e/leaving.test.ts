@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
+import timers from "node:timers/promises";
+import { native } from "../../src/kit/native.ts";
 import { eventually, openLab, repository } from "../helpers/lab.ts";
-import type { Lab } from "../helpers/lab.ts";
+import type { Lab, RunningCli } from "../helpers/lab.ts";
 import { anAgent } from "../helpers/manifests.ts";
 
 /** An agent that leaves a file behind when it has come to its end. */
@@ -56,3 +58,73 @@ suite("run goes away and the run goes on", () => {
     });
   }
 });
+
+suite("run goes away before the run is registered", () => {
+  test("killed: its supervisor starts nothing", async () => {
+    await using lab = openLab();
+    using _gate = holdStore(lab);
+    const cli = startHuman(lab);
+    const supervisor = await supervisorOf(lab);
+
+    cli.child.kill("SIGKILL");
+
+    await eventually(
+      () => lab.processes().every(({ pid }) => pid !== supervisor) || undefined,
+      "the end of the supervisor",
+      20_000,
+    );
+    assert.ok(!existsSync(path.join(lab.data, "runs")));
+    assert.deepEqual(await lab.leftovers(), []);
+  });
+
+  test("Ctrl-C: a supervisor that does not answer is killed at the second, and it is said", async () => {
+    await using lab = openLab();
+    using _gate = holdStore(lab);
+    const cli = startHuman(lab);
+    process.kill(await supervisorOf(lab), "SIGSTOP");
+
+    cli.child.kill("SIGINT");
+    await timers.setTimeout(200);
+    assert.equal(cli.child.exitCode, null);
+    cli.child.kill("SIGINT");
+
+    const end = await cli.ended;
+    assert.equal(end.code, 130, end.text);
+    assert.match(end.stderr, /did not answer and was killed/);
+    assert.deepEqual(
+      lab.processes().filter(({ command }) => command.endsWith(" supervisor")),
+      [],
+    );
+  });
+
+  test("Ctrl-C: a supervisor that does not answer is killed after 5 s", async () => {
+    await using lab = openLab();
+    using _gate = holdStore(lab);
+    const cli = startHuman(lab);
+    process.kill(await supervisorOf(lab), "SIGSTOP");
+
+    cli.child.kill("SIGINT");
+
+    const end = await cli.ended;
+    assert.equal(end.code, 130, end.text);
+    assert.match(end.stderr, /did not answer and was killed/);
+  });
+});
+
+function startHuman(lab: Lab): RunningCli {
+  const agent = lab.write("agent.yaml", WORKER);
+  return lab.agentkube(["run", agent, "--data", lab.data, "--workspace", lab.workspace]);
+}
+
+/** Keeps a supervisor where it is: before its run is registered it waits for the store. */
+function holdStore(lab: Lab): Disposable {
+  mkdirSync(path.join(lab.data, "store"), { recursive: true, mode: 0o700 });
+  const file = openSync(path.join(lab.data, "store/.gate"), "a", 0o600);
+  assert.ok(native().lockFile(file));
+  return { [Symbol.dispose]: () => closeSync(file) };
+}
+
+async function supervisorOf(lab: Lab): Promise<number> {
+  const find = () => lab.processes().find(({ command }) => command.endsWith(" supervisor"))?.pid;
+  return await eventually(find, "the supervisor", 20_000);
+}

@@ -109,7 +109,7 @@ export const command = defineCommand({
       if (context.values.detach === true) await supervisor.started;
     } catch (error) {
       await supervisor.exited;
-      return refuse(error, supervisor, stopping.isAsked, output);
+      return refuse(error, supervisor, stopping, output);
     }
     if (context.values.detach === true) return detached(known, supervisor, output);
     const page = (await findManager(request.dataDir))?.pageOf(known.info.run) ?? null;
@@ -240,13 +240,17 @@ async function finish(
 function refuse(
   error: unknown,
   supervisor: SupervisorProcess,
-  wasStopped: boolean,
+  { isAsked: wasStopped, hasKilled }: Stopping,
   output: Output,
 ): number {
   if (output.json) {
     output.document(refusedResult(error, supervisor.agent, wasStopped));
   } else if (wasStopped) {
-    output.note("cancelled before the run was started");
+    output.note(
+      hasKilled
+        ? "cancelled before the run was started; its supervisor did not answer and was killed"
+        : "cancelled before the run was started",
+    );
   } else {
     output.fail(error);
   }

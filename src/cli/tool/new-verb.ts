@@ -1,6 +1,7 @@
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { setSandboxSearchPath } from "../../kit/bubblewrap-zone.ts";
+import { makeDirectories } from "../../kit/make-directories.ts";
 import { errnoOf, messageOf, PlatformError } from "../../kit/platform-error.ts";
 import { ObjectName } from "../../protocol/ids.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
@@ -33,7 +34,7 @@ async function runNew(
   makeDirectory(dir);
   for (const { path, text, executable } of files) {
     const target = join(dir, path);
-    mkdirSync(dirname(target), { recursive: true });
+    makeDirectories(dirname(target), 0o777);
     writeFileSync(target, text, { flag: "wx" });
     if (executable === true) chmodSync(target, 0o755);
   }
@@ -66,7 +67,7 @@ function languageOf(given: string | undefined): Language {
 /** Makes the directory itself anew: what is there already is somebody's work. */
 function makeDirectory(dir: string): void {
   try {
-    mkdirSync(dirname(dir), { recursive: true });
+    makeDirectories(dirname(dir), 0o777);
     mkdirSync(dir);
   } catch (error) {
     if (errnoOf(error) === "EEXIST")

@@ -1,5 +1,6 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { makeDirectories } from "../../kit/make-directories.ts";
 import { errnoOf, messageOf, PlatformError } from "../../kit/platform-error.ts";
 import type { ToolCallResult } from "../../protocol/results.ts";
 
@@ -16,7 +17,7 @@ export async function saveFiles(
   for (const { base64 = "", ...file } of result.files) {
     const savedAs = join(directory, file.path);
     try {
-      await mkdir(dirname(savedAs), { recursive: true });
+      makeDirectories(dirname(savedAs), 0o777);
       await writeFile(savedAs, Buffer.from(base64, "base64"), { flag: "wx" });
     } catch (error) {
       throw new PlatformError(
