@@ -21,7 +21,7 @@ export const command = defineCommand({
   examples: [
     {
       command:
-        'agentkube pod agent.yaml tool.yaml --announcement | curl -sS --fail -H "Authorization: Bearer $OPERATOR_TOKEN" -d @- $MANAGER/v1/pods',
+        'agentkube pod agent.yaml tool.yaml --announcement | curl -sS --fail-with-body -H "Authorization: Bearer $OPERATOR_TOKEN" -d @- $MANAGER/v1/pods',
       does: "tells the manager of the run, which it has to know before the pod comes",
     },
     { command: "agentkube pod agent.yaml tool.yaml | kubectl apply -f -", does: "starts it" },
@@ -36,7 +36,7 @@ export const command = defineCommand({
     manager: { type: "string", value: "URL", help: `default ${DEFAULT_MANAGER}` },
     announcement: {
       type: "boolean",
-      help: "print what the manager is told beforehand instead: the body of POST /v1/pods",
+      help: "print what the manager is told beforehand instead: the body of POST /v1/pods at a manager with --pod-tokens kubernetes",
     },
   },
   positionals: { min: 1, max: 1024 },
