@@ -14,8 +14,8 @@ export function makeDirectories(path: string, mode = 0o700): void {
     try {
       mkdirSync(each, { mode });
     } catch (error) {
-      // Another program made it meanwhile.
-      if (errnoOf(error) !== "EEXIST" || !isDirectory(each)) throw error;
+      // Another program made it meanwhile. A file in the way is named by the level below it: ENOTDIR.
+      if (errnoOf(error) !== "EEXIST" || (each === path && !isDirectory(each))) throw error;
     }
   }
 }
