@@ -198,7 +198,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
 }
 
 const SPOOL_FULL =
-  "The recorder's spool is full, and spec.recording.whenFull is terminate; the recording says how much it lacks";
+  "The recorder's spool is full: spec.recording.quota is used up by this session's recording (a longer one needs more), or its disk is and spec.recording.whenFull is terminate; the recording says how much it lacks";
 
 /** From the recorder's welcome to the end of zone A. Never rejects. */
 async function runProgram(context: RunContext): Promise<ProgramEnd> {

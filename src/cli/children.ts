@@ -132,11 +132,12 @@ export class Child {
   }
 }
 
-/** A child that is started again, with the same boot, when it dies before its time. */
+/** A child that is started again, with the same boot and all values that it was told to mask, when it dies before its time. */
 export class KeptChild {
   readonly #options: ChildOptions & { onLost(cause: string): void; onRestart?(child: Child): void };
   readonly #deaths: number[] = [];
   readonly #gone = Promise.withResolvers<void>();
+  readonly #redacted: ChildCommand[] = [];
   #child: Child;
   #mayEnd = false;
 
@@ -157,6 +158,7 @@ export class KeptChild {
   }
 
   command(command: ChildCommand): void {
+    if (command.kind === "redact") this.#redacted.push(command);
     this.#child.command(command);
   }
 
@@ -207,6 +209,7 @@ export class KeptChild {
     log.warn({ child: verb, how }, "child restarted");
     try {
       this.#child = this.#start();
+      for (const command of this.#redacted) this.#child.command(command);
       this.#options.onRestart?.(this.#child);
     } catch (error) {
       this.#mayEnd = true;

@@ -68,7 +68,9 @@ export const RecorderReply = z.discriminatedUnion("kind", [
   }),
   z
     .strictObject({ kind: z.literal("full") })
-    .describe("the spool is full and `recording.whenFull` is terminate: end, and send the exit"),
+    .describe(
+      "the spool is full and the run cannot go on (its quota, or `recording.whenFull` is terminate): end, and send the exit",
+    ),
   z
     .strictObject({ kind: z.literal("sealed") })
     .describe("the exit frame is durable; the connection may close"),

@@ -98,6 +98,8 @@ export class ProducerSeat {
     }
     while (!socket.destroyed) {
       await recording.changed.next;
+      // Another recording may go on with what is durable; this one takes nothing more.
+      if (recording.hasFailed) socket.destroy();
       if (socket.destroyed || !socket.writable) continue;
       const { durable, isWaitingForMore } = recording;
       if (isWaitingForMore && !held) reply(socket, { kind: "ack", seq: durable.seq, held: true });

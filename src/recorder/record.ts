@@ -15,6 +15,7 @@ import { shipSession } from "./ship-session.ts";
 import { spoolLimitsOf } from "./spool-limits.ts";
 import { openSpool } from "./spool.ts";
 import type { Spool } from "./spool.ts";
+import { untilEnded } from "./until-ended.ts";
 
 /** How long a finished recording waits for the manager: with a supervisor, and without one. */
 const SHIP_MS = 10 * 60_000;
@@ -49,14 +50,15 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
   // A recorder that is started again goes on under the same key.
   const key =
     boot.signingSeed === undefined ? createSigningKey() : readSigningKey(boot.signingSeed);
-  options.onSecrets((values) => {
-    redaction.add(values);
-    log.info({ version: redaction.version, values: redaction.size }, "redaction set grew");
-  });
   await using spool = await openSpool({
     path: join(spec.spoolDir, "recording.cast"),
     log,
     ...spoolLimitsOf(spec),
+  });
+  redaction.goOnAfter(spool.resumed?.redactionSet ?? 0);
+  options.onSecrets((values) => {
+    redaction.add(values);
+    log.info({ version: redaction.version, values: redaction.size }, "redaction set grew");
   });
   using budget = new ShipBudget(options.supervisorGone, spool);
   using recording = new Recording(spool, {
@@ -97,8 +99,11 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
 
   let verified = false;
   try {
-    await untilEnded(options, spool, recording, frames, budget.signal);
-    await spool.flush(budget.signal);
+    using producer = new Loss(options.producerLost, PRODUCER_LOST, spool);
+    using supervisor = new Loss(options.supervisorGone, SUPERVISOR_GONE, spool);
+    const lost = (): string | null =>
+      [producer, supervisor].find((loss) => loss.isFinal(frames.hasProducer))?.cause ?? null;
+    await untilEnded(spool, recording, lost, budget.signal);
     await checkpoints.end();
     budget.begin();
     sealed.done = true;
@@ -118,27 +123,6 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
   say({ kind: "sealed", recording: result });
   if (verified) await spool.remove();
   return result;
-}
-
-/** Resolves when the end is durable: the exit that the producer sent, or the interruption that we write for it. */
-async function untilEnded(
-  options: RecordOptions,
-  spool: Spool,
-  recording: Recording,
-  frames: FrameSocket,
-  signal: AbortSignal,
-): Promise<void> {
-  using producer = new Loss(options.producerLost, PRODUCER_LOST, spool);
-  using supervisor = new Loss(options.supervisorGone, SUPERVISOR_GONE, spool);
-  for (;;) {
-    const { next } = spool.grown;
-    if (recording.durable.ended) return;
-    if (spool.failure !== null) throw spool.failure;
-    signal.throwIfAborted();
-    for (const loss of [producer, supervisor])
-      if (loss.isFinal(frames.hasProducer)) recording.interrupt(loss.cause);
-    await next;
-  }
 }
 
 /** Somebody of the run was lost. What the producer has sent is still taken; then the recording ends without an exit. */

@@ -5,6 +5,7 @@ import type { CastPosition } from "../protocol/asciicast.ts";
 import type { CastHeaderFacts } from "../protocol/asciicast-writer.ts";
 import { BadFrameError } from "../protocol/frames.ts";
 import type { BytesFrame, FactFrame, Frame } from "../protocol/frames.ts";
+import { MAX_ESCAPED } from "../protocol/json-bytes.ts";
 import type { WhenFull } from "../protocol/agent-manifest.ts";
 import { Gap } from "./gap.ts";
 import type { Redaction } from "./redaction.ts";
@@ -18,7 +19,7 @@ export interface RecordingOptions {
   header: CastHeaderFacts;
   recordInput: boolean;
   redaction: Redaction;
-  /** What a full spool does, `block` unless given: the frames wait, or output is dropped, counted and marked. */
+  /** What a full spool does, `block` unless given: the frames wait until the quota is reached, or output is dropped, counted and marked. */
   whenFull?: WhenFull | undefined;
 }
 
@@ -60,8 +61,9 @@ export class Recording implements Disposable {
     const position = resumed?.position ?? START;
     this.#redaction = options.redaction;
     this.#ignoreRedaction = options.redaction.onChange(() => this.#redact());
-    this.#output = new TerminalRedactor(options.redaction.set, { cols: options.header.cols });
-    this.#input = new TerminalRedactor(options.redaction.set, { cols: options.header.cols });
+    const cols = resumed?.cols ?? options.header.cols;
+    this.#output = new TerminalRedactor(options.redaction.set, { cols });
+    this.#input = new TerminalRedactor(options.redaction.set, { cols });
     this.#maskedBefore = position.masked;
     if (resumed !== null) {
       // What stands before decides what a half token is, and where an escape sequence ends.
@@ -82,6 +84,9 @@ export class Recording implements Disposable {
     if (resumed === null) {
       const title = redactText(options.redaction.set, options.header.title);
       this.#writer.header({ ...options.header, title });
+    }
+    // Who goes on may know other values than who began.
+    if (!this.#ended) {
       spool.lines.append(options.redaction.line);
       spool.commitSoon();
     }
@@ -97,9 +102,22 @@ export class Recording implements Disposable {
     return this.#proven;
   }
 
-  /** Whether the spool is full and the run has to end for it. What comes until then is dropped, but for the exit. */
+  /** Whether the run has to end for a full spool. What does not fit until then is dropped and stated, but for the exit. */
   get mustStop(): boolean {
-    return this.#options.whenFull === "terminate" && (this.#gap !== null || this.#spool.isFull);
+    const spool = this.#spool;
+    if (spool.isSpent()) return true;
+    if (this.#whenFull === "terminate") return this.#gap !== null || spool.isFull;
+    // A disk may get room again; a quota does not.
+    return this.#whenFull === "block" && spool.isAtQuota;
+  }
+
+  get #whenFull(): WhenFull {
+    return this.#options.whenFull ?? "block";
+  }
+
+  /** Whether its spool has failed: nothing is taken any more. */
+  get hasFailed(): boolean {
+    return this.#spool.failure !== null;
   }
 
   /** Whether the exit or an interruption was taken; nothing is written any more. */
@@ -191,8 +209,8 @@ export class Recording implements Disposable {
 
   /** Output that is masked already: as lines, or, while the spool is full and the policy says so, into the gap. */
   #writeOutput(masked: Buffer, timeUs: number): void {
-    const { whenFull = "block" } = this.#options;
-    if (whenFull === "block" || !this.#spool.isFull) {
+    const drops = this.#whenFull !== "block" && this.#spool.isFull;
+    if (!drops && !this.#spool.isSpent(MAX_ESCAPED * masked.length)) {
       this.#endGap(timeUs);
       this.#writer.output(masked, timeUs);
       return;
@@ -274,12 +292,12 @@ export class Recording implements Disposable {
   #writeFact(frame: FactFrame): void {
     const { seq, timeUs } = frame;
     this.#partial.push({ seq, out: 0, in: 0 });
+    if (frame.type === "resize") this.#output.resize(frame.cols);
     // Written by the recorder before this one, although a frame before it was not whole.
     if (seq <= this.#fact) return;
     this.#fact = seq;
     switch (frame.type) {
       case "resize":
-        this.#output.resize(frame.cols);
         this.#writer.resize(frame.cols, frame.rows, timeUs);
         break;
       case "marker":

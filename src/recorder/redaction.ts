@@ -20,7 +20,7 @@ export class Redaction {
     return this.#set;
   }
 
-  /** 1 at the start, one more with each addition. */
+  /** One more than in the recording that is gone on with, 1 in a new one; and one more with each addition. */
   get version(): number {
     return this.#version;
   }
@@ -34,6 +34,11 @@ export class Redaction {
   get line(): Buffer {
     const facts = { set: this.#version, values: this.size, shapes: TOKEN_SHAPES_VERSION };
     return Buffer.from(`${REDACTION_PREFIX}${JSON.stringify(facts)}\n`);
+  }
+
+  /** Goes on after the set that another recorder used last: it may have known other values. */
+  goOnAfter(version: number): void {
+    this.#version = version + 1;
   }
 
   add(values: readonly Buffer[]): void {

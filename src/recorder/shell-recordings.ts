@@ -1,11 +1,13 @@
 import { join } from "node:path";
+import { PlatformError } from "../kit/platform-error.ts";
 import { shellSession, type GrantId } from "../protocol/ids.ts";
 import { openCheckpoints } from "./checkpoints.ts";
 import { ProducerSeat } from "./producer-seat.ts";
 import { Recording } from "./recording.ts";
 import { shipSession, type ShipContext } from "./ship-session.ts";
 import { spoolLimitsOf } from "./spool-limits.ts";
-import { openSpool } from "./spool.ts";
+import { openSpool, type SpoolOptions } from "./spool.ts";
+import { untilEnded } from "./until-ended.ts";
 import type { Wake } from "./wake.ts";
 
 /** Shells whose recordings are open at once; a producer of one more is refused. */
@@ -24,13 +26,15 @@ interface ShellRecording {
 export class ShellRecordings implements AsyncDisposable {
   readonly #context: ShipContext;
   readonly #signal: AbortSignal;
+  readonly #openFile: SpoolOptions["open"];
   readonly #open = new Map<GrantId, ShellRecording>();
   #closing = false;
 
-  /** `signal`: the time to write and ship is over. */
-  constructor(context: ShipContext, signal: AbortSignal) {
+  /** `signal`: the time to write and ship is over. `openFile`: as in `SpoolOptions`. */
+  constructor(context: ShipContext, signal: AbortSignal, openFile?: SpoolOptions["open"]) {
     this.#context = context;
     this.#signal = signal;
+    this.#openFile = openFile;
   }
 
   /** Where a producer of this shell is served; null when no more shells are taken. */
@@ -79,7 +83,12 @@ export class ShellRecordings implements AsyncDisposable {
     const { spec } = this.#context;
     const log = this.#context.log.child({ shell: grant });
     const path = join(spec.spoolDir, `shell-${grant}`, "recording.cast");
-    await using spool = await openSpool({ path, log, ...spoolLimitsOf(spec) });
+    await using spool = await openSpool({
+      path,
+      log,
+      ...spoolLimitsOf(spec),
+      ...(this.#openFile === undefined ? {} : { open: this.#openFile }),
+    });
     using recording = new Recording(spool, {
       header: {
         ...spec.terminal,
@@ -98,23 +107,27 @@ export class ShellRecordings implements AsyncDisposable {
       { spec, log },
       { session, spool, recording, redaction, key },
     );
+    const failed = new AbortController();
     const shipped = shipSession(
       { ...this.#context, log },
       { session, spool, checkpoints, sealed },
-      this.#signal,
+      AbortSignal.any([this.#signal, failed.signal]),
     );
-    opened(new ProducerSeat(recording, log));
-    using _bell = ringOnAbort([interrupted, this.#signal], spool.grown);
-    while (!recording.durable.ended && !this.#signal.aborted) {
-      const { next } = spool.grown;
-      if (spool.failure !== null) break;
-      if (interrupted.aborted) recording.interrupt(String(interrupted.reason));
-      await next;
+    let verified = false;
+    try {
+      opened(new ProducerSeat(recording, log));
+      using _bell = ringOnAbort([interrupted, this.#signal], spool.grown);
+      const lost = (): string | null => (interrupted.aborted ? String(interrupted.reason) : null);
+      await untilEnded(spool, recording, lost, this.#signal);
+      await checkpoints.end();
+      sealed.done = true;
+      spool.grown.ring();
+      verified = await shipped;
+    } finally {
+      // Without an end nothing is sealed: what is durable stays here, for the next one to go on with.
+      failed.abort(new PlatformError("shell_not_ended", "Shell's recording has no end"));
+      await shipped;
     }
-    if (recording.durable.ended) await checkpoints.end();
-    sealed.done = true;
-    spool.grown.ring();
-    const verified = await shipped;
     log.info({ bytes: spool.durableBytes, verified }, "shell recording sealed");
     if (verified) await spool.remove();
   }

@@ -41,7 +41,7 @@ const BACKOFF = { minMs: 100, maxMs: 5000 };
 /**
  * Ships the spool to the manager until it has verified the whole, across any number of lost connections: always from the
  * offset that the manager has committed, only durable bytes, at most a window ahead. Throws `FinalRefusalError` when the
- * manager will never take it, and the signal's reason when it is aborted.
+ * manager will never take it, the spool's failure when it cannot be read, and the signal's reason when it is aborted.
  */
 export async function shipSpool(options: ShipOptions, signal: AbortSignal): Promise<void> {
   const { spool, log } = options;
@@ -72,7 +72,7 @@ export async function shipSpool(options: ShipOptions, signal: AbortSignal): Prom
         return;
       } catch (error) {
         if (signal.aborted) throw signal.reason;
-        if (error instanceof FinalRefusalError) throw error;
+        if (error instanceof FinalRefusalError || error === spool.failure) throw error;
         if (!lost) log.warn({ err: error, committed: known }, "manager is away, spooling");
         lost = true;
         retryAfterMs = error instanceof ManagerBusyError ? error.retryAfterMs : null;

@@ -5,6 +5,8 @@ import type { FileHandle } from "node:fs/promises";
 
 /** What may wait for the disk when it becomes full, and the lines that close a recording, fit into it. */
 export const RESERVE_BYTES = 4 * 1024 * 1024;
+/** Of the reserve below a quota, so much takes no output: `#gap` lines, markers and the exit fit into it. */
+export const CLOSING_BYTES = 1024 * 1024;
 const BLOCK_BYTES = 256 * 1024;
 
 /** Room on the disk that is taken in advance: given back piece by piece when there is no other, and taken again later. */

@@ -12,7 +12,7 @@ import { native } from "../kit/native.ts";
 import { PlatformError, errnoOf, messageOf } from "../kit/platform-error.ts";
 import type { CastPosition } from "../protocol/asciicast.ts";
 import { readInto, recoverSpool } from "./spool-recovery.ts";
-import { RESERVE_BYTES, SpoolReserve } from "./spool-reserve.ts";
+import { CLOSING_BYTES, RESERVE_BYTES, SpoolReserve } from "./spool-reserve.ts";
 import { Wake } from "./wake.ts";
 
 /** Lines that wait for the disk; beyond it, `room` waits and the producer with it. */
@@ -30,7 +30,7 @@ export interface SpoolOptions {
   log: Log;
   /** Largest size of the file; none unless given. */
   quotaBytes?: number | undefined;
-  /** Keeps room on the disk and below the quota, for those who go on when the spool is full. Without it `room` waits. */
+  /** Keeps room on the disk too, for those who go on when it is full. Without it `room` waits. Below the quota there always is some. */
   keepReserve?: boolean | undefined;
   /** Opens the file; another one in tests, whose disk fails. */
   open?: (path: string, flags: number, mode: number) => Promise<FileHandle>;
@@ -46,6 +46,10 @@ export interface Resume {
   idleMs: number;
   /** the last bytes of output and input */
   tail: { out: Buffer; in: Buffer };
+  /** the width of the last resize; null when there was none */
+  cols: number | null;
+  /** the number of the redaction set that was last in use; 0 when there was none */
+  redactionSet: number;
 }
 
 /**
@@ -64,6 +68,7 @@ export class Spool implements AsyncDisposable {
   readonly #file: FileHandle;
   readonly #reserve: SpoolReserve | null;
   readonly #softBytes: number;
+  readonly #closingBytes: number;
   readonly #hash: Hash;
   readonly #closing = new AbortController();
   #durable: number;
@@ -85,8 +90,9 @@ export class Spool implements AsyncDisposable {
     this.#file = file;
     this.#reserve = start.reserve;
     this.#full = start.reserve?.isWhole === false;
-    const { quotaBytes = Infinity, keepReserve = false } = options;
-    this.#softBytes = quotaBytes - (keepReserve ? RESERVE_BYTES : 0);
+    const { quotaBytes = Infinity } = options;
+    this.#softBytes = quotaBytes - RESERVE_BYTES;
+    this.#closingBytes = quotaBytes - CLOSING_BYTES;
     if (start.reserve !== null)
       this.#refilling = setInterval(() => void this.#refill(), REFILL_MS).unref();
     this.#durable = start.bytes;
@@ -98,7 +104,7 @@ export class Spool implements AsyncDisposable {
     return this.#durable;
   }
 
-  /** Set when the file cannot be written any more; the recorder must end. */
+  /** Set when the file cannot be written or read any more; the recorder must end. */
   get failure(): PlatformError | null {
     return this.#failure;
   }
@@ -108,10 +114,23 @@ export class Spool implements AsyncDisposable {
     return this.#running === null;
   }
 
-  /** Whether the disk has no room at the moment, or the quota is used up; with a reserve: but for the reserve. */
+  /** Whether the disk has no room at the moment, or the quota is used up but for the reserve. */
   get isFull(): boolean {
-    const bytes = this.#durable + this.lines.length + this.#writing.length;
-    return this.#full || bytes >= this.#softBytes;
+    return this.#full || this.isAtQuota;
+  }
+
+  /** Whether the quota is used up but for the reserve. That never heals. */
+  get isAtQuota(): boolean {
+    return this.#allBytes >= this.#softBytes;
+  }
+
+  /** Whether so many bytes more would take of what the quota keeps for the end. */
+  isSpent(bytes = 0): boolean {
+    return this.#allBytes + bytes >= this.#closingBytes;
+  }
+
+  get #allBytes(): number {
+    return this.#durable + this.lines.length + this.#writing.length;
   }
 
   /** Where the checkpoints of this spool lie. */
@@ -165,9 +184,14 @@ export class Spool implements AsyncDisposable {
     this.#throwIfOver();
   }
 
-  /** Fills `buffer` from `offset` on with durable bytes that begin at `at` in the file. */
+  /** Fills `buffer` from `offset` on with durable bytes that begin at `at` in the file. Throws when the spool fails by it. */
   async read(buffer: Buffer, offset: number, at: number): Promise<void> {
-    await readInto(this.#file, buffer, offset, at);
+    try {
+      await readInto(this.#file, buffer, offset, at);
+    } catch (error) {
+      this.#fail("read", error);
+      this.#throwIfOver();
+    }
   }
 
   /** Removes the file, what lies beside it and its directory: the manager has it all. */
@@ -217,15 +241,19 @@ export class Spool implements AsyncDisposable {
         this.grown.ring();
       }
     } catch (error) {
-      if (!this.#closing.signal.aborted) {
-        this.#failure = new PlatformError(
-          "spool_failed",
-          `Cannot write the spool: ${messageOf(error)}`,
-          { path: this.#options.path, cause: error },
-        );
-      }
+      this.#fail("write", error);
     }
     this.#running = null;
+    this.grown.ring();
+  }
+
+  #fail(what: "read" | "write", error: unknown): void {
+    if (this.#closing.signal.aborted) return;
+    this.#failure ??= new PlatformError(
+      "spool_failed",
+      `Cannot ${what} the spool: ${messageOf(error)}`,
+      { path: this.#options.path, cause: error },
+    );
     this.grown.ring();
   }
 
@@ -322,10 +350,10 @@ export async function openSpool(options: SpoolOptions): Promise<Spool> {
         resumed: null,
         reserve,
       });
-    const { bytes, position, hash, tail } = recovered;
-    log.info({ bytes, cut: before.size - bytes, seq: position.seq }, "spool recovered");
+    const { bytes, hash, ...found } = recovered;
+    log.info({ bytes, cut: before.size - bytes, seq: found.position.seq }, "spool recovered");
     const idleMs = Math.max(0, Date.now() - before.mtimeMs);
-    return new Spool(options, file, { bytes, hash, resumed: { position, idleMs, tail }, reserve });
+    return new Spool(options, file, { bytes, hash, resumed: { ...found, idleMs }, reserve });
   } catch (error) {
     await file?.close().catch(() => undefined);
     throw new PlatformError("spool_failed", `Cannot open the spool: ${messageOf(error)}`, {

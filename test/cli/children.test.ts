@@ -110,6 +110,27 @@ suite("KeptChild", () => {
     assert.deepEqual(told.lines(), ['{"dieAfterMs":50}', '{"dieAfterMs":50}']);
   });
 
+  test("is told again what to mask when it is started again", async () => {
+    const restarted = Promise.withResolvers<void>();
+    const boot = { dieAfterMs: 300 };
+    const told = options(boot);
+    const redact = { kind: "redact" as const, values: ["b25lIHR3bw=="] };
+    const kept = new KeptChild({
+      ...told,
+      onLost: () => assert.fail("lost"),
+      onRestart: () => restarted.resolve(),
+    });
+    await kept.ready;
+    kept.command(redact);
+    await restarted.promise;
+    await kept.ready;
+
+    await kept.end(5000);
+
+    const life = [boot, redact].map((line) => JSON.stringify(line));
+    assert.deepEqual(told.lines(), [...life, ...life]);
+  });
+
   test("is lost after the sixth death in a minute", async () => {
     const told = options({ exit: 1 });
     const lost = Promise.withResolvers<string>();

@@ -1,15 +1,21 @@
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, open, rm } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import { silentLog } from "../../src/kit/log.ts";
+import { createSigningKey } from "../../src/kit/signing.ts";
 import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
 import { rawBytesOf } from "../../src/protocol/asciicast.ts";
+import { openCheckpoints } from "../../src/recorder/checkpoints.ts";
 import { Recording } from "../../src/recorder/recording.ts";
 import { Redaction } from "../../src/recorder/redaction.ts";
+import { shipSpool } from "../../src/recorder/ship.ts";
 import { openSpool } from "../../src/recorder/spool.ts";
 import { FailingFile } from "./helpers/failing-file.ts";
+import { aRun } from "./helpers/run-spec.ts";
+import { SmallManager } from "./helpers/small-manager.ts";
 
 const never = new AbortController().signal;
 const header = { cols: 80, rows: 24, timestamp: 1, title: "t", term: "xterm-256color" };
@@ -33,6 +39,42 @@ suite("a disk that fails once", () => {
       await Promise.all(at.map(async (failAt) => await recordOver(failAt, code, half)));
     });
   }
+});
+
+suite("a disk that cannot be read", () => {
+  test("is told from a manager that is away: shipping ends, and the spool has failed", async () => {
+    await using manager = await new SmallManager().listen();
+    await using run = await aRun({ managerUrl: manager.url });
+    const unreadable = async (path: string, flags: number, mode: number): Promise<FileHandle> => {
+      const file = await open(path, flags, mode);
+      const read = async (): Promise<never> =>
+        await Promise.reject(Object.assign(new Error("EIO: made for the test"), { code: "EIO" }));
+      Object.defineProperty(file, "read", { value: read });
+      return file;
+    };
+    await using spool = await openSpool({ path: run.spoolPath, log: silentLog, open: unreadable });
+    const redaction = new Redaction([]);
+    using recording = new Recording(spool, { header, recordInput: false, redaction });
+    await spool.flush(never);
+    const { spec, boot } = run;
+    const key = createSigningKey();
+    const session = spec.run;
+    await using checkpoints = await openCheckpoints(
+      { spec, log: silentLog },
+      { session, spool, recording, redaction, key },
+    );
+    const target = { manager: spec.manager, session, token: boot.recorderToken, epoch: spec.epoch };
+
+    await assert.rejects(
+      shipSpool(
+        { ...target, spool, checkpoints, sealed: { done: false }, log: silentLog },
+        AbortSignal.timeout(5000),
+      ),
+      { code: "spool_failed" },
+    );
+
+    assert.equal(spool.failure?.code, "spool_failed");
+  });
 });
 
 /** Records a session whose disk fails once; when the recorder ends for it, another one takes over, as the supervisor sees to. */

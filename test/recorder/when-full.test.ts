@@ -110,26 +110,51 @@ suite("a spool that is full", () => {
     assert.deepEqual((await verifyAsciicast(path)).problems, []);
   });
 
-  test("with whenFull block: the session waits, and nothing is dropped", async () => {
+  test("with whenFull block, at the quota: the run has to end, its exit is kept, and what did not fit until then is stated", async () => {
     await using dir = await temporary();
     const path = join(dir.path, "recording.cast");
     await using spool = await openSpool({ path, log: silentLog, quotaBytes: QUOTA });
     using session = new Session(spool, "block");
 
-    const written = session.write(24 * MiB);
-    await until("a full spool", () => spool.isFull);
-    const over = AbortSignal.timeout(300);
-    const first = await Promise.race([
-      written.then(() => "written"),
-      new Promise((resolve) => over.addEventListener("abort", () => resolve("waits"))),
-    ]);
+    await session.write(8 * MiB);
+    assert.equal(session.recording.mustStop, false);
+    await session.write(16 * MiB);
+    assert.ok(session.recording.mustStop);
+    session.exit();
+    await spool.flush(AbortSignal.timeout(10_000));
 
-    assert.equal(first, "waits");
-    assert.ok(session.recording.durable.seq < session.seq);
+    assert.ok(session.recording.durable.ended);
+    const { size } = await stat(path);
+    assert.ok(size > QUOTA - 2 * MiB && size <= QUOTA, `${size} bytes`);
+    const { missing } = await compare(path, session.given);
+    assert.ok(missing > 0);
+    const checked = await verifyAsciicast(path);
+    assert.deepEqual(checked.problems, []);
+    assert.equal(checked.gapBytes, missing);
+  });
+
+  test("whatever a frame becomes in the file, the exit fits below the quota", async () => {
+    await using dir = await temporary();
+    const path = join(dir.path, "recording.cast");
+    await using spool = await openSpool({ path, log: silentLog, quotaBytes: QUOTA });
+    using recording = new Recording(spool, {
+      header,
+      recordInput: false,
+      redaction: new Redaction([]),
+    });
+    // Each byte is six in the file, and a frame is as large as they get.
+    const bytes = Buffer.alloc(MiB - 64, 1);
+
+    for (let seq = 1; seq <= 4; seq += 1) {
+      const offset = (seq - 1) * bytes.length;
+      recording.take({ type: "output", seq, timeUs: seq * 1000, offset, bytes });
+      await recording.room();
+    }
+    recording.take({ type: "exit", seq: 5, timeUs: 5000, status: 0 });
+    await spool.flush(AbortSignal.timeout(10_000));
+
+    assert.ok(recording.durable.ended);
     assert.ok((await stat(path)).size <= QUOTA);
-    assert.equal((await verifyAsciicast(path)).gapBytes, undefined);
-    await spool[Symbol.asyncDispose]();
-    await assert.rejects(written, { code: "spool_closed" });
   });
 
   test("with whenFull terminate: the producer is told to end, and its exit is sealed", async () => {
