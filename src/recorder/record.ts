@@ -118,7 +118,8 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
     await shipped;
   }
   const result = { bytes: spool.durableBytes, sha256: spool.sha256(), verified };
-  log.info({ ...result, unproven: frames.unproven, refused: frames.refused }, "recording sealed");
+  const { unproven, refused } = frames;
+  log.info({ ...result, unproven, refused, backwards: recording.backwards }, "recording sealed");
   // Said before the spool goes: killed in between, the supervisor does not start a recorder without a spool.
   say({ kind: "sealed", recording: result });
   if (verified) await spool.remove();

@@ -53,6 +53,8 @@ export class Recording implements Disposable {
   /** session time minus this process's clock, in microseconds; frames correct it */
   #skewUs: number;
   #framesSeen = false;
+  #lastUs = 0;
+  #backwards = 0;
 
   constructor(spool: Spool, options: RecordingOptions) {
     this.#spool = spool;
@@ -115,6 +117,11 @@ export class Recording implements Disposable {
     return this.#options.whenFull ?? "block";
   }
 
+  /** Frames whose time was before that of the one before: they are written as if the clock had stood. */
+  get backwards(): number {
+    return this.#backwards;
+  }
+
   /** Whether its spool has failed: nothing is taken any more. */
   get hasFailed(): boolean {
     return this.#spool.failure !== null;
@@ -137,12 +144,12 @@ export class Recording implements Disposable {
 
   /** Takes one frame. Throws `BadFrameError` when one before it is missing. */
   take(frame: Frame): void {
-    this.#correctClock(frame.timeUs);
     // Sent again after a reconnect, and taken before.
     if (frame.seq <= this.#taken) return;
     if (frame.seq !== this.#taken + 1)
       throw new BadFrameError(`Expected frame ${this.#taken + 1}, got ${frame.seq}`);
     if (this.#ended) throw new BadFrameError(`Got frame ${frame.seq} after the end of the session`);
+    this.#correctClock(frame.timeUs);
     if ("bytes" in frame) this.#writeBytes(frame);
     else this.#writeFact(frame);
     this.#taken = frame.seq;
@@ -360,6 +367,8 @@ export class Recording implements Disposable {
 
   /** The frame that took the shortest way is the best witness of the session's clock. */
   #correctClock(timeUs: number): void {
+    if (timeUs < this.#lastUs) this.#backwards += 1;
+    this.#lastUs = Math.max(this.#lastUs, timeUs);
     const skewUs = timeUs - clockUs();
     this.#skewUs = this.#framesSeen ? Math.max(this.#skewUs, skewUs) : skewUs;
     this.#framesSeen = true;
