@@ -7,6 +7,8 @@ import headless from "@xterm/headless";
 import { SerializeAddon } from "@xterm/addon-serialize";
 import type { Manager } from "../../src/manager/manager.ts";
 import { buildReplayIndex } from "../../src/manager/build-replay-index.ts";
+import type { RecordedSession } from "../../src/manager/recorded-session.ts";
+import { Replays } from "../../src/manager/replays.ts";
 import { indexPathOf, readReplayIndex } from "../../src/manager/replay-index.ts";
 import { silentLog, type Log } from "../../src/kit/log.ts";
 import { alisInit } from "../../src/manager/alis.ts";
@@ -171,6 +173,31 @@ suite("replay", () => {
       }
 
     assert.equal(made.filter((text) => text === "replay index made").length, 1);
+  });
+
+  test("keeps in memory the indexes that are looked at, not those that came last", async (t) => {
+    const dir = await temporaryDir(t);
+    const made: string[] = [];
+    const info = ({ path }: { path: string }): void => void made.push(path);
+    await using replays = new Replays({ ...silentLog, info } as unknown as Log);
+    const text = '{"version":3,"term":{"cols":80,"rows":24}}\n[0.001, "o", "seen"]\n';
+    const sessions = await Promise.all(
+      Array.from({ length: 9 }, async (_, number) => {
+        const recordingPath = join(dir, `${number}.cast`);
+        await writeFile(recordingPath, text);
+        return { session: `run-${number}`, recordingPath, committedBytes: text.length };
+      }),
+    );
+    const look = async (number: number): Promise<unknown> =>
+      await replays.whole(sessions[number] as unknown as RecordedSession);
+
+    for (const number of [0, 1, 2, 3, 4, 5, 6, 7, 0, 8]) await look(number);
+    // What is made again after its file was removed was not in memory.
+    for (const number of [0, 1]) await rm(join(dir, `${number}.index.jsonl`));
+    made.length = 0;
+    for (const number of [0, 1]) await look(number);
+
+    assert.deepEqual(made, [join(dir, "1.cast")]);
   });
 
   test("has bounded segments also when a sequence never ends, and shows none of its text", async (t) => {
