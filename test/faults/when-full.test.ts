@@ -50,6 +50,31 @@ suite("a recording that has reached its quota", () => {
       );
       assert.deepEqual(await lab.leftovers(), []);
     });
+
+  test("with whenFull block: the run is ended at once, and its recording is sealed with its exit and verified", async () => {
+    await using lab = openLab();
+    copyFileSync(
+      path.join(repository, "test/fixtures/flood.ts"),
+      path.join(lab.workspace, "flood.ts"),
+    );
+    const script = `exec /opt/agentkube/node ./flood.ts ${FLOOD} 1`;
+    const recording = { quota: "16Mi" };
+    const manifest = lab.write("agent.yaml", anAgent(script, { timeout: "5m", recording }));
+
+    const end = await lab.run([manifest], { timeoutMs: 110_000 }).ended;
+    const result = resultOf(end);
+
+    assert.deepEqual([result.outcome, result.reason], ["failed", "recorder_lost"], end.text);
+    assert.match(end.text, /spec\.recording\.quota is used up/);
+    assert.equal(result.recording?.verified, true, end.text);
+    const { verify } = await readRecording(lab, result.run);
+    assert.deepEqual(verify.problems, []);
+    const cast = path.join(lab.data, "runs", result.run, "recording.cast");
+    const codes: string[] = [];
+    for await (const item of readIntact(cast))
+      if (item.kind === "event") codes.push(item.event.code);
+    assert.equal(codes.at(-1), "x");
+  });
 });
 
 /** Compares, byte by byte, what is recorded, and by hash what is not, with what was printed. */
