@@ -7,13 +7,15 @@ import type { SecretNeed } from "./secrets.ts";
 /** Shorter values occur in ordinary text; of longer ones not every part would be masked. */
 const ZONE_KEY_BYTES = { least: 8, most: 4096 };
 
+/** NAME/KEY of the model's key where the Agent names none. */
+export const MODEL_SECRET = `${DEFAULT_MODEL_KEY.name}/${DEFAULT_MODEL_KEY.key}`;
+
 /** The secret of the model key: the one that the Agent names, else the usual one when the command line gives it. */
 export function modelSecretOf(agent: Agent, given: readonly string[]): SecretNeed[] {
   const ref = agent.spec.agentToken?.secretRef;
-  const usual = `${DEFAULT_MODEL_KEY.name}/${DEFAULT_MODEL_KEY.key}`;
   const neededBy = `the model of Agent "${agent.metadata.name}"`;
   if (ref !== undefined) return [{ id: `${ref.name}/${ref.key}`, neededBy }];
-  return given.includes(usual) ? [{ id: usual, neededBy }] : [];
+  return given.includes(MODEL_SECRET) ? [{ id: MODEL_SECRET, neededBy }] : [];
 }
 
 /** The model's key and where it goes; at most one of both is set. */

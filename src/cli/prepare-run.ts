@@ -11,13 +11,19 @@ import { agentOfManifest, positive } from "./agent-part.ts";
 import { resolveAgentProgram, SYSTEM_PATH, type AgentProgram } from "./agent-program.ts";
 import { ruleProblems, valueProblems } from "./credential-rules.ts";
 import { openDataDir } from "./data-dir.ts";
-import { type DeliveredKey, modelKeyOf, modelSecretOf, zoneKeyNotes } from "./model-key.ts";
+import {
+  type DeliveredKey,
+  modelKeyOf,
+  MODEL_SECRET,
+  modelSecretOf,
+  zoneKeyNotes,
+} from "./model-key.ts";
 import { programVersion } from "./program-version.ts";
 import { checkResume, findOlderSession, resumeOf } from "./resume.ts";
 import { withProvider } from "./model-provider.ts";
 import { loadManifests, type LoadedManifests, type Placed } from "./manifests/load.ts";
 import { refuseProblems } from "./manifests/problems.ts";
-import { parseSecretWords, resolveSecrets, secretFilesOf } from "./secrets.ts";
+import { parseSecretWords, refuseUnused, resolveSecrets, secretFilesOf } from "./secrets.ts";
 import { packageSourceOf } from "./store-tools.ts";
 import type { SupervisorRequest } from "./supervisor-request.ts";
 import { toolProblems } from "./tool-checks.ts";
@@ -111,8 +117,15 @@ export async function prepareRun(
     agent,
     words.map((word) => word.id),
   );
+  const needs = [...needsOf(tools), ...modelRef];
+  // The model's usual name may be given without a reference to it.
+  const usual = modelSecretOf(agent, [MODEL_SECRET]);
+  refuseUnused(
+    words,
+    [...needs, ...usual].map((need) => need.id),
+  );
   const secrets = await resolveSecrets(
-    [...needsOf(tools), ...modelRef],
+    needs,
     words,
     loaded.secrets,
     { env: outside.env, cwd: request.cwd },
@@ -148,13 +161,7 @@ export async function prepareRun(
     toolSecrets: toolSecretsOf(tools, secrets.values),
     secretSources: sourcesOf(tools, modelRef[0]?.id, secrets.sources),
     ...modelKeyOf(agent, secrets.values.get(modelRef[0]?.id ?? "") ?? null),
-    notes: [
-      ...loaded.warnings,
-      ...secrets.warnings,
-      ...time.notes,
-      ...zoneKeyNotes(agent),
-      ...resumeNotes,
-    ],
+    notes: [...loaded.warnings, ...time.notes, ...zoneKeyNotes(agent), ...resumeNotes],
   };
 }
 

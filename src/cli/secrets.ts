@@ -25,7 +25,6 @@ export interface ResolvedSecrets {
   readonly values: ReadonlyMap<string, Buffer>;
   /** where a value is read again at every use; the others stay what they are */
   readonly sources: ReadonlyMap<string, SecretSource>;
-  readonly warnings: readonly string[];
 }
 
 /** Parses the values of `--secret`. Throws `usage` that never quotes what stands after the equals sign. */
@@ -72,6 +71,23 @@ export function secretFilesOf(words: readonly SecretWord[], cwd: string): string
   });
 }
 
+/** Throws `usage` for a word of a name that nothing uses: it is nearly always a misspelt one. */
+export function refuseUnused(words: readonly SecretWord[], ids: readonly string[]): void {
+  const used = [...new Set(ids)];
+  const unused = words.filter((word) => !used.includes(word.id)).map((word) => word.id);
+  if (unused.length === 0) return;
+  throw new PlatformError(
+    "usage",
+    `--secret ${unused.join(", ")}: nothing uses ${unused.length === 1 ? "it" : "them"}`,
+    {
+      fix:
+        used.length === 0
+          ? "leave it out: no secret is used here"
+          : `the secrets that are used: ${used.join(", ")}`,
+    },
+  );
+}
+
 /** Gets every needed value. Throws `secret_missing` that names all missing ones and the ways to give them. */
 export async function resolveSecrets(
   needs: readonly SecretNeed[],
@@ -114,19 +130,13 @@ export async function resolveSecrets(
         fix: `give it with --secret ${first.id}=@FILE, --secret ${first.id}=env:VAR or --secret ${first.id}=exec:COMMAND, or add a Secret document`,
       },
     );
-  const needed = new Set(needs.map((need) => need.id));
-  const warnings = words
-    .filter((word) => !needed.has(word.id))
-    .map((word) => `--secret ${word.id} is not used by the Agent or its tools`);
   const sources = new Map(
-    words
-      .filter((word) => needed.has(word.id))
-      .flatMap((word) => {
-        const source = sourceOf(word, outside);
-        return source === null ? [] : [[word.id, source] as const];
-      }),
+    words.flatMap((word) => {
+      const source = sourceOf(word, outside);
+      return source === null ? [] : [[word.id, source] as const];
+    }),
   );
-  return { values, sources, warnings };
+  return { values, sources };
 }
 
 /** A file is kept by the path that was named: a link may be swapped to give a new value. */

@@ -4,7 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
 import type { Placed } from "../../src/cli/manifests/load.ts";
-import { parseSecretWords, resolveSecrets, secretFilesOf } from "../../src/cli/secrets.ts";
+import {
+  parseSecretWords,
+  refuseUnused,
+  resolveSecrets,
+  secretFilesOf,
+} from "../../src/cli/secrets.ts";
 import type { Secret } from "../../src/protocol/manifest.ts";
 
 const never = new AbortController().signal;
@@ -109,15 +114,23 @@ suite("resolveSecrets", () => {
       });
     });
 
-  test("names every missing secret at once, and the ones that nothing uses", async () => {
+  test("names every missing secret at once", async () => {
     const other = { id: "db/password", neededBy: "another" };
     await assert.rejects(
       resolveSecrets([need, other], [], [], { env: {}, cwd: dir }, never),
       /"api\/token".*"db\/password"/,
     );
-    const words = parseSecretWords(["spare/key=@token"]);
-    const { warnings } = await resolveSecrets([], words, [], { env: {}, cwd: dir }, never);
-    assert.deepEqual(warnings, ["--secret spare/key is not used by the Agent or its tools"]);
+  });
+
+  test("refuses a word that nothing uses, and names those that are used", () => {
+    const words = parseSecretWords(["api/tokn=@token"]);
+    assert.throws(() => refuseUnused(words, ["api/token"]), {
+      code: "usage",
+      message: "--secret api/tokn: nothing uses it",
+      fix: "the secrets that are used: api/token",
+    });
+    assert.throws(() => refuseUnused(words, []), { fix: "leave it out: no secret is used here" });
+    refuseUnused(words, ["api/token", "api/tokn"]);
   });
 
   test("a command is ended with what it started when the run is stopped", async () => {

@@ -12,7 +12,7 @@ import { ruleProblems, valueProblems } from "../credential-rules.ts";
 import { openDataDir } from "../data-dir.ts";
 import type { Placed } from "../manifests/load.ts";
 import { UsageError } from "../output.ts";
-import { parseSecretWords, resolveSecrets, secretFilesOf } from "../secrets.ts";
+import { parseSecretWords, refuseUnused, resolveSecrets, secretFilesOf } from "../secrets.ts";
 import { storeTool } from "../store-tools.ts";
 import { type ToolFiles } from "./tool-files.ts";
 import {
@@ -38,13 +38,12 @@ export interface CallPlace {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-/** Calls one operation of a Tool: the same checks, sandbox and boundary as in a run. `warn` takes what is odd but harmless. */
+/** Calls one operation of a Tool: the same checks, sandbox and boundary as in a run. */
 export async function callTool(
   tool: Placed<Tool>,
   files: ToolFiles,
   words: CallWords,
   place: CallPlace,
-  warn: (text: string) => void,
   signal: AbortSignal,
 ): Promise<ToolCallResult> {
   const args = parseArguments(words.args ?? "{}");
@@ -52,17 +51,21 @@ export async function callTool(
   const secretWords = parseSecretWords(words.secrets);
   openDataDir(place.dataDir);
   const workspace = workspaceOf(tool, words, files, place);
-  const { values, sources, warnings } = await resolveSecrets(
-    (tool.value.spec.credentials ?? []).map(({ name, secretRef }) => ({
-      id: `${secretRef.name}/${secretRef.key}`,
-      neededBy: `credential "${name}" of Tool "${tool.value.metadata.name}"`,
-    })),
+  const needs = (tool.value.spec.credentials ?? []).map(({ name, secretRef }) => ({
+    id: `${secretRef.name}/${secretRef.key}`,
+    neededBy: `credential "${name}" of Tool "${tool.value.metadata.name}"`,
+  }));
+  refuseUnused(
+    secretWords,
+    needs.map((need) => need.id),
+  );
+  const { values, sources } = await resolveSecrets(
+    needs,
     secretWords,
     files.secrets,
     place,
     signal,
   );
-  warnings.forEach(warn);
   refuseProblems(valueProblems(tool.value, values));
   using _store = await pinStore(join(place.dataDir, "store"), signal);
   const stored = await storeTool(tool, place.dataDir, signal);

@@ -48,7 +48,7 @@ async function runCall(
   const stopSignals = context.onSignal(() => stop.abort());
   let result: ToolCallResult;
   try {
-    result = await callTool(tool, files, words, place, (text) => output.note(text), stop.signal);
+    result = await callTool(tool, files, words, place, stop.signal);
   } finally {
     stopSignals();
   }
