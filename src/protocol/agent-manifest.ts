@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { ObjectName } from "./ids.ts";
 import { API_VERSION, CaBundle, KeyRef, Metadata, reserved } from "./manifest.ts";
-import { bytesOf, Duration, Quantity } from "./quantities.ts";
+import { bytesOf, Duration, Quantity, quantityFrom } from "./quantities.ts";
 import { Runtime } from "./runtimes.ts";
 
 export const Mode = z.enum(["supervised", "system"]);
@@ -94,9 +94,9 @@ export const AgentSpec = z
     timeout: Duration.optional(),
     limits: z
       .strictObject({
-        memory: Quantity.optional(),
+        memory: quantityFrom("1Mi").optional(),
         processes: z.int().min(1).max(1_000_000).optional(),
-        scratch: Quantity.optional(),
+        scratch: quantityFrom("4Ki").optional(),
       })
       .optional(),
     network: ZoneNetwork.optional(),

@@ -24,6 +24,14 @@ export const Quantity = z
   .describe("quantity of `bytes`, such as 512Mi");
 export type Quantity = z.infer<typeof Quantity>;
 
+/** A quantity of at least `floor`; less cannot work, and is mostly a number without its unit. */
+export function quantityFrom(floor: string): typeof Quantity {
+  return Quantity.refine((quantity) => bytesOf(quantity) >= bytesOf(floor), {
+    error: ({ input }) =>
+      `expected at least ${floor}${/^[0-9]{1,4}$/.test(String(input)) ? `; a number without a unit is bytes, did you mean ${String(input)}${Number(input) < 64 ? "Gi" : "Mi"}?` : ""}`,
+  });
+}
+
 /** A duration such as `60s`, `30m`, `1h30m`. `millisecondsOf` gives the number. */
 export const Duration = z
   .string()

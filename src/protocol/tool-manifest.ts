@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { ObjectName } from "./ids.ts";
 import { API_VERSION, CaBundle, KeyRef, Metadata, reserved } from "./manifest.ts";
-import { Duration, Quantity } from "./quantities.ts";
+import { Duration, Quantity, quantityFrom } from "./quantities.ts";
 
 /** `host` or `host:port` in a credential rule; lowercase A-labels, no trailing dot, no IP literal, no wildcard. */
 const HostName = z
@@ -183,9 +183,9 @@ export const Tier = z.enum(["landlock", "standard", "strict", "pod"]);
 export type Tier = z.infer<typeof Tier>;
 
 export const SandboxLimits = z.strictObject({
-  memory: Quantity.optional(),
+  memory: quantityFrom("1Mi").optional(),
   processes: z.int().min(1).max(100_000).optional(),
-  scratch: Quantity.optional(),
+  scratch: quantityFrom("4Ki").optional(),
   output: Quantity.optional(),
   files: Quantity.optional().describe("of all result files of a call together"),
   cpu: Duration.optional(),

@@ -104,6 +104,18 @@ suite("loadManifests", () => {
       ],
     ],
     [
+      "a size without its unit",
+      [
+        agent('  limits: { memory: 1, scratch: "512" }\n'),
+        tool("one").replace("spec:", "spec:\n  sandbox: { limits: { memory: 64k } }"),
+      ].join("---\n"),
+      [
+        "spec.limits.memory: expected at least 1Mi; a number without a unit is bytes, did you mean 1Gi?",
+        "spec.limits.scratch: expected at least 4Ki; a number without a unit is bytes, did you mean 512Mi?",
+        /spec\.sandbox\.limits\.memory: expected at least 1Mi(, got|$)/m,
+      ],
+    ],
+    [
       "a choice that is nearly one, in another case",
       agent("").replace("runtime: Custom", "runtime: claude"),
       ['got "claude"; did you mean ClaudeCode?'],
