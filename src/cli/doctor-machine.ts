@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { access, readFile, stat, statfs } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
+import { findHierarchy } from "../kit/control-groups.ts";
 import { messageOf } from "../kit/platform-error.ts";
 import { native, nativeProgram } from "../kit/native.ts";
 import { findBubblewrap } from "../kit/bubblewrap-zone.ts";
@@ -27,7 +28,7 @@ export async function machineChecks(env: Env, dataDir: string): Promise<Check[]>
       compilerCheck(env),
       bubblewrapCheck(env),
       userNamespaceCheck(env),
-      cgroupCheck(),
+      groupCheck(),
       dataDirCheck(dataDir),
     ])),
   ];
@@ -165,29 +166,20 @@ async function settingsOf(paths: readonly string[]): Promise<string> {
   return values.flat().join(", ") || "no such settings in this kernel";
 }
 
-/** Only the strict tier needs it: limits that the kernel enforces on the whole of a call. */
-async function cgroupCheck(): Promise<Check> {
-  const name = "cgroup v2";
-  const own = /^0::(\/.*)$/m.exec(await readFile("/proc/self/cgroup", "utf8").catch(() => ""))?.[1];
-  const needed =
-    "needed only for tier strict; run under systemd-run --user --scope -p Delegate=yes";
-  if (own === undefined) return { name, ok: null, found: "this process is in none", fix: needed };
-  const dir = join("/sys/fs/cgroup", own);
-  const has = (await readFile(join(dir, "cgroup.controllers"), "utf8").catch(() => "")).trim();
-  const missing = ["memory", "pids", "cpu"].filter((each) => !has.split(" ").includes(each));
-  const writable = await access(join(dir, "cgroup.procs"), constants.W_OK).then(
-    () => true,
-    () => false,
-  );
-  if (missing.length === 0 && writable)
-    return { name, ok: true, found: `${dir} is writable, with ${has}`, fix: null };
-  const lacks = missing.length === 0 ? "" : `, without ${missing.join(", ")}`;
-  return {
-    name,
-    ok: null,
-    found: `${dir} is ${writable ? "writable" : "not writable"}${lacks}`,
-    fix: needed,
-  };
+/** Where tier strict makes its groups. Whether it can is in the row of that tier, which was tried, with what to do. */
+async function groupCheck(): Promise<Check> {
+  const name = "control groups";
+  try {
+    const { version, memory } = findHierarchy();
+    const writable = await access(memory, constants.W_OK).then(
+      () => true,
+      () => false,
+    );
+    const found = `v${version}, ${memory} is ${writable ? "writable" : "not writable"}`;
+    return { name, ok: writable ? true : null, found, fix: null };
+  } catch (error) {
+    return { name, ok: null, found: messageOf(error), fix: null };
+  }
 }
 
 /** The magic numbers of those that may say they are writable and take no directory of ours: proc, sysfs, cgroup v1 and v2. */

@@ -28,7 +28,7 @@ export async function probeTiers(): Promise<TierResult[]> {
     tier,
     available: false,
     error: `${what} ${UNBUILT}`,
-    fix: "use tier standard",
+    fix: null,
   });
   const standard = await outcomeOf(() => probeTool("standard"));
   const strict = await outcomeOf(() => probeTool("strict"));

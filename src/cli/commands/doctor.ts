@@ -104,6 +104,11 @@ function showTree({ output, env, cwd }: Context, word: string): number {
     (name) => name.toLowerCase() === word.toLowerCase() || programOf(name)?.program === word,
   );
   if (runtime === undefined) {
+    if (word.toLowerCase() === "custom")
+      throw new UsageError(
+        "Custom has no program to look for: an Agent of it names its own in spec.command",
+        `doctor --runtime is for ${known.join(", ")}`,
+      );
     const near = nearest(word, known);
     throw new UsageError(
       `Unknown runtime "${word}"`,
