@@ -1,6 +1,6 @@
 import { AgentletEvent, type Ask } from "../protocol/agentlet-link.ts";
 import { AuditRecord, type ModelUsage } from "../protocol/audit.ts";
-import { humanBytes, humanSpan, oneLine } from "./human.ts";
+import { humanBytes, humanCount, humanSpan, oneLine } from "./human.ts";
 import type { Output, Style } from "./output.ts";
 
 /** A line of `events.jsonl` for a person; null for one that this build does not know. */
@@ -83,7 +83,7 @@ export function auditLine(line: string, output: Output): string | null {
         record.flagged === undefined
           ? ""
           : `, ${output.paint("yellow", `its output looks like ${oneLine(record.flagged.join(", "))}`)}`;
-      return `${head}call ${oneLine(record.tool)} ${oneLine(record.operation)}  ${output.paint(style, `${record.outcome}${code}`)} in ${humanSpan(record.durationMs)}, ${record.requests} requests, ${record.masked} masked${flagged}${cause}`;
+      return `${head}call ${oneLine(record.tool)} ${oneLine(record.operation)}  ${output.paint(style, `${record.outcome}${code}`)} in ${humanSpan(record.durationMs)}, ${humanCount(record.requests, "request")}, ${record.masked} masked${flagged}${cause}`;
     }
     case "request": {
       const allowed = record.verdict.startsWith("allowed");
@@ -96,7 +96,7 @@ export function auditLine(line: string, output: Output): string | null {
         `${clock(record.time)}  tool-runner started, epoch ${record.epoch ?? "?"}`,
       );
     case "overflow":
-      return `${head}${output.paint("yellow", "overflow")}  ${record.requests} more requests are counted only: ${Object.entries(
+      return `${head}${output.paint("yellow", "overflow")}  ${humanCount(record.requests, "more request")} counted only: ${Object.entries(
         record.verdicts,
       )
         .map(([verdict, count]) => `${count} ${verdict}`)

@@ -1,13 +1,13 @@
 import type { RunEnd } from "../protocol/outcome.ts";
 
 /** The end of a run that the supervisor was told to stop, when the agentlet could not say it. */
-export function cancelledEnd(stop: AbortSignal): RunEnd {
+export function cancelledEnd(stop: AbortSignal, when: "starting" | "running"): RunEnd {
   return {
     outcome: "cancelled",
     reason: "cancelled",
     exitCode: null,
     signal: null,
-    detail: { cause: `The supervisor was asked to stop by ${String(stop.reason)}` },
+    detail: { cause: `It was stopped while it was ${when} (${String(stop.reason)})` },
   };
 }
 

@@ -33,6 +33,20 @@ export function humanSpan(milliseconds: number): string {
     .join(" ");
 }
 
+/** A count and what is counted, such as `1 call` and `2 calls`. */
+export function humanCount(count: number, thing: string): string {
+  return `${count} ${thing}${count === 1 ? "" : "s"}`;
+}
+
+/** Why a run ended so, to be put behind its outcome: ` (exited, code 2)`. A reason that only says the outcome again is left out. */
+export function humanWhy(
+  { outcome, reason }: { outcome: string; reason: string },
+  code: string | null = null,
+): string {
+  const why = [reason === outcome ? null : reason, code].filter((each) => each !== null);
+  return why.length === 0 ? "" : ` (${why.join(", ")})`;
+}
+
 /** Rows as a table with aligned columns, two spaces between them. Widths count what a terminal shows, not SGR sequences. */
 export function humanTable(
   head: readonly string[],

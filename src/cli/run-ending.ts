@@ -4,7 +4,7 @@ import { PlatformError } from "../kit/platform-error.ts";
 import type { RunInfo } from "../protocol/manager-api.ts";
 import { endOfRefusal, exitCodeOfRun, ExitCode, type RunEnd } from "../protocol/outcome.ts";
 import type { RunResult } from "../protocol/results.ts";
-import { humanBytes, humanSpan, oneLine } from "./human.ts";
+import { humanBytes, humanSpan, humanWhy, oneLine } from "./human.ts";
 import { exitCodeOf, type Output } from "./output.ts";
 import { isResumable } from "./resume.ts";
 import { rereadRun, type KnownRun } from "./run-files.ts";
@@ -94,9 +94,7 @@ export function sayEnding(
     end.outcome === "succeeded" ? "green" : end.outcome === "cancelled" ? "yellow" : "red";
   const code = end.signal ?? (end.exitCode === null ? null : `code ${end.exitCode}`);
   output.note("");
-  output.note(
-    `${output.paint(style, end.outcome)} (${end.reason}${code === null ? "" : `, ${code}`})  run ${info.run}`,
-  );
+  output.note(`${output.paint(style, end.outcome)}${humanWhy(end, code)}  run ${info.run}`);
   const { detail } = end;
   if (detail !== undefined) {
     output.note(`  cause: ${oneLine(detail.cause)}`);

@@ -46,7 +46,7 @@ export async function superviseRun(options: SuperviseOptions, stop: AbortSignal)
   } catch (error) {
     log.error({ err: error }, "run could not be started");
     options.report({ kind: "fault", agent: spec.agentName, ...errorFacts(error, "not_started") });
-    end = stop.aborted ? cancelledEnd(stop) : endOfRefusal(error);
+    end = stop.aborted ? cancelledEnd(stop, "starting") : endOfRefusal(error);
   }
   const recording = await programs.close();
   const isTold = await manager.finish(spec.run, { end, recording }, log);
@@ -159,7 +159,7 @@ class Programs {
 
   #stopOn(stop: AbortSignal, agentlet: Child): Disposable {
     const onStop = (): void => {
-      this.#lostEnd ??= cancelledEnd(stop);
+      this.#lostEnd ??= cancelledEnd(stop, "running");
       agentlet.command({ kind: "stop", reason: "cancelled" });
       this.#killLater();
     };

@@ -106,6 +106,12 @@ export const VerifyResult = z.strictObject({
   bytes: z.int().nonnegative(),
   sha256: z.string(),
   problems: z.array(z.strictObject({ line: z.int().nonnegative(), problem: z.string() })),
+  live: z
+    .literal(true)
+    .optional()
+    .describe(
+      "the run still records: `ok` is false, and `problems` are those of what is there so far",
+    ),
   gapBytes: z
     .int()
     .positive()

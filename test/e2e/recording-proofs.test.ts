@@ -7,6 +7,27 @@ import { openLab, resultOf } from "../helpers/lab.ts";
 import { anAgent } from "../helpers/manifests.ts";
 
 suite("the proofs beside a recording", () => {
+  test("of a live run: what is there is right so far, with an exit code of its own", async () => {
+    await using lab = openLab();
+    const run = lab.run([lab.write("agent.yaml", anAgent("echo begun; sleep 100"))]);
+    const info = await lab.waitForRun(({ committedBytes }) => committedBytes > 0);
+
+    const words = ["recording", "verify", info.run, "--data", lab.data];
+    const [text, json] = await Promise.all([
+      lab.agentkube(words).ended,
+      lab.agentkube([...words, "--json"]).ended,
+    ]);
+
+    assert.equal(text.code, 3, text.text);
+    assert.match(text.text, /LIVE, right so far/);
+    assert.doesNotMatch(text.text, /NOT OK|cut off/);
+    assert.equal(json.code, 3);
+    const { ok, live, problems } = VerifyResult.parse(JSON.parse(json.stdout.toString()));
+    assert.deepEqual({ ok, live, problems }, { ok: false, live: true, problems: [] });
+    run.child.kill("SIGINT");
+    await run.ended;
+  });
+
   test("cover it to its end, and say where what was changed or cut afterwards", async () => {
     await using lab = openLab();
     const file = lab.write("agent.yaml", anAgent("seq 1 400000"));

@@ -3,6 +3,7 @@ import { ExitCode } from "../../protocol/outcome.ts";
 import { findManager } from "../client.ts";
 import { dataOption, defineCommand } from "../command.ts";
 import { resolveDataDir } from "../data-dir.ts";
+import { humanWhy } from "../human.ts";
 import { findRun, rereadRun } from "../run-files.ts";
 import { waitForEnding } from "../run-ending.ts";
 import { KEYS, viewTerminal } from "../viewer.ts";
@@ -77,7 +78,7 @@ export const command = defineCommand({
         async () => (await rereadRun(known)).info,
       );
       output.note(
-        `run ${run} ended${info.end === null ? "" : `: ${info.end.outcome} (${info.end.reason})`}`,
+        `run ${run} ended${info.end === null ? "" : `: ${info.end.outcome}${humanWhy(info.end)}`}`,
       );
       return ExitCode.done;
     } finally {

@@ -1,6 +1,6 @@
 import { dataOption, defineCommand } from "../command.ts";
 import { resolveDataDir } from "../data-dir.ts";
-import { humanSpan, humanTable, oneLine } from "../human.ts";
+import { humanSpan, humanTable, humanWhy, oneLine } from "../human.ts";
 import type { Output } from "../output.ts";
 import { listRuns, type KnownRun } from "../run-files.ts";
 
@@ -70,7 +70,8 @@ function phaseOf({ info, live }: KnownRun, output: Output): string {
   if (info.end === null) return output.paint("yellow", "interrupted");
   const { outcome, reason, exitCode, signal } = info.end;
   const code = signal ?? (exitCode === null || exitCode === 0 ? "" : String(exitCode));
-  const text = `${outcome} (${code === "" ? reason : `${reason} ${code}`})`;
+  const why = humanWhy({ outcome, reason: code === "" ? reason : `${reason} ${code}` });
+  const text = `${outcome}${why}`;
   return output.paint(outcome === "succeeded" ? "green" : "red", text);
 }
 

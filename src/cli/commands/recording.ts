@@ -8,8 +8,8 @@ import type { VerifyResult } from "../../protocol/results.ts";
 import { dataOption, defineCommand, type CommandContext } from "../command.ts";
 import { resolveDataDir } from "../data-dir.ts";
 import { durationOption } from "../durations.ts";
-import { humanBytes, humanTable, oneLine } from "../human.ts";
-import { UsageError } from "../output.ts";
+import { humanBytes, humanCount, humanTable, oneLine } from "../human.ts";
+import { UsageError, type Output } from "../output.ts";
 import { plainTextOf } from "../plain-text.ts";
 import { play } from "../play.ts";
 import { pour, pourToFile } from "../pour.ts";
@@ -44,7 +44,8 @@ export const command = defineCommand({
   ],
   description:
     "RUN is a run of the data directory, FILE any asciicast file (v3 or v2). While playing: space pauses, . steps, q ends.\n" +
-    "verify of a run also compares size and SHA-256 with what the manager recorded; exit code 1 when anything is wrong.",
+    "verify of a run also compares size and SHA-256 with what the manager recorded; exit code 1 when anything is wrong,\n" +
+    "3 when the run is live: what is there is right so far, and not sealed.",
   examples: [
     {
       command: "agentkube recording ls",
@@ -153,14 +154,24 @@ async function verify({ output }: Context, recording: NamedRecording): Promise<n
   else {
     for (const { line, problem } of result.problems)
       output.line(oneLine(line === 0 ? problem : `line ${line}: ${problem}`));
-    const facts = `${result.events} events, ${humanBytes(result.bytes)}, SHA-256 ${result.sha256}`;
-    if (result.proof !== undefined) output.line(proofLine(result.proof, result.bytes));
+    const facts = `${humanCount(result.events, "event")}, ${humanBytes(result.bytes)}, SHA-256 ${result.sha256}`;
+    if (result.proof !== undefined) output.line(proofLine(result.proof, result));
     if (result.gapBytes !== undefined)
       output.line(`Not recorded: ${result.gapBytes} bytes of output (see the gap markers)`);
-    const verdict = result.ok ? output.paint("green", "OK") : output.paint("red", "NOT OK");
+    const verdict = verdictOf(result, output);
     output.line(`${verdict}  ${recording.path}: ${facts}`);
   }
+  if (isRightSoFar(result)) return ExitCode.refused;
   return result.ok ? ExitCode.done : ExitCode.failed;
+}
+
+function isRightSoFar({ live, problems }: VerifyResult): boolean {
+  return live === true && problems.length === 0;
+}
+
+function verdictOf(result: VerifyResult, output: Output): string {
+  if (isRightSoFar(result)) return output.paint("cyan", "LIVE, right so far");
+  return result.ok ? output.paint("green", "OK") : output.paint("red", "NOT OK");
 }
 
 async function exportAs(context: Context, recording: NamedRecording): Promise<number> {
@@ -220,12 +231,16 @@ function missingProof(proof: VerifyResult["proof"], bytes: number): string | nul
   return `The manager signed ${proof.countersignedBytes} bytes of the recording, the file has ${bytes}`;
 }
 
-function proofLine(proof: NonNullable<VerifyResult["proof"]>, bytes: number): string {
+function proofLine(
+  proof: NonNullable<VerifyResult["proof"]>,
+  { bytes, live }: VerifyResult,
+): string {
   const { checkpoints, signedBytes, countersignedBytes, ended } = proof;
+  if (live === true) return `live: ${signedBytes} of ${bytes} bytes signed so far`;
   const end = ended
     ? "with its end"
     : `cut off, ${bytes - signedBytes} bytes after it are not signed`;
-  return `${checkpoints} checkpoints: ${signedBytes} bytes signed by the recorder, ${countersignedBytes} by the manager; ${end}`;
+  return `${humanCount(checkpoints, "checkpoint")}: ${signedBytes} bytes signed by the recorder, ${countersignedBytes} by the manager; ${end}`;
 }
 
 /** The file may be right in itself and still not be what the manager verified. Line 0 is the whole file. */
@@ -233,8 +248,9 @@ function withManagersRecord(result: VerifyResult, run: KnownRun | null): VerifyR
   if (run === null) return result;
   const problems: string[] = [];
   const sealed = run.info.recording;
-  if (run.live) problems.push("Run is live: its recording still grows and is not sealed");
-  else if (sealed === null) problems.push("Manager has no size and hash: the run never sealed it");
+  // Right so far is not verified: what comes may still be wrong, and nothing says yet where it ends.
+  if (run.live) return { ...result, ok: false, live: true };
+  if (sealed === null) problems.push("Manager has no size and hash: the run never sealed it");
   else {
     if (!sealed.verified) problems.push("Manager never verified this recording");
     if (sealed.bytes !== result.bytes)

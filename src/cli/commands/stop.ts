@@ -6,7 +6,7 @@ import { dataOption, defineCommand } from "../command.ts";
 import { resolveDataDir } from "../data-dir.ts";
 import { durationOption } from "../durations.ts";
 import { ensureManager } from "../ensure-manager.ts";
-import { oneLine } from "../human.ts";
+import { humanWhy, oneLine } from "../human.ts";
 import type { Output } from "../output.ts";
 import { findRun, rereadRun, type KnownRun } from "../run-files.ts";
 
@@ -88,7 +88,7 @@ function say({ info }: KnownRun, how: string, output: Output): number {
   const ending =
     end === null
       ? "without saying how"
-      : `${end.outcome} (${end.reason})${end.detail === undefined ? "" : `: ${oneLine(end.detail.cause)}`}`;
+      : `${end.outcome}${humanWhy(end)}${end.detail === undefined ? "" : `: ${oneLine(end.detail.cause)}`}`;
   output.line(`Run ${info.run} ${how}: ${ending}`);
   if (recording !== null)
     output.line(

@@ -1,6 +1,6 @@
 import { ExitCode } from "../../protocol/outcome.ts";
 import { resolveDataDir } from "../data-dir.ts";
-import { humanSpan, humanTable, oneLine } from "../human.ts";
+import { humanCount, humanSpan, humanTable, oneLine } from "../human.ts";
 import { UsageError } from "../output.ts";
 import { nearest } from "../suggest.ts";
 import type { ToolAction, ToolContext } from "./action.ts";
@@ -78,7 +78,7 @@ async function show(context: ToolContext, audit: NamedAudit, id: string): Promis
     for (const line of describe(call)) output.line(line);
     if (fits !== undefined) output.line(`these arguments  ${saysOfArguments(fits)}`);
     output.line(
-      `audit            ${ok ? output.paint("green", "OK") : output.paint("red", `NOT OK, ${problems.length} problems: agentkube tool receipt verify`)}`,
+      `audit            ${ok ? output.paint("green", "OK") : output.paint("red", `NOT OK, ${humanCount(problems.length, "problem")}: agentkube tool receipt verify`)}`,
     );
   }
   return ok && fits !== false && fits !== null ? ExitCode.done : ExitCode.failed;
@@ -96,7 +96,7 @@ async function verify({ output }: ToolContext, audit: NamedAudit): Promise<numbe
         : `countersigned by the manager up to record ${result.countersigned}`;
     const verdict = result.ok ? output.paint("green", "OK") : output.paint("red", "NOT OK");
     output.line(
-      `${verdict}  ${audit.path}: ${result.records} records, ${result.calls} receipts, ${result.requests} requests, ${result.epochs} epochs, ${signed}`,
+      `${verdict}  ${audit.path}: ${humanCount(result.records, "record")}, ${humanCount(result.calls, "receipt")}, ${humanCount(result.requests, "request")}, ${humanCount(result.epochs, "epoch")}, ${signed}`,
     );
     if (audit.runnerKey === null)
       output.note(
@@ -170,7 +170,8 @@ function* describe({ call, started, end, requests, overflow }: CallInAudit): Gen
       `${request.method} ${request.host}${request.path}${rule}: ${request.verdict} ${request.status ?? "no status"}, ${credential}, ${request.bytesUp} up, ${request.bytesDown} down, ${request.masked} masked`,
     );
   }
-  if (overflow !== null) yield row("and", `${overflow.requests} requests that are only counted`);
+  if (overflow !== null)
+    yield row("and", `${humanCount(overflow.requests, "request")} that are only counted`);
 }
 
 function saysOfArguments(fits: boolean | null): string {
