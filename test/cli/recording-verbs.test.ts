@@ -101,7 +101,7 @@ suite("agentkube recording", () => {
     assert.deepEqual(cat.bytes, TERMINAL_BYTES);
     assert.equal(cat.code, 0);
     assert.equal(VerifyResult.parse(lastDocument(verify)).ok, false);
-    assert.equal(verify.code, 1);
+    assert.equal(verify.code, 3);
   });
 
   test("export makes v2, plain text and raw bytes, and leaves nothing half written", async () => {
