@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { suite, test } from "node:test";
-import { openLab, resultOf } from "../helpers/lab.ts";
+import { findManager } from "../../src/cli/client.ts";
+import { eventually, openLab, resultOf } from "../helpers/lab.ts";
 import { anAgent } from "../helpers/manifests.ts";
 
 const MIB = 1024 * 1024;
@@ -45,6 +47,19 @@ suite("a program that", () => {
     assert.deepEqual(await lab.leftovers(), []);
   });
 
+  test("ignores every signal: it ends at its timeout all the same, with all that it started", async () => {
+    await using lab = openLab();
+    const deaf = "trap '' HUP INT QUIT TERM USR1 USR2 TSTP TTIN TTOU PIPE ALRM";
+    const script = `${deaf}; setsid sh -c "${deaf.replaceAll("'", String.raw`\'`)}; sleep 998" & while :; do sleep 999; done`;
+
+    const started = performance.now();
+    const end = await lab.run([lab.write("agent.yaml", anAgent(script, { timeout: "1s" }))]).ended;
+
+    assert.deepEqual([end.code, resultOf(end).reason], [124, "timed_out"], end.text);
+    assert.ok(performance.now() - started < 25_000);
+    assert.deepEqual(await lab.leftovers(), []);
+  });
+
   test("exits at once: its code is the run's", async () => {
     await using lab = openLab();
 
@@ -54,6 +69,45 @@ suite("a program that", () => {
     const result = resultOf(end);
     assert.deepEqual([end.code, result.outcome, result.reason], [1, "failed", "exited"], end.text);
     assert.equal(result.recording?.verified, true);
+    assert.deepEqual(await lab.leftovers(), []);
+  });
+});
+
+suite("a terminal", () => {
+  test("of 1x1 and of 1000x1000 is one: the program is told, the record verifies and is read", async () => {
+    await using lab = openLab();
+    const script = `trap 'stty size; n=x$n; [ "$n" = xx ] && exit 0' WINCH; n=; echo ready; while :; do sleep 0.1; done`;
+    const cli = lab.run([lab.write("agent.yaml", anAgent(script, { timeout: "40s" }))]);
+    const { run } = await lab.waitForRun();
+    const client = await findManager(lab.data);
+    assert.ok(client !== null);
+    const person = client.attach(run, { write: true, from: 0 });
+    let seen = "";
+    person.on("message", (data: Buffer, isBinary) => {
+      if (isBinary) seen += data.subarray(8).toString("latin1");
+    });
+    await once(person, "open");
+    await eventually(() => (seen.includes("ready") ? true : undefined), "the program");
+
+    for (const size of [1, 1000]) {
+      person.send(JSON.stringify({ kind: "resize", cols: size, rows: size }));
+      // The viewer that was active last decides the size.
+      person.send(Buffer.from(" "));
+      await eventually(() => (seen.includes(`${size} ${size}`) ? true : undefined), `${size}`);
+    }
+    const end = await cli.ended;
+    person.terminate();
+
+    const result = resultOf(end);
+    assert.deepEqual([end.code, result.reason], [0, "exited"], end.text);
+    assert.equal(result.recording?.verified, true);
+    const words = ["--data", lab.data];
+    const cat = await lab.agentkube(["recording", "cat", run, ...words]).ended;
+    const file = result.recording?.path ?? "";
+    const told = await lab.agentkube(["agentlet", "explain", file, "--runtime", "ClaudeCode"])
+      .ended;
+    assert.deepEqual([cat.code, told.code], [0, 0], `${cat.text}${told.text}`);
+    assert.match(readFileSync(file, "utf8"), /"r", "1x1"[^]*"r", "1000x1000"/);
     assert.deepEqual(await lab.leftovers(), []);
   });
 });

@@ -148,8 +148,10 @@ for (const runtime of RUNTIMES)
         await session.waitFor(({ state }) => state === "idle", asked);
 
         assert.ok(session.promptsSeen("made-42") >= 1);
-        assert.ok(
-          session.acts().some((act) => act.startsWith("answer spec.approvals done: allow")),
+        // What became of an answer is told a moment after the state that shows it.
+        await session.until(
+          () => session.acts().some((act) => act.startsWith("answer spec.approvals done: allow")),
+          "the answer",
         );
         await session.stop();
       });
@@ -163,12 +165,12 @@ for (const runtime of RUNTIMES)
         await session.waitFor(({ state }) => state === "idle", asked);
 
         assert.equal(session.promptsSeen("made-42"), 0);
-        const acts = session.acts();
-        assert.ok(
-          acts.some((act) => act.startsWith("answer spec.approvalTimeout done: deny")),
-          acts.join("\n"),
+        await session.until(
+          () =>
+            session.acts().some((act) => act.startsWith("answer spec.approvalTimeout done: deny")),
+          "the refusal",
         );
-        assert.ok(acts.some((act) => act.includes("Nobody answered within 2000 ms")));
+        assert.ok(session.acts().some((act) => act.includes("Nobody answered within 2000 ms")));
         await session.stop();
       });
     },

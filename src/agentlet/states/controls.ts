@@ -20,7 +20,8 @@ export const INTERACTION_LIMITS = {
   enters: 3,
   /** a screen alone is believed to have shown it this long after a structured channel could have said so */
   structuredMs: 1000,
-  answeredMs: 3000,
+  /** how long a CLI on a busy machine may take to show that it was answered */
+  answeredMs: 8000,
   interruptedMs: 5000,
   /** commands that wait their turn */
   waiting: 16,
