@@ -18,7 +18,7 @@ const MAX_LINE = 128 * 1024;
 const SERVER = "agentkube";
 /** A server that is being connected is told as disabled, or not at all. */
 const SETTLED = new Set(["connected", "failed", "needs_auth", "needs_client_registration"]);
-const CONNECT_MS = 15_000;
+const CONNECT_MS = 60_000;
 const ANSWER_MS = 1000;
 
 export const Agentkube = async ({ client }) => {
