@@ -53,6 +53,10 @@ suite("a run that resumes an older one", () => {
                 ["clock", "completed"],
                 ["clock", "completed"],
               ],
+          // Which request was sent without the tool, and what its use gave.
+          model.requests
+            .map(({ path, body }) => `${path} ${body.includes("clock_run")} ${body.slice(-300)}`)
+            .join("\n"),
         );
         assert.ok(asked.some((body) => body.includes("juniper") && body.includes("Which word")));
         const file = path.join(lab.data, "runs", first.run, "session");
