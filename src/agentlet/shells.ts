@@ -175,12 +175,17 @@ export class Shells {
       this.#emit(grant, "closed", end.reason);
     } catch (error) {
       this.#options.log.warn({ shell: grant, err: error }, "shell not opened");
-      end = { reason: messageOf(error), status: 127 };
+      end = { reason: messageOf(error), status: refusedStatus(error) };
       this.#emit(grant, "refused", end.reason);
     }
     // Its window first, for it needs no more than what was shown; then the record.
     await terminal.finish(end.reason);
-    this.#say({ kind: "shell_close", grant_id: grant, reason: end.reason.slice(0, 256) });
+    this.#say({
+      kind: "shell_close",
+      grant_id: grant,
+      reason: end.reason.slice(0, 256),
+      exitCode: end.status,
+    });
     terminal[Symbol.dispose]();
     await endWithin(recorder.exit(end.status), SHELL_LIMITS.sealMs);
     await recorder[Symbol.asyncDispose]();
@@ -293,6 +298,14 @@ async function endWithin<T>(ended: Promise<T>, ms: number): Promise<T | null> {
 function statusOf(exit: ProgramExit | null): number {
   if (exit?.kind === "exited") return exit.code;
   return exit?.kind === "signalled" ? Math.min(255, signalExitCode(exit.signal)) : 1;
+}
+
+/** As a shell would have said it: 127 for a program that is not there, 126 for one that may not be executed. */
+function refusedStatus(error: unknown): number {
+  const cause = error instanceof Error ? error.cause : null;
+  const errno =
+    typeof cause === "object" && cause !== null && "errno" in cause ? cause.errno : null;
+  return ["EACCES", "ENOEXEC", "EPERM"].includes(String(errno)) ? 126 : 127;
 }
 
 function wordsOf(exit: ProgramExit | null): string {

@@ -16,7 +16,8 @@ export interface ViewOptions {
   /** the shell to show instead of the agent's own terminal */
   readonly shell?: GrantId;
   readonly write: boolean;
-  readonly stdin: NodeJS.ReadStream;
+  /** null: nothing is typed, and no terminal changes its mode */
+  readonly stdin: NodeJS.ReadStream | null;
   readonly stdout: TerminalOutput;
   /** stream from this byte of output on; null: the screen as it is now */
   readonly from: number | null;
@@ -59,8 +60,8 @@ export async function viewTerminal(options: ViewOptions, signal: AbortSignal): P
   const onResize = (): void => sendSize(view);
   // The other end of the terminal is gone: nobody looks any more.
   const onGone = (): void => over.resolve({ kind: "detached" });
-  const wasRaw = stdin.isRaw;
-  if (stdin.isTTY) {
+  const wasRaw = stdin?.isRaw === true;
+  if (stdin?.isTTY === true) {
     stdin.setRawMode(true);
     // Node's raw mode still turns every \n into \r\n on its way out; a full-screen program means them apart. What Node
     // restores later includes this.
@@ -84,7 +85,7 @@ export async function viewTerminal(options: ViewOptions, signal: AbortSignal): P
     done.abort();
     signal.removeEventListener("abort", onAbort);
     stdout.off("resize", onResize);
-    if (stdin.isTTY) {
+    if (stdin?.isTTY === true) {
       stdin.off("data", onData).off("end", onGone).off("error", onGone);
       stdin.pause();
       if (!stdin.destroyed) stdin.setRawMode(wasRaw);

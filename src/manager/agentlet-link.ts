@@ -57,7 +57,8 @@ async function fromShell(
 ): Promise<void> {
   const shell = run.shells.get(message.grant_id);
   if (shell === undefined) return;
-  if (message.kind === "shell_close") return await shell.closedBy(message.reason);
+  if (message.kind === "shell_close")
+    return await shell.closedBy(message.reason, message.exitCode ?? null);
   const { offset, cols, rows, data } = message;
   shell.opened({ offset, cols, rows, data });
 }

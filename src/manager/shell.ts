@@ -132,7 +132,8 @@ export class Shell implements RecordedSession {
   }
 
   /** The agentlet says that the shell is over; what its recording still lacks comes by the recorder. */
-  async closedBy(reason: string): Promise<void> {
+  async closedBy(reason: string, exitCode: number | null): Promise<void> {
+    this.#info.exitCode ??= exitCode;
     this.#info.reason ??= reason;
     this.relay.end(reason);
     // Never opened, nothing is recorded of it and nothing will come.
@@ -184,6 +185,7 @@ export function shellInfoOf(
     openedAt: new Date().toISOString(),
     endedAt: null,
     reason: null,
+    exitCode: null,
     recording: null,
     committedBytes: 0,
   };

@@ -185,6 +185,7 @@ export const AgentletMessage = z.discriminatedUnion("kind", [
     kind: z.literal("shell_close"),
     grant_id: GrantId,
     reason: z.string().max(256),
+    exitCode: z.int().min(0).max(255).optional().describe("its program's, 128+n for a signal"),
   }),
 ]);
 export type AgentletMessage = z.infer<typeof AgentletMessage>;

@@ -116,6 +116,13 @@ export const ShellInfo = z.strictObject({
   openedAt: z.iso.datetime(),
   endedAt: z.iso.datetime().nullable(),
   reason: z.string().nullable().describe("why it ended"),
+  exitCode: z
+    .int()
+    .min(0)
+    .max(255)
+    .nullable()
+    .default(null)
+    .describe("its program's, 128+n for a signal; null while it is open and when nobody knows"),
   recording: SealedRecording.nullable(),
   committedBytes: z.int().nonnegative(),
 });

@@ -56,6 +56,34 @@ suite("a shell beside the agent", { skip }, () => {
     assert.deepEqual(await lab.leftovers(), []);
   });
 
+  test("with a program needs no terminal: its output can be piped, its exit code is the program's", async () => {
+    await using lab = openLab();
+    const agent = lab.write("agent.yaml", anAgent("echo agent here; sleep 100"));
+    const cli = lab.run([agent]);
+    const { run } = await lab.waitForRun(({ phase }) => phase === "running");
+    const ends = [];
+    for (const argv of [
+      ["sh", "-c", "seq 3; exit 7"],
+      ["no-such-program"],
+      ["/etc/passwd"],
+      ["sh", "-c", "kill -9 $$"],
+    ]) {
+      const end = await lab.agentkube(["shell", run, `--data=${lab.data}`, "--", ...argv]).ended;
+      ends.push({ code: end.code, out: end.stdout.toString().slice(0, 9) });
+    }
+    const bare = await lab.agentkube(["shell", run, `--data=${lab.data}`]).ended;
+    cli.child.kill("SIGINT");
+    await cli.ended;
+
+    assert.deepEqual(ends[0], { code: 7, out: "1\r\n2\r\n3\r\n" });
+    assert.deepEqual(
+      ends.slice(1).map(({ code }) => code),
+      [127, 126, 137],
+    );
+    assert.equal(bare.code, 2);
+    assert.match(bare.stderr, /needs a terminal/);
+  });
+
   test("ends with the run, with all it showed on record; one that has ended has no more of them", async () => {
     await using lab = openLab();
     const agent = lab.write("agent.yaml", anAgent("echo agent here; read -r line"));

@@ -1,5 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { Writable } from "node:stream";
 import { parseJson } from "../../kit/json-lines.ts";
 import { PlatformError } from "../../kit/platform-error.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
@@ -7,6 +8,8 @@ import { ShellInfo } from "../../protocol/manager-api.ts";
 import { findManager, type ManagerClient } from "../client.ts";
 import { dataOption, defineCommand } from "../command.ts";
 import { resolveDataDir } from "../data-dir.ts";
+import type { TerminalOutput } from "../output.ts";
+import { pourRecording } from "../plain-output.ts";
 import { findRun, rereadRun } from "../run-files.ts";
 import { viewTerminal } from "../viewer.ts";
 
@@ -17,7 +20,9 @@ export const command = defineCommand({
   usage: ["shell RUN [--data DIR] [-- WORD…]"],
   description:
     "A second terminal in zone A: what the agent sees and may do, you see and may do, and no more. It has a grant of its own, and its\n" +
-    "recording is kept beside the run's. It ends with the run, when you leave it (Ctrl-] d), or by itself.",
+    "recording is kept beside the run's. It ends with the run, when you leave it (Ctrl-] d), or by itself.\n" +
+    "With a program after -- no terminal is needed: then stdin is not read, and its output goes to stdout (as a terminal has it, with\n" +
+    "\\r\\n). Exit code: with a program its own, 126 or 127 when it cannot be started, 128+n for a signal; else 0.",
   examples: [
     { command: "agentkube shell triage-bot-7f3k2m9q", does: "looks around where the agent works" },
     {
@@ -50,22 +55,35 @@ export const command = defineCommand({
       throw new PlatformError("not_live", `Cannot open a shell in run "${run}": it has ended`, {
         fix: `agentkube shell ${run} --list lists the shells it had`,
       });
-    if (!output.interactive || !stdin.isTTY)
-      throw new PlatformError("usage", "A shell needs a terminal", {
-        fix: "start it in a terminal",
+    const isSeated = output.interactive && stdin.isTTY;
+    if (!isSeated && argv.length === 0)
+      throw new PlatformError("usage", "An interactive shell needs a terminal", {
+        fix: "start it in a terminal, or give a program: agentkube shell RUN -- ls",
       });
     const shell = await open(manager, run, argv, output.stdout);
-    output.note("Ctrl-] d leaves the shell and closes it; it is recorded");
+    if (isSeated) output.note("Ctrl-] d leaves the shell and closes it; it is recorded");
     const leaving = new AbortController();
     const stopListening = context.onSignal(() => leaving.abort());
+    let hasLeft = false;
     try {
+      const poured = isSeated
+        ? Promise.resolve()
+        : pourRecording(
+            join(known.dir, "shells", `${shell.grant_id}.cast`),
+            output.stdout,
+            async () =>
+              (await manager.shell(run, shell.grant_id).catch(() => null))?.endedAt === null,
+            leaving.signal,
+          );
+      poured.catch(() => leaving.abort("output lost"));
       const result = await viewTerminal(
         {
           run,
           shell: shell.grant_id,
           write: true,
-          stdin,
-          stdout: output.stdout,
+          stdin: isSeated ? stdin : null,
+          // Without a terminal the output is poured from the record: every byte of it, and nothing that repaints a screen.
+          stdout: isSeated ? output.stdout : nowhere(),
           from: null,
           findManager: async () => {
             const found = await findManager(dataDir);
@@ -77,16 +95,36 @@ export const command = defineCommand({
         leaving.signal,
       );
       // Left, not ended: nobody shall find it open.
-      if (result.kind === "detached" || leaving.signal.aborted)
-        await manager.closeShell(run, shell.grant_id).catch(() => undefined);
+      hasLeft =
+        result.kind === "detached" || (leaving.signal.aborted && leaving.signal.reason !== "ended");
+      if (hasLeft) await manager.closeShell(run, shell.grant_id).catch(() => undefined);
+      const { reason, exitCode, recording } = await manager.shell(run, shell.grant_id);
+      // Refused by the agentlet, it has no recording that could be poured.
+      if (!isSeated && !hasLeft && exitCode === null && recording === null)
+        throw new PlatformError(
+          "shell_refused",
+          `Cannot open a shell: ${reason ?? "no reason given"}`,
+          {
+            fix: `see agentkube logs ${run}, and try again`,
+          },
+        );
+      await poured;
     } finally {
       stopListening();
     }
     const end = await manager.shell(run, shell.grant_id).catch(() => shell);
-    output.note(`shell ${shell.grant_id} ${end.reason ?? "closed"}`);
-    return ExitCode.done;
+    // What a program's exit code says needs no words beside its output.
+    if (isSeated || end.reason?.startsWith("exited with code ") !== true)
+      output.note(`shell ${shell.grant_id} ${end.reason ?? "closed"}`);
+    if (argv.length === 0) return ExitCode.done;
+    if (hasLeft) return isSeated ? ExitCode.done : ExitCode.cancelled;
+    return end.exitCode ?? ExitCode.failed;
   },
 });
+
+function nowhere(): TerminalOutput {
+  return new Writable({ write: (_bytes, _encoding, done) => done() });
+}
 
 async function open(
   manager: ManagerClient,
