@@ -56,8 +56,9 @@ export async function main(context: CommandContext<CommandOptions>): Promise<num
     const manager = await openManagerLink({ ...request, self, env }, stopping.signal);
     const spec = specOf(request, prepared, tools, runtimeDir.path, manager.url);
     stopping.signal.throwIfAborted();
-    await register(manager, spec, tokens);
+    // The manager knows the run before its answer is here: whoever sees it then finds a run that goes on.
     stopWatching();
+    await register(manager, spec, tokens);
     using log = openRunLog(request.dataDir, spec.run);
     const specPath = join(runtimeDir.path, "spec.json");
     writeFileSync(specPath, `${JSON.stringify(spec)}\n`, { mode: 0o600, flag: "wx" });
