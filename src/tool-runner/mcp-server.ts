@@ -15,7 +15,7 @@ import {
 import { AjvJsonSchemaValidator } from "@modelcontextprotocol/sdk/validation/ajv";
 import { PlatformError } from "../kit/platform-error.ts";
 import { textOfCall } from "./call-text.ts";
-import { readJsonBody, sendError, statusOfBody } from "./json-body.ts";
+import { readJsonBody, sendError, sendJson, statusOfBody } from "./json-body.ts";
 import type { CallProgress } from "./mcp/server-process.ts";
 import { PlainAnswer, plainCallOf } from "./plain-call.ts";
 import { runToolCall } from "./run-tool-call.ts";
@@ -51,12 +51,9 @@ export class McpFace {
   async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.method !== "POST") {
       response.setHeader("allow", "POST");
-      return sendError(
-        response,
-        405,
-        "method_not_allowed",
-        "Expected POST: this server sends nothing on its own",
-      );
+      // A client asks so for a stream while it lists the tools on the same connection, which stays open therefore.
+      const message = "Expected POST: this server sends nothing on its own";
+      return sendJson(response, 405, { error: { code: "method_not_allowed", message } });
     }
     let body: unknown;
     try {

@@ -43,10 +43,16 @@ export const Agentkube = async ({ client }) => {
 
 /** Settles when the tools are there, or will not be, or take too long: a prompt without tools is better than none. */
 async function toolsConnected(client) {
+  let retries = 5;
   for (const until = Date.now() + CONNECT_MS; Date.now() < until; await timers.setTimeout(50)) {
     const asked = client.mcp.status().catch(() => null);
     // A request that comes too early may never be answered.
     const answer = await Promise.race([asked, timers.setTimeout(ANSWER_MS, null)]);
-    if (SETTLED.has(answer?.data?.[SERVER]?.status)) return;
+    const status = answer?.data?.[SERVER]?.status;
+    if (status === "failed" && retries > 0) {
+      // One broken connection while the tools are listed, and OpenCode goes without them.
+      retries -= 1;
+      await client.mcp.connect({ path: { name: SERVER } }).catch(() => null);
+    } else if (SETTLED.has(status)) return;
   }
 }
