@@ -40,7 +40,7 @@ suite("a disk below the spool", { skip }, () => {
 });
 
 suite("a disk below the manager's record", { skip }, () => {
-  test("that turns read-only and is repaired: the spool has what it lacks, and nothing is lost", async () => {
+  test("that turns read-only and is replaced: the spool has what it lacks, and nothing is lost", async () => {
     const root = mkdtempSync(path.join(tmpdir(), "akdisk-"));
     try {
       using disk = LoopDisk.mount(path.join(root, "data"));
@@ -54,7 +54,7 @@ suite("a disk below the manager's record", { skip }, () => {
       assert.equal(statSync(rig.cast).size, size, "a disk that is read-only took more");
 
       await rig.manager.kill();
-      disk.repair();
+      disk.replace();
       await rig.restartManager();
       await rig.goOn(MB);
 
