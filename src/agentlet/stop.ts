@@ -1,5 +1,6 @@
 import { constants } from "node:os";
 import timers from "node:timers/promises";
+import { KEY_GAP_MS } from "./states/screen-rule.ts";
 
 /** Why we end a run that would go on. */
 export type StopReason =
@@ -84,7 +85,11 @@ async function leavesByKeys(program: Stoppable, limits: typeof STOP_LIMITS): Pro
     return await endsWithin(exited, limits.quitMs);
   }
   const idle = program.idle();
-  if (!(await endsWithin(idle, 0))) program.type(Buffer.from(keys.interrupt));
+  if (!(await endsWithin(idle, 0)))
+    for (const [at, key] of [...keys.interrupt].entries()) {
+      if (at > 0) await timers.setTimeout(KEY_GAP_MS);
+      program.type(Buffer.from(key));
+    }
   if (!(await endsWithin(Promise.race([idle, exited]), limits.interruptMs))) return false;
   program.type(Buffer.from(keys.quit));
   return await endsWithin(exited, limits.quitMs);

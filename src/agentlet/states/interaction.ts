@@ -6,6 +6,7 @@ import type { ActOutcome, ControlsOptions } from "./controls.ts";
 import { InputLease } from "./input-lease.ts";
 import { cleanPrompt } from "./keystrokes.ts";
 import type { ScreenMatch } from "./match-screen.ts";
+import { KEY_GAP_MS } from "./screen-rule.ts";
 import { notIdle, submitPrompt } from "./submit-prompt.ts";
 
 type ActEvent = Extract<AgentletEvent, { type: "act" }>;
@@ -145,7 +146,11 @@ export class Interaction implements Disposable {
     return await this.#typing(async () => {
       const shown = this.#controls.seen(({ state }) => state === "idle");
       try {
-        this.#controls.type(rules?.interruptKeys ?? "\x1b");
+        // Apart: two Esc that come as one are the key Alt+Esc to most programs.
+        for (const [at, key] of [...(rules?.interruptKeys ?? "\x1b")].entries()) {
+          if (at > 0) await this.#controls.sleep(KEY_GAP_MS);
+          this.#controls.type(key);
+        }
         if (!(await shown.within(limits.interruptedMs)))
           return {
             phase: "unconfirmed",

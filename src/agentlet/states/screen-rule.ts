@@ -9,6 +9,9 @@ export type RowGap = number | { gap: number; without: RegExp };
  */
 export type TailPattern = readonly (RegExp | RowGap)[];
 
+/** Between two keys of one act: closer ones may be read as one key. */
+export const KEY_GAP_MS = 150;
+
 /** How an ask is read off the rows that its rule matched. */
 export interface AskReading {
   /** the row with the question; group 1 is its text */
@@ -58,7 +61,7 @@ export interface RuleSet {
   restingUnknownIsBlocked: boolean;
   /** how long after a prompt's text Enter is pressed, in ms; 100 unless given */
   enterAfterMs?: number;
-  /** keys that break off a turn; Esc unless given */
+  /** keys that break off a turn, pressed `KEY_GAP_MS` apart; Esc unless given */
   interruptKeys?: string;
   /** keys that make an idle CLI leave; without them it gets Ctrl-C whatever it does */
   quitKeys?: string;
