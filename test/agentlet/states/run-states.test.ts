@@ -14,7 +14,7 @@ const RULES: RuleSet = {
   ],
 };
 
-function openStates(screen: { rows: string[]; writer: boolean }) {
+function openStates(screen: { rows: string[]; writer: boolean }, quietMs = 40) {
   const events: AgentletEvent[] = [];
   const states = new RunStates({
     run: "tester-1",
@@ -23,7 +23,7 @@ function openStates(screen: { rows: string[]; writer: boolean }) {
     hasWriter: () => screen.writer,
     outputOffset: () => 7,
     emit: (event) => events.push(event),
-    limits: { settleMs: 10, quietMs: 40, blockedMs: 120 },
+    limits: { settleMs: 10, quietMs, blockedMs: 3 * quietMs },
   });
   const told = () => events.map((event) => (event.type === "state" ? event.state : event.type));
   return { states, events, told };
@@ -80,7 +80,8 @@ suite("the states of a run", () => {
 
   test("idle needs a screen that rests; bytes that change nothing on it are no unrest", async () => {
     const screen = { rows: ["0", ">"], writer: false };
-    const { states, told } = openStates(screen);
+    // Long beside a step of 15 ms, also on a machine that is busy.
+    const { states, told } = openStates(screen, 500);
     using _ = states;
 
     for (let i = 0; i < 10; i++) {
@@ -89,7 +90,7 @@ suite("the states of a run", () => {
       await timers.setTimeout(15);
     }
     const whileBusy = told();
-    for (let i = 0; i < 10; i++) {
+    for (let i = 0; i < 200 && told().length === 0; i++) {
       states.screenChanged();
       await timers.setTimeout(15);
     }
