@@ -86,7 +86,7 @@ async function leavesByKeys(program: Stoppable, limits: typeof STOP_LIMITS): Pro
   }
   const idle = program.idle();
   if (!(await endsWithin(idle, 0)))
-    for (const [at, key] of [...keys.interrupt].entries()) {
+    for (const [at, key] of keys.interrupt.split("").entries()) {
       if (at > 0) await timers.setTimeout(KEY_GAP_MS);
       program.type(Buffer.from(key));
     }

@@ -101,7 +101,7 @@ suite("agentkube agentlet explain", () => {
       await explained("large.txt", "x".repeat(1024 * 1024 + 1)),
     ];
     const damaged = await explained("bad.cast", `${header}\nnot json\n[0.1,"o","x"]\n`);
-    const grown = await explained("grown.cast", `${header}\n[0.1,"r","99999x99999"]\n`);
+    const grown = await explained("grown.cast", `${header}\n[0.1,"r","9999x9999"]\n`);
     const cut = await explained("cut.cast", `${header}\n[0.1,"o","x"]\n[0.2,"o","y`);
     const first = await explained(
       "v1.cast",
@@ -115,7 +115,7 @@ suite("agentkube agentlet explain", () => {
     for (const { code, said } of refused)
       assert.match(`${code} ${said}`, /^1 [^]*(?:Cannot read|Expected)/);
     assert.match(damaged.said, /line 2: Expected an event/);
-    assert.match(grown.said, /line 2: Expected a terminal of at most 1000x1000, got 99999x99999/);
+    assert.match(grown.said, /line 2: Expected a terminal of at most 1000x1000, got 9999x9999/);
     assert.deepEqual(
       [damaged.code, grown.code, cut.code, first.code, windows.code],
       [1, 1, 0, 0, 0],

@@ -18,10 +18,13 @@ suite("RecordingFile", () => {
       );
       {
         await using file = await RecordingFile.open(path);
-        // Asked for before the bytes are here, and again after them.
-        const early = ends.map(async (end) => await file.digestAt(end));
+        await assert.rejects(file.digestAt(1), /Expected at most the 0 bytes/);
+        // Asked for when the bytes were taken and are not yet durable, and again later.
+        const early = [file.digestAt(0)];
         for (let at = 0; at < bytes.length; at += 100_000) {
           assert.equal(await file.append(at, bytes.subarray(at, at + 100_000)), "taken");
+          for (const end of ends)
+            if (end > at && end <= at + 100_000) early.push(file.digestAt(end));
           if (at % 300_000 === 0) await file.flushed();
         }
         await file.flushed();

@@ -147,7 +147,7 @@ export class Interaction implements Disposable {
       const shown = this.#controls.seen(({ state }) => state === "idle");
       try {
         // Apart: two Esc that come as one are the key Alt+Esc to most programs.
-        for (const [at, key] of [...(rules?.interruptKeys ?? "\x1b")].entries()) {
+        for (const [at, key] of (rules?.interruptKeys ?? "\x1b").split("").entries()) {
           if (at > 0) await this.#controls.sleep(KEY_GAP_MS);
           this.#controls.type(key);
         }
