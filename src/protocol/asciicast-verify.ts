@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
 import type { Hash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { parseJson } from "../kit/json-lines.ts";
 import { messageOf } from "../kit/platform-error.ts";
 import {
@@ -9,6 +8,7 @@ import {
   GAP_PREFIX,
   POSITION_PREFIX,
   bytesOfEvent,
+  chunksOf,
   readAsciicast,
 } from "./asciicast.ts";
 import type { CastLine, CastSource } from "./asciicast.ts";
@@ -86,9 +86,7 @@ async function* hashed(
   hash: Hash,
   size: { bytes: number },
 ): AsyncGenerator<Buffer> {
-  const chunks: AsyncIterable<Buffer> =
-    typeof source === "string" ? createReadStream(source, { highWaterMark: 256 * 1024 }) : source;
-  for await (const chunk of chunks) {
+  for await (const chunk of chunksOf(source)) {
     hash.update(chunk);
     size.bytes += chunk.length;
     yield chunk;

@@ -38,6 +38,13 @@ export type CastLine =
 /** A path, or the bytes of a recording in order. */
 export type CastSource = string | AsyncIterable<Buffer>;
 
+/** The bytes of a recording, in pieces. */
+export function chunksOf(source: CastSource): AsyncIterable<Buffer> {
+  return typeof source === "string"
+    ? createReadStream(source, { highWaterMark: 256 * 1024 })
+    : source;
+}
+
 /** What a `#pos` line holds: how far the recording is wholly written at that point. */
 export const CastPosition = z.strictObject({
   seq: z.int().nonnegative().describe("last frame that is wholly in the file"),
@@ -104,9 +111,7 @@ async function beginOf(source: CastSource): Promise<
     all(): AsyncGenerator<Buffer>;
   } & AsyncDisposable
 > {
-  const chunks: AsyncIterable<Buffer> =
-    typeof source === "string" ? createReadStream(source, { highWaterMark: 256 * 1024 }) : source;
-  const reader = chunks[Symbol.asyncIterator]();
+  const reader = chunksOf(source)[Symbol.asyncIterator]();
   const held: Buffer[] = [];
   let heldBytes = 0;
   let isFirstLine = true;
