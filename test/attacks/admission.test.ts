@@ -5,6 +5,7 @@ import { request, type IncomingMessage, type OutgoingHttpHeaders } from "node:ht
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { suite, test, type TestContext } from "node:test";
+import { atEnd } from "../helpers/at-end.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import type { Operation } from "../../src/protocol/tool-manifest.ts";
 import { AgentHttp } from "../../src/tool-runner/agent-http.ts";
@@ -89,7 +90,7 @@ async function aDoor(context: TestContext): Promise<Door> {
       proxy: null,
     },
   });
-  context.after(() => http[Symbol.asyncDispose]());
+  atEnd(context, () => http[Symbol.asyncDispose]());
   const post: Door["post"] = (path, body, headers = {}) => {
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     const outgoing = request(

@@ -19,6 +19,7 @@ import { createServer, type Server } from "node:net";
 import { once } from "node:events";
 import path from "node:path";
 import { after, before, suite, test } from "node:test";
+import { atEnd } from "../helpers/at-end.ts";
 import { errnoOf } from "../../src/kit/platform-error.ts";
 import { openRange, type AttackRange } from "../helpers/attack-range.ts";
 import { trustedPartsOf } from "../helpers/run-parts.ts";
@@ -73,7 +74,7 @@ suite("a hostile program in a tool's sandbox", () => {
       const socket = path.join(range.lab.workspace, `${tool}.sock`);
       const secret = range.lab.write(`host-file-${tool}`, CANARY);
       const servers: Server[] = [];
-      context.after(() => servers.forEach((server) => server.close()));
+      atEnd(context, () => servers.forEach((server) => server.close()));
       for (const name of [`\0${abstract}`, socket]) {
         const server = createServer((peer) => peer.end(CANARY)).listen({ path: name });
         await once(server, "listening");
@@ -137,7 +138,7 @@ suite("a hostile program in a tool's sandbox", () => {
     const helper = path.join(range.lab.workspace, "helper.sock");
     const server = createServer((peer) => peer.end(CANARY)).listen({ path: helper });
     await once(server, "listening");
-    context.after(() => server.close());
+    atEnd(context, () => server.close());
 
     const attack = await range.attack("writes", "exec /opt/tool/leaves helper.sock");
     server.close();

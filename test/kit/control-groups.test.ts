@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { suite, test } from "node:test";
 import { text } from "node:stream/consumers";
+import { atEnd } from "../helpers/at-end.ts";
 import { findHierarchy, openControlGroup, removeOldGroups } from "../../src/kit/control-groups.ts";
 import { messageOf } from "../../src/kit/platform-error.ts";
 import { openSandbox, type SandboxPlan } from "../../src/kit/sandbox.ts";
@@ -131,7 +132,7 @@ except OSError as error: print("refused", error.errno, count)
 suite("a faked tree of cgroup v2", () => {
   function aTree(context: { after(end: () => void): void }, enabled: Record<string, string>) {
     const mount = mkdtempSync(join(tmpdir(), "ak-groups-"));
-    context.after(() => rmSync(mount, { recursive: true }));
+    atEnd(context, () => rmSync(mount, { recursive: true }));
     const own = join(mount, "own");
     writeFileSync(own, "0::/user.slice/app.scope\n");
     mkdirSync(join(mount, "user.slice/app.scope"), { recursive: true });

@@ -3,12 +3,13 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, statSync } from
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite, test } from "node:test";
+import { atEnd } from "../helpers/at-end.ts";
 import { openLog } from "../../src/kit/log.ts";
 
 suite("openLog", () => {
   test("stops at 16 MiB of a file, and says so in its last line", (context) => {
     const directory = mkdtempSync(join(tmpdir(), "ak-log-"));
-    context.after(() => rmSync(directory, { recursive: true }));
+    atEnd(context, () => rmSync(directory, { recursive: true }));
     const path = join(directory, "log");
     const descriptor = openSync(path, "a", 0o600);
     const log = openLog("test", "info", descriptor);
@@ -25,7 +26,7 @@ suite("openLog", () => {
 
   test("writes an error with its type, stack, own fields and causes, and what its child adds", (context) => {
     const directory = mkdtempSync(join(tmpdir(), "ak-log-"));
-    context.after(() => rmSync(directory, { recursive: true }));
+    atEnd(context, () => rmSync(directory, { recursive: true }));
     const path = join(directory, "log");
     const descriptor = openSync(path, "a", 0o600);
     const log = openLog("test", "info", descriptor).child({ run: "one" });

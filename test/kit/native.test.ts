@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { atEnd } from "../helpers/at-end.ts";
 import { native } from "../../src/kit/native.ts";
 
 const nativeModule = fileURLToPath(new URL("../../src/kit/native.ts", import.meta.url));
@@ -109,7 +110,7 @@ suite("native addon", () => {
 
   test("locks a file against another process, and frees it with the descriptor", (context) => {
     const directory = mkdtempSync(join(tmpdir(), "ak-lock-"));
-    context.after(() => rmSync(directory, { recursive: true }));
+    atEnd(context, () => rmSync(directory, { recursive: true }));
     const path = join(directory, "lock");
     const descriptor = openSync(path, "w");
     const attempt = `import { openSync } from "node:fs"; process.stdout.write(String(native.lockFile(openSync(${JSON.stringify(path)}, "r"))));`;

@@ -12,6 +12,7 @@ import { join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
 import { text } from "node:stream/consumers";
 import timers from "node:timers/promises";
+import { atEnd } from "../helpers/at-end.ts";
 import { childrenOf } from "../../src/kit/process-tree.ts";
 import { openSandbox, type SandboxPlan } from "../../src/kit/sandbox.ts";
 import { configurePool, emptyPool, poolMetrics } from "../../src/kit/sandbox-pool.ts";
@@ -46,7 +47,7 @@ async function run(script: string, more: Partial<SandboxPlan> = {}): Promise<str
 
 async function withPool(context: TestContext, size: number, idleMs = 60_000): Promise<void> {
   await configurePool({ size, blanks: 0, profiles: 2, idleMs });
-  context.after(() => configurePool({ size: 0, blanks: 0, profiles: 2, idleMs }));
+  atEnd(context, () => configurePool({ size: 0, blanks: 0, profiles: 2, idleMs }));
 }
 
 async function waitUntil(isSo: () => boolean | Promise<boolean>): Promise<void> {
@@ -72,7 +73,7 @@ suite("sandboxes prepared ahead", () => {
   test("get the binds, files, environment and limits of their own call", async (context) => {
     await withPool(context, 1);
     const root = realpathSync(mkdtempSync(join(tmpdir(), "ak-pool-")));
-    context.after(() => rmSync(root, { recursive: true }));
+    atEnd(context, () => rmSync(root, { recursive: true }));
     const call = async (name: string) => {
       const source = join(root, name);
       writeFileSync(source, `${name}\n`);
@@ -92,7 +93,7 @@ suite("sandboxes prepared ahead", () => {
   test("see a bind as it is when the call comes, not as it was when they were prepared", async (context) => {
     await withPool(context, 1);
     const root = realpathSync(mkdtempSync(join(tmpdir(), "ak-pool-")));
-    context.after(() => rmSync(root, { recursive: true }));
+    atEnd(context, () => rmSync(root, { recursive: true }));
     const source = join(root, "file");
     const binds = [{ source, target: "/in", mode: "ro" as const }];
     writeFileSync(source, "old");
@@ -124,7 +125,7 @@ suite("sandboxes prepared ahead", () => {
 
   test("without a root are as many as wanted, serve calls of any kind, and are not used once they are gone", async (context) => {
     await configurePool({ size: 0, blanks: 2, profiles: 2, idleMs: 60_000 });
-    context.after(() => configurePool({ size: 0, blanks: 0, profiles: 2, idleMs: 60_000 }));
+    atEnd(context, () => configurePool({ size: 0, blanks: 0, profiles: 2, idleMs: 60_000 }));
     const waiting = async (count: number): Promise<number[]> => {
       await waitUntil(async () => (await childrenOf(toolSpawner().pid)).length === count);
       return await childrenOf(toolSpawner().pid);

@@ -17,6 +17,7 @@ import { join } from "node:path";
 import { suite, test } from "node:test";
 import { text } from "node:stream/consumers";
 import timers from "node:timers/promises";
+import { atEnd } from "../helpers/at-end.ts";
 import { native } from "../../src/kit/native.ts";
 import { processTree } from "../../src/kit/process-tree.ts";
 import { setSandboxSearchPath } from "../../src/kit/bubblewrap-zone.ts";
@@ -222,7 +223,7 @@ print("shmget", libc.shmget(0, 4096, 0o1600), ctypes.get_errno())
 
   test("is refused when a link lies on the way to a bind that others may replace", async (context) => {
     const root = realpathSync(mkdtempSync(join(tmpdir(), "ak-link-")));
-    context.after(() => rmSync(root, { recursive: true }));
+    atEnd(context, () => rmSync(root, { recursive: true }));
     mkdirSync(join(root, "secret/inner"), { recursive: true });
     mkdirSync(join(root, "place/real/inner"), { recursive: true });
     symlinkSync(join(root, "secret"), join(root, "place/link"));
@@ -322,7 +323,7 @@ suite("zone A", () => {
 
   test("maps the owner of the workspace and leaves the owner on disk as it is", async (context) => {
     const workspace = mkdtempSync(join(tmpdir(), "ak-zone-"));
-    context.after(() => rmSync(workspace, { recursive: true }));
+    atEnd(context, () => rmSync(workspace, { recursive: true }));
     chmodSync(workspace, 0o700);
     writeFileSync(join(workspace, "mine"), "old", { mode: 0o600 });
     const { output } = await runInZone(
@@ -348,7 +349,7 @@ suite("zone A", () => {
 
   test("cannot give a file of the workspace capabilities, not even from a user namespace of its own", async (context) => {
     const workspace = mkdtempSync(join(tmpdir(), "ak-zone-"));
-    context.after(() => rmSync(workspace, { recursive: true }));
+    atEnd(context, () => rmSync(workspace, { recursive: true }));
     const script =
       "import os,struct; os.setxattr('program','security.capability',struct.pack('<5I',0x02000001,1<<21,0,0,0))";
     const { output } = await runInZone(
@@ -374,7 +375,7 @@ suite("zone A", () => {
     const name = `ak-abstract-${process.pid}`;
     const server = createServer((socket) => socket.end()).listen({ path: `\0${name}` });
     await once(server, "listening");
-    context.after(() => server.close());
+    atEnd(context, () => server.close());
     const python = `
 import ctypes, socket
 def attempt(name, path):

@@ -9,6 +9,7 @@ import { text } from "node:stream/consumers";
 import timers from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { atEnd } from "../helpers/at-end.ts";
 import { openSandbox, type SandboxPlan } from "../../src/kit/sandbox.ts";
 import { toolSpawner } from "../../src/kit/tool-sandbox.ts";
 
@@ -152,7 +153,7 @@ suite("tool-spawner", () => {
 
 async function sanitized(context: TestContext): Promise<string | null> {
   const directory = mkdtempSync(join(tmpdir(), "ak-sanitized-"));
-  context.after(() => rmSync(directory, { recursive: true }));
+  atEnd(context, () => rmSync(directory, { recursive: true }));
   const program = join(directory, "tool-spawner");
   const flags = ["-O1", "-g", "-std=gnu11", "-fsanitize=address,undefined"];
   const whole = ["-fno-sanitize-recover=undefined", "-static-libasan", "-static-libubsan"];

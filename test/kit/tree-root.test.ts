@@ -5,12 +5,13 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
 import { text } from "node:stream/consumers";
+import { atEnd } from "../helpers/at-end.ts";
 import { openSandbox, type SandboxPlan } from "../../src/kit/sandbox.ts";
 
 /** A root file system with a shell, cat and ls, at the paths of an old layout (no links from /bin to /usr/bin). */
 function aTree(context: TestContext): string {
   const tree = realpathSync(mkdtempSync(join(tmpdir(), "ak-tree-")));
-  context.after(() => rmSync(tree, { recursive: true }));
+  atEnd(context, () => rmSync(tree, { recursive: true }));
   for (const name of ["sh", "cat", "ls"]) {
     const program = `/usr/bin/${name}`;
     const libraries = execFileSync("/usr/bin/ldd", [realpathSync(program)], { encoding: "utf8" });

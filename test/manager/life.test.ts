@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { atEnd } from "../helpers/at-end.ts";
 import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
 import {
   agentlet,
@@ -100,13 +101,21 @@ suite("adoption", () => {
       registration(dataDir, facts),
     );
     assert.ok(orphan !== undefined && finished !== undefined);
+    const spoolOf = (one: typeof orphan): string => one.body["spoolDir"] as string;
+    const spoil = async (dir: string): Promise<void> => {
+      await mkdir(dir, { recursive: true });
+      await writeFile(join(dir, "kept.cast"), "ACKNOWLEDGED\n");
+      // Opening it is ELOOP, for root too; EIO, EMFILE and EACCES are the same to us.
+      await symlink("recording.cast", join(dir, "recording.cast"));
+    };
+    // Before the run is known: from then on somebody may close it.
+    await spoil(spoolOf(orphan));
     for (const { body, seed } of [orphan, finished]) {
       await api(manager, "/v1/runs", { method: "POST", body: JSON.stringify(body) });
       const { peer } = await recorder(manager, seed);
       await ship(peer, 0, Buffer.from(CAST + CAST_EXIT));
       if (seed === orphan.seed) peer.socket.terminate();
     }
-    const spoolOf = (one: typeof orphan): string => one.body["spoolDir"] as string;
     const shell = await (
       await api(manager, `/v1/runs/${finished.seed.run}/shells`, {
         method: "POST",
@@ -114,12 +123,7 @@ suite("adoption", () => {
       })
     ).json();
     const shellDir = `shell-${(shell as { grant_id: string }).grant_id}`;
-    for (const dir of [spoolOf(orphan), join(spoolOf(finished), shellDir)]) {
-      await mkdir(dir, { recursive: true });
-      await writeFile(join(dir, "kept.cast"), "ACKNOWLEDGED\n");
-      // Opening it is ELOOP, for root too; EIO, EMFILE and EACCES are the same to us.
-      await symlink("recording.cast", join(dir, "recording.cast"));
-    }
+    await spoil(join(spoolOf(finished), shellDir));
     const sealed = { bytes: CAST.length + CAST_EXIT.length, sha256: sha256(CAST + CAST_EXIT) };
     await api(manager, `/v1/runs/${finished.seed.run}/end`, {
       method: "POST",
@@ -290,7 +294,7 @@ suite("life of the manager", () => {
     const taker = createServer();
     taker.listen(Number(port), "127.0.0.1");
     await once(taker, "listening");
-    t.after(() => taker.close());
+    atEnd(t, () => taker.close());
 
     await assert.rejects(startManager(t, { dataDir }), { code: "port_taken" });
     const file = join(dataDir, "runs", run, "run.json");
@@ -325,7 +329,7 @@ suite("life of the manager", () => {
         stdio: ["ignore", "pipe", "pipe"],
       });
     const first = start();
-    t.after(() => first.kill("SIGKILL"));
+    atEnd(t, () => first.kill("SIGKILL"));
     const [line] = (await once(first.stdout ?? first, "data")) as [Buffer];
 
     const second = start();

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import type { TestContext } from "node:test";
+import { atEnd } from "../helpers/at-end.ts";
 import { createSigningKey } from "../../src/kit/signing.ts";
 import { RecordingFile } from "../../src/manager/recording-file.ts";
 import { RecordingProofs } from "../../src/manager/recording-proofs.ts";
@@ -101,7 +102,7 @@ async function openBoth(
       signature: "A".repeat(86),
     }),
   });
-  t.after(async () => {
+  atEnd(t, async () => {
     await proofs[Symbol.asyncDispose]();
     await recording[Symbol.asyncDispose]().catch(() => undefined);
     await rm(dir, { recursive: true, force: true });

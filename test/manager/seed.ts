@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { WebSocket } from "ws";
+import { atEnd } from "../helpers/at-end.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import { native } from "../../src/kit/native.ts";
 import { createSigningKey } from "../../src/kit/signing.ts";
@@ -29,13 +30,13 @@ export async function startManager(
     log: silentLog,
     ...options,
   });
-  t.after(async () => await manager[Symbol.asyncDispose]());
+  atEnd(t, async () => await manager[Symbol.asyncDispose]());
   return { manager, dataDir };
 }
 
 export async function temporaryDir(t: TestContext): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), "agentkube-manager-test-"));
-  t.after(async () => await rm(dir, { recursive: true, force: true }));
+  atEnd(t, async () => await rm(dir, { recursive: true, force: true }));
   return dir;
 }
 

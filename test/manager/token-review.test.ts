@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { suite, test, type TestContext } from "node:test";
+import { atEnd } from "../helpers/at-end.ts";
 import { kubernetesApiOf, TokenReviews } from "../../src/manager/token-review.ts";
 import type { Manager } from "../../src/manager/manager.ts";
 import { createSigningKey } from "../../src/kit/signing.ts";
@@ -24,7 +25,7 @@ function tokenOf(role: string, more: Partial<ProjectedToken> = {}): ProjectedTok
 
 async function cluster(t: TestContext): Promise<{ server: StandInApiServer; manager: Manager }> {
   const server = await openStandInApiServer();
-  t.after(async () => await server[Symbol.asyncDispose]());
+  atEnd(t, async () => await server[Symbol.asyncDispose]());
   const { manager } = await startManager(t, {
     kubernetes: { url: server.url, accountDir: server.accountDir },
   });
@@ -125,7 +126,7 @@ suite("tokens of pods by TokenReview, against a stand-in for the API server", ()
 
   test("an answer is remembered for seconds: the API server is asked once for tries at once, and again later", async (t) => {
     const server = await openStandInApiServer();
-    t.after(async () => await server[Symbol.asyncDispose]());
+    atEnd(t, async () => await server[Symbol.asyncDispose]());
     const reviews = new TokenReviews(server);
     const token = server.mint(tokenOf("runner"));
 

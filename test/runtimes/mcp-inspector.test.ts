@@ -11,6 +11,7 @@ import { promisify } from "node:util";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import type { CallToolResult } from "@modelcontextprotocol/sdk/types.js";
+import { atEnd } from "../helpers/at-end.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import { AgentHttp } from "../../src/tool-runner/agent-http.ts";
 import { AgentToken } from "../../src/tool-runner/agent-token.ts";
@@ -57,7 +58,7 @@ async function aDoor(context: TestContext): Promise<{ socketPath: string; url: s
       proxy: null,
     },
   });
-  context.after(() => http[Symbol.asyncDispose]());
+  atEnd(context, () => http[Symbol.asyncDispose]());
   const relay = createServer((near) => {
     const far = createConnection(socketPath);
     near.on("error", () => far.destroy()).on("close", () => far.destroy());
@@ -65,7 +66,7 @@ async function aDoor(context: TestContext): Promise<{ socketPath: string; url: s
     near.pipe(far).pipe(near);
   }).listen(0, "127.0.0.1");
   await once(relay, "listening");
-  context.after(() => relay.close());
+  atEnd(context, () => relay.close());
   return { socketPath, url: `http://127.0.0.1:${(relay.address() as AddressInfo).port}/mcp` };
 }
 

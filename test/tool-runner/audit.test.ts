@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
 import { WebSocketServer, type WebSocket } from "ws";
+import { atEnd } from "../helpers/at-end.ts";
 import { createSigningKey } from "../../src/kit/signing.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import { AuditMessage, type AuditRecord } from "../../src/protocol/audit.ts";
@@ -210,7 +211,7 @@ async function aManager(context: TestContext): Promise<{
 }> {
   const server = new WebSocketServer({ port: 0, host: "127.0.0.1", path: "/v1/runs/r/audit" });
   await once(server, "listening");
-  context.after(() => {
+  atEnd(context, () => {
     for (const client of server.clients) client.terminate();
     server.close();
   });

@@ -14,6 +14,7 @@ import { tmpdir } from "node:os";
 import timers from "node:timers/promises";
 import { join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
+import { atEnd } from "../helpers/at-end.ts";
 import { Redactor } from "../../src/kit/redactor.ts";
 import {
   readSecretFile,
@@ -32,7 +33,7 @@ const ID = "token/value";
 
 function aDirectory(context: TestContext): string {
   const dir = mkdtempSync(join(tmpdir(), "live-secret-"));
-  context.after(() => rmSync(dir, { recursive: true, force: true }));
+  atEnd(context, () => rmSync(dir, { recursive: true, force: true }));
   return dir;
 }
 

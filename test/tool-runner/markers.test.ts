@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { once } from "node:events";
 import { suite, test, type TestContext } from "node:test";
+import { atEnd } from "../helpers/at-end.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import { isProven, Proof } from "../../src/protocol/proof.ts";
 import { Markers } from "../../src/tool-runner/markers.ts";
@@ -36,7 +37,7 @@ async function aRecorder(context: TestContext): Promise<{
   });
   server.listen(path);
   await once(server, "listening");
-  context.after(() => {
+  atEnd(context, () => {
     for (const socket of sockets) socket.destroy();
     server.close();
   });

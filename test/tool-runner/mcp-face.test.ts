@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { connect, type AddressInfo } from "node:net";
 import { test } from "node:test";
+import { atEnd } from "../helpers/at-end.ts";
 import { McpFace } from "../../src/tool-runner/mcp-server.ts";
 import { aRunner } from "./support.ts";
 
@@ -12,13 +13,13 @@ test("a client that asks for a stream and lists the tools on the same connection
   const server = createServer((request, response) => void face.serve(request, response));
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
-  context.after(() => {
+  atEnd(context, () => {
     server.closeAllConnections();
     server.close();
   });
   const list = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list" });
   const socket = connect((server.address() as AddressInfo).port, "127.0.0.1");
-  context.after(() => socket.destroy());
+  atEnd(context, () => socket.destroy());
   let answers = "";
   socket.on("data", (chunk) => (answers += chunk.toString()));
 

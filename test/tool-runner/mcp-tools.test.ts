@@ -15,6 +15,7 @@ import { join, relative } from "node:path";
 import { suite, test, type TestContext } from "node:test";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
+import { atEnd } from "../helpers/at-end.ts";
 import { childrenOf } from "../../src/kit/process-tree.ts";
 import type { ToolSpec } from "../../src/protocol/tool-manifest.ts";
 import type { RunTool } from "../../src/protocol/run-spec.ts";
@@ -64,7 +65,7 @@ async function aClient(context: TestContext, runner: TestRunner): Promise<Client
   const { port } = server.address() as AddressInfo;
   const client = new Client({ name: "test", version: "1" });
   await client.connect(new StreamableHTTPClientTransport(new URL(`http://127.0.0.1:${port}/mcp`)));
-  context.after(async () => {
+  atEnd(context, async () => {
     await client.close();
     server.closeAllConnections();
     server.close();
@@ -248,7 +249,8 @@ suite("an MCP server as a tool", () => {
     ["memory", "killed_by_limit"],
   ] as const) {
     test(`a server that does nothing but ${name} ends as ${outcome}, and the next call is served`, async (context) => {
-      const sandbox = { timeout: "1500ms", limits: { memory: "256Mi" } };
+      const timeout = outcome === "timed_out" ? "3s" : "30s";
+      const sandbox = { timeout, limits: { memory: "256Mi" } };
       const runner = await aRunner(context, [served("box", [RUDE], { sandbox })]);
       await call(runner, "count");
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { atEnd } from "../helpers/at-end.ts";
 import { loadTool } from "../../src/tool-runner/tools.ts";
 import { createHmac } from "node:crypto";
 import {
@@ -56,7 +57,7 @@ suite("runToolCall", () => {
 
   test("gives the tool its own environment, directory and nothing of ours", async (context) => {
     process.env["CANARY_OF_THE_RUNNER"] = SECRET;
-    context.after(() => delete process.env["CANARY_OF_THE_RUNNER"]);
+    atEnd(context, () => delete process.env["CANARY_OF_THE_RUNNER"]);
     const tool = aShellTool("env | sort; pwd; ls -a / ; ls /proc | grep -c '^[0-9]'", {
       sandbox: { env: { GREETING: "hi" } },
     });
@@ -394,7 +395,7 @@ suite("runToolCall with credentials", () => {
     });
     upstream.listen(0, "127.0.0.1");
     await once(upstream, "listening");
-    context.after(() => upstream.close());
+    atEnd(context, () => upstream.close());
     const { port } = upstream.address() as AddressInfo;
     // perl is part of every Debian; curl is not.
     const script = `env; exec perl -MIO::Socket::INET -e '

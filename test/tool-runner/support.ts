@@ -4,6 +4,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
+import { atEnd } from "../helpers/at-end.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import type { AuditRecord } from "../../src/protocol/audit.ts";
 import { type Operation, ToolSpec } from "../../src/protocol/tool-manifest.ts";
@@ -25,7 +26,7 @@ export const never = new AbortController().signal;
 export function temporaryDirectory(context: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), "runner-test-"));
   // Some tests leave read-only directories.
-  context.after(() => removePackage(path));
+  atEnd(context, () => removePackage(path));
   return path;
 }
 
@@ -89,7 +90,7 @@ export async function aRunner(
     log: silentLog,
     ended: end.signal,
   });
-  context.after(() => servers[Symbol.asyncDispose]());
+  atEnd(context, () => servers[Symbol.asyncDispose]());
   return {
     run: "test-run",
     tools: loaded,
