@@ -1,9 +1,9 @@
 import { isUtf8 } from "node:buffer";
 import { open, readFile, stat } from "node:fs/promises";
-import headless from "@xterm/headless";
 import type { AgentState, StateChannel } from "../protocol/agentlet-link.ts";
 import { bytesOfEvent, readAsciicast } from "../protocol/asciicast.ts";
 import { PlatformError } from "../kit/platform-error.ts";
+import { Screen } from "../kit/screen.ts";
 import { RecordedClock } from "./states/clock.ts";
 import { matchScreen, versionOn } from "./states/match-screen.ts";
 import type { ScreenMatch } from "./states/match-screen.ts";
@@ -96,66 +96,50 @@ function badScreen(message: string): PlatformError {
 
 /** A text with control sequences, as a terminal shows it. */
 async function drawn(rows: string[]): Promise<ScreenView> {
-  const terminal = new headless.Terminal({
-    cols: 400,
-    rows: Math.min(1000, Math.max(40, rows.length + 1)),
-    allowProposedApi: true,
-    scrollback: 0,
-    logLevel: "off",
-  });
-  let title = "";
-  terminal.onTitleChange((text) => (title = text));
-  await new Promise<void>((resolve) => terminal.write(rows.join("\r\n"), resolve));
-  const view = viewOf(terminal, title);
-  terminal.dispose();
-  return { ...view, cursor: null };
+  const height = Math.min(1000, Math.max(40, rows.length + 1));
+  using screen = new Screen({ cols: 400, rows: height }, 0);
+  await new Promise<void>((resolve) => screen.write(rows.join("\r\n"), resolve));
+  const view = viewOf(screen);
+  return { rows: view.rows, title: view.title, cursor: null };
 }
 
 async function explainCast(path: string, rules: RuleSet): Promise<Explanation> {
   const problems: string[] = [];
   const clock = new RecordedClock();
   const states = new StateList();
-  let terminal: InstanceType<typeof headless.Terminal> | null = null;
-  let title = "";
+  let screen: Screen | null = null;
   let watch: ScreenWatch | null = null;
   let isOver = false;
   for await (const item of readAsciicast(path)) {
     if (item.kind === "problem") {
-      if (terminal === null) throw badRecording(path, item.problem);
+      if (screen === null) throw badRecording(path, item.problem);
       problems.push(`line ${item.line}: ${item.problem}`);
     }
     if (item.kind === "header") {
       const { cols, rows } = item.header;
       if (!isTerminal(cols, rows)) throw badRecording(path, sizeProblem(cols, rows));
-      const screen = new headless.Terminal({
-        cols,
-        rows,
-        allowProposedApi: true,
-        scrollback: 0,
-        logLevel: "off",
-      });
-      terminal = screen;
-      screen.onTitleChange((text) => (title = text));
+      const shown = new Screen({ cols, rows }, 0);
+      screen = shown;
       watch = new ScreenWatch({
         rules,
         clock,
-        view: () => viewOf(screen, title),
+        view: () => viewOf(shown),
         outputOffset: () => 0,
         signal: () => undefined,
         onLook: (match, sinceMs, rests) => states.look(match, sinceMs, rests),
       });
     }
-    if (item.kind !== "event" || terminal === null) continue;
+    if (item.kind !== "event" || screen === null) continue;
     const { timeUs, code, data } = item.event;
     const atMs = timeUs / 1000;
     clock.advanceTo(atMs);
     if (code === "o") {
-      const screen = terminal;
-      await new Promise<void>((resolve) => screen.write(bytesOfEvent(item.event), resolve));
+      const shown = screen;
+      await new Promise<void>((resolve) => shown.write(bytesOfEvent(item.event), resolve));
       watch?.touched();
     } else if (code === "r") {
       const [cols = 0, rows = 0] = data.split("x").map(Number);
-      if (isTerminal(cols, rows)) terminal.resize(cols, rows);
+      if (isTerminal(cols, rows)) screen.resize({ cols, rows });
       else problems.push(`line ${item.line}: ${sizeProblem(cols, rows)}`);
     } else if (code === "x") {
       isOver = true;
@@ -165,7 +149,7 @@ async function explainCast(path: string, rules: RuleSet): Promise<Explanation> {
   }
   if (!isOver) clock.advanceTo(clock.now() + LAST_SCREEN_MS);
   watch?.[Symbol.dispose]();
-  terminal?.dispose();
+  screen?.[Symbol.dispose]();
   return { states: states.list, problems };
 }
 

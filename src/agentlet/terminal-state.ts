@@ -1,5 +1,4 @@
 import timers from "node:timers/promises";
-import type { Terminal } from "@xterm/headless";
 import { CLEAN, Screen } from "../kit/screen.ts";
 import type { OutputRing } from "./output-ring.ts";
 import type { TerminalSize } from "./pty-session.ts";
@@ -18,8 +17,10 @@ export interface ScreenView {
   title: string;
   /** counted from 0; null when it is not known */
   cursor: { row: number; col: number } | null;
-  /** the program marks pastes (mode 2004): what is pasted is not taken for keys */
+  /** the program marks pastes (mode 2004): what is pasted is not taken for keys; absent when it is not known */
   takesPaste?: boolean;
+  /** absent when it is not known */
+  cursorHidden?: boolean;
 }
 
 export const EMULATOR_LIMITS = {
@@ -61,8 +62,8 @@ export interface TerminalStateOptions {
   onAdvance: () => void;
 }
 
-/** The screen of an emulator. */
-export function viewOf(terminal: Terminal, title: string): ScreenView {
+/** What an emulator's screen shows. */
+export function viewOf({ terminal, title, cursorHidden }: Screen): ScreenView {
   const buffer = terminal.buffer.active;
   const rows: string[] = [];
   for (let row = 0; row < terminal.rows; row++)
@@ -73,6 +74,7 @@ export function viewOf(terminal: Terminal, title: string): ScreenView {
     title,
     cursor: { row: buffer.cursorY, col: buffer.cursorX },
     takesPaste: bracketedPasteMode,
+    cursorHidden,
   };
 }
 
@@ -163,7 +165,7 @@ export class TerminalState implements Disposable {
   }
 
   view(): ScreenView {
-    return viewOf(this.#screen.terminal, this.#screen.title);
+    return viewOf(this.#screen);
   }
 
   [Symbol.dispose](): void {

@@ -55,6 +55,10 @@ export class Screen implements Disposable {
     return this.#title;
   }
 
+  get cursorHidden(): boolean {
+    return this.#cursorHidden;
+  }
+
   /** Rows that have left the screen and are still known. */
   get historyRows(): number {
     return this.terminal.buffer.normal.baseY;
@@ -120,6 +124,7 @@ export class Screen implements Disposable {
     });
     parser.registerEscHandler({ final: "c" }, () => {
       this.#forgetRegions();
+      this.#cursorHidden = false;
       return false;
     });
   }

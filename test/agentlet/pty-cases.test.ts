@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import headless from "@xterm/headless";
+import { Screen } from "../../src/kit/screen.ts";
 import { isInComposer, typingOf } from "../../src/agentlet/states/keystrokes.ts";
 import { viewOf } from "../../src/agentlet/terminal-state.ts";
 import { zoneEnv } from "../../src/agentlet/zone.ts";
@@ -255,15 +255,10 @@ suite("hard cases of terminals", () => {
       text += pieces[(at * 7 + (at >> 3)) % pieces.length];
     const stream = Buffer.from(text);
     const screenOf = async (writes: Iterable<Buffer>) => {
-      const terminal = new headless.Terminal({
-        cols: 80,
-        rows: 24,
-        allowProposedApi: true,
-        scrollback: 0,
-      });
-      for (const bytes of writes) terminal.write(bytes);
-      await new Promise<void>((resolve) => terminal.write("", resolve));
-      return viewOf(terminal, "");
+      using screen = new Screen({ cols: 80, rows: 24 }, 0);
+      for (const bytes of writes) screen.write(bytes);
+      await new Promise<void>((resolve) => screen.write("", resolve));
+      return viewOf(screen);
     };
 
     const whole = await screenOf([stream]);

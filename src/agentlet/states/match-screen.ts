@@ -64,11 +64,21 @@ function fulfils(rule: ScreenRule, rows: string[], view: ScreenView): string[] |
   }
   if (rule.cursorAtEnd === true && !isCursorAtEnd(view, Infinity)) return null;
   if (rule.cursorWithin !== undefined && !isCursorAtEnd(view, rule.cursorWithin)) return null;
+  if (!areModesOf(rule, view)) return null;
   for (const { title, tail } of rule.not ?? []) {
     const isTitle = title === undefined || title.test(view.title);
     if (isTitle && (tail === undefined || tailStart(tail, rows) !== null)) return null;
   }
   return matched;
+}
+
+/** True when the terminal's modes are those that the rule wants, as far as they are known. */
+function areModesOf({ readsLine, cursorHidden }: ScreenRule, view: ScreenView): boolean {
+  if (view.cursorHidden !== undefined && (cursorHidden ?? view.cursorHidden) !== view.cursorHidden)
+    return false;
+  if (readsLine === undefined) return true;
+  if (view.takesPaste === undefined) return typeof readsLine === "boolean";
+  return view.takesPaste === (readsLine === true || readsLine === "surely");
 }
 
 /** True when the cursor stands on the last row with text, in its first columns; a text without a cursor is taken to be so. */

@@ -46,6 +46,13 @@ export interface ScreenRule {
   cursorAtEnd?: true;
   /** the cursor stands on the last row with text, at most so many columns in: where a hint stands behind a prompt, never what was printed */
   cursorWithin?: number;
+  /**
+   * the program reads a line of input (it has asked for marked pastes), or does not: what it prints can imitate anything but that.
+   * Not asked of a plain text, unless `"surely"`.
+   */
+  readsLine?: boolean | "surely" | "surely not";
+  /** the cursor is hidden, or shown; not asked of a plain text */
+  cursorHidden?: boolean;
   ask?: AskReading;
   keys?: DialogKeys;
   /** the screen says that the turn was broken off: believed over a hook that stays silent */

@@ -7,6 +7,7 @@ import { explain } from "../../../src/agentlet/explain.ts";
 import { matchScreen } from "../../../src/agentlet/states/match-screen.ts";
 import { driverOf } from "../../../src/agentlet/drivers/registry.ts";
 import { isInRange } from "../../../src/agentlet/states/version-range.ts";
+import type { ScreenView } from "../../../src/agentlet/terminal-state.ts";
 import type { Runtime } from "../../../src/protocol/runtimes.ts";
 import { drawTui } from "../../fixtures/tui-screens.ts";
 import type { TuiRuntime, TuiState } from "../../fixtures/tui-screens.ts";
@@ -80,14 +81,18 @@ suite("screen rules", () => {
             { row, col: 0 },
             { row: row - 1, col: (shown[row - 1] ?? "").length },
           ]) {
-            const match = matchScreen(
-              driverOf(runtime).rules,
-              { rows: shown, title, cursor },
-              null,
-            );
-            const got = match?.state ?? "unknown";
-            const isRight = runtime === "Goose" ? got !== "idle" : got === "busy";
-            if (!isRight) wrong.push(`${cols}x${rows} ${imitated}: ${got} by ${match?.rule.name}`);
+            // Goose reads no line and hides no cursor while it prints; a text does not tell.
+            const modes =
+              runtime === "Goose" ? [{}, { takesPaste: false, cursorHidden: false }] : [{}];
+            for (const known of modes) {
+              const view = { rows: shown, title, cursor, ...known };
+              const match = matchScreen(driverOf(runtime).rules, view, null);
+              const got = match?.state ?? "unknown";
+              const isRight =
+                runtime === "Goose" && !("takesPaste" in known) ? got !== "idle" : got === "busy";
+              if (!isRight)
+                wrong.push(`${cols}x${rows} ${imitated}: ${got} by ${match?.rule.name}`);
+            }
           }
         }
 
@@ -108,6 +113,20 @@ suite("screen rules", () => {
     });
 
     assert.deepEqual(seenStates, ["idle", "idle", "idle", "idle"]);
+  });
+
+  test("Goose: what is typed at its prompt is idle when the terminal says that it reads a line, and only then", () => {
+    const rows = ["  ╌╌╌╌ 0% 0/128k", "🪿 Do you allow? call the above tool"];
+    const state = (modes: Partial<ScreenView>) =>
+      matchScreen(
+        driverOf("Goose").rules,
+        { rows, title: "🪿 proj", cursor: { row: 1, col: 35 }, ...modes },
+        null,
+      )?.state;
+
+    assert.equal(state({ takesPaste: true, cursorHidden: false }), "idle");
+    assert.equal(state({ takesPaste: false, cursorHidden: false }), "busy");
+    assert.equal(state({}), undefined);
   });
 
   test("a screen with none of its layout is unknown, whatever its words are", () => {
@@ -158,6 +177,21 @@ suite("screen rules", () => {
 
     assert.ok(performance.now() - startedAt < 500);
   });
+});
+
+/** Screens of real CLIs, recorded for these tests: `RUNTIME-VERSION-WHAT.txt`, the first line says what state it was. */
+const ours = fileURLToPath(new URL("../../fixtures/screens", import.meta.url));
+
+suite("screens that were recorded because a rule once missed them", () => {
+  for (const file of readdirSync(ours))
+    test(file, async () => {
+      const label = /^# state: (\w+)/.exec(readFileSync(join(ours, file), "utf8"))?.[1];
+      const runtime = file.slice(0, file.indexOf("-")) as Runtime;
+
+      const [got] = (await explain(join(ours, file), driverOf(runtime).rules)).states;
+
+      assert.equal(got?.state, label, `by ${got?.rule}`);
+    });
 });
 
 /** Recordings whose label names the whole recording: they end at a composer that is ready, with nothing in front of it. */

@@ -1,8 +1,12 @@
 import type { DialogKeys, RuleSet } from "../screen-rule.ts";
 
+/** Above a composer whose text is longer than its box: its first rows are scrolled away. */
+const SCROLLED = /^─── ↑ \d+ more ─/;
 /** A rule across the screen, as it frames the composer and stands above dialogs. */
-const LINE = /^─{8}/;
+const LINE = /^─{8}|^─── [↑↓] \d+ more ─/;
 const COMPOSER = /^[❯!]/;
+/** Above the panels that take the composer's place. */
+const PANEL = /^▔{8}/;
 /** What is typed into the composer, below its first row. */
 const TYPED = { gap: 60, without: LINE };
 /** What the composer's footer says while Claude waits; alone it says so only below a composer. */
@@ -18,7 +22,7 @@ const ASKS = /^ ?(?:Do you want|Would you like|Claude needs|Allow )/;
 /** Refusing by a number is not safe (No was 4 for Bash and 3 for Write): Esc refuses everywhere, and ends the turn. */
 const PERMISSION_KEYS: DialogKeys = { allow: "1", deny: "\x1b", option: "key" };
 const PERMISSION_ASK = {
-  text: /^[ │]*((?:Do you want|Would you like|Claude needs|Allow ).*\?)[ │]*$/,
+  text: /^[ │]*((?:Do you want|Would you like|Claude needs|Allow |Exit plan mode|Ready to code).*\?)[ │]*$/,
   tool: /^ (\S.*?)(?: command)?$/,
   option: /^[ │❯]*(?<key>\d)\. (?<label>.+?)[ │]*$/,
 };
@@ -60,6 +64,14 @@ export const claudeCodeRules: RuleSet = {
       keys: PERMISSION_KEYS,
     },
     {
+      name: "plan-panel",
+      state: "permission",
+      tail: [/^ *Exit plan mode\?$/, { gap: 40, without: COMPOSER }, /^ *[❯ ] *1\. Yes/, 8],
+      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+      ask: PERMISSION_ASK,
+      keys: PERMISSION_KEYS,
+    },
+    {
       name: "question-dialog",
       state: "question",
       tail: [/^[ ←]*[☐☒☑✔] /, 60, /^[ ❯] ?\d+\. /, 20, /^ ?Enter to select · /, WRAPPED],
@@ -74,15 +86,24 @@ export const claudeCodeRules: RuleSet = {
       keys: { deny: "\x1b", option: "key" },
     },
     {
-      name: "plan-dialog",
+      name: "question-review",
       state: "question",
-      tail: [/^ ?(?:Would you like to proceed|Ready to code)\?$/, 3, /^ ?[❯ ] ?1\. Yes/, 8],
-      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+      // After several questions: the answers, before they are sent.
+      tail: [/^ ?[ ❯] ?1\. Submit answers/, /^ ?[ ❯] ?2\. Cancel/, 1],
       ask: {
-        text: /^ ?(\S.*\?)$/,
+        text: /^(Review your answers|Ready to submit your answers\?)/,
         option: /^ ?[ ❯] ?(?<key>\d)\. (?<label>.+)$/,
       },
       keys: { deny: "\x1b", option: "key" },
+    },
+    {
+      name: "plan-dialog",
+      state: "permission",
+      // As its hook has it: the tool is ExitPlanMode.
+      tail: [/^ ?(?:Would you like to proceed|Ready to code)\?$/, 3, /^ ?[❯ ] ?1\. Yes/, 8],
+      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+      ask: PERMISSION_ASK,
+      keys: PERMISSION_KEYS,
     },
     {
       name: "start-dialog",
@@ -107,11 +128,23 @@ export const claudeCodeRules: RuleSet = {
       not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
     },
     {
+      name: "panel",
+      state: "blocked",
+      tail: [PANEL, 60, /\bEsc to \w/i, WRAPPED],
+      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+    },
+    {
       name: "farewell",
       state: "exited",
       tail: [/^Resume this session with:$/, /^claude .*--resume [0-9a-f-]{36}/],
     },
     { name: "title-spinner", state: "busy", title: /^[◐◑◒◓⠀-⣿] / },
+    {
+      name: "transcript-view",
+      state: "blocked",
+      // It covers whatever else there is, and takes no prompt until a person leaves it.
+      tail: [LINE, /^ *Showing detailed transcript · /, 1],
+    },
     {
       name: "footer-interrupt",
       state: "busy",
@@ -122,6 +155,11 @@ export const claudeCodeRules: RuleSet = {
       name: "footer-interrupt-wrapped",
       state: "busy",
       tail: [LINE, COMPOSER, TYPED, LINE, IDLE_FOOTER, INTERRUPT, 1],
+    },
+    {
+      name: "footer-interrupt-scrolled",
+      state: "busy",
+      tail: [SCROLLED, TYPED, LINE, 1, INTERRUPT, 1],
     },
     {
       name: "box-interrupt",
@@ -146,6 +184,17 @@ export const claudeCodeRules: RuleSet = {
       name: "activity-line",
       state: "busy",
       tail: [/^[·✢✳✶✻✽✺*] \S.*… ?(?:\(|$)/, 5, LINE, COMPOSER, TYPED, LINE, 3],
+    },
+    {
+      name: "activity-line-scrolled",
+      state: "busy",
+      tail: [/^[·✢✳✶✻✽✺*] \S.*… ?(?:\(|$)/, 5, SCROLLED, TYPED, LINE, 3],
+    },
+    {
+      name: "composer-scrolled",
+      state: "idle",
+      title: /^(?:✳ |$)/,
+      tail: [SCROLLED, TYPED, LINE, IDLE_FOOTER, 2],
     },
     {
       name: "composer",

@@ -9,6 +9,9 @@ const TURN_END = /^ {2}Worked for |^■ |^› /;
 /** What is typed into the composer: its further rows are indented. */
 const TYPED = { gap: 60, without: /^(?:[•■✔✗›] | {2}Worked for )/ };
 
+/** What an MCP server's tool needs permission with: a form of one field. */
+const TOOL_FORM = /^ {2}Allow the .* MCP server\b/;
+
 const PERMISSION_ASK: AskReading = {
   text: /^ *((?:Would you like|Do you want|Allow|Approve|Enable) .*\?)(?: \[y\/n\])?$/,
   tool: /^ {2}Tool: (.+)$/,
@@ -28,9 +31,10 @@ export const codexRules: RuleSet = {
       state: "permission",
       tail: [
         /^ {0,2}(?:Would you like|Do you want|Allow|Approve|Enable) .*\?$/,
+        60,
+        // A list that is longer than its window shows another option first.
+        /^[› ] \d+\. /,
         30,
-        /^[› ] 1\. /,
-        10,
         /^ {2}Press enter to confirm or esc to (?:cancel|go back)/i,
       ],
       ask: PERMISSION_ASK,
@@ -43,9 +47,9 @@ export const codexRules: RuleSet = {
       title: /Action Required/,
       tail: [
         /^ {0,2}(?:Would you like|Do you want|Allow|Approve|Enable) /,
+        60,
+        /^[› ] \d+\. /,
         30,
-        /^[› ] 1\. /,
-        14,
         /^ {2}Press enter to /i,
         { gap: 2, without: FOOTER },
       ],
@@ -72,6 +76,24 @@ export const codexRules: RuleSet = {
       tail: [/^(?:Approve|Allow|Run) .*\? \[y\/n\]:?$/],
       ask: { text: /^(.*\?) \[y\/n\]/ },
       keys: { allow: "y\r", deny: "n\r" },
+    },
+    {
+      name: "tool-form",
+      state: "permission",
+      tail: [/^ {2}Field \d+\/\d+/, 1, TOOL_FORM, 40, /^ *[› ] \d+\. /, 14, /^ *enter to submit\b/],
+      ask: {
+        text: /^ *(Allow the .*)$/,
+        tool: /run tool "([^"]+)"/,
+        option: /^ *[› ] (?<key>\d+)\. (?<label>.+?)(?: {2,}.*)?$/,
+      },
+      keys: { deny: "\x1b", option: "key" },
+    },
+    {
+      name: "form",
+      state: "question",
+      tail: [/^ {2}Field \d+\/\d+/, 40, /^ *enter to submit\b/, 1],
+      ask: { text: /^ {2}(?!Field )(\S.*)$/ },
+      keys: { deny: "\x1b" },
     },
     {
       name: "question-dialog",
@@ -106,7 +128,7 @@ export const codexRules: RuleSet = {
       name: "list-dialog",
       state: "blocked",
       tail: [/^[›>] (?:\d+\. )?\S/, 30, /^ *(?:Press )?enter (?:to )?\w.*\besc (?:to )?\w/i],
-      not: [{ tail: [COMPOSER, TYPED, FOOTER, 2] }],
+      not: [{ tail: [COMPOSER, TYPED, FOOTER, 2] }, { title: /Action Required/ }],
     },
     {
       name: "farewell",

@@ -2,10 +2,14 @@ import type { RuleSet } from "../screen-rule.ts";
 
 /** The line that waits for input; what a person has typed stands behind the goose. */
 const READY = /^🪿 ?(?:Enter to send\b|Interrupted, what should goose work on)/u;
-/** Its screen is all there is of Goose, and what the model says stands on it from the first column: only the cursor tells them apart. */
+/**
+ * Its screen is all there is of Goose, and what the model says stands on it from the first column: only the cursor and the modes of
+ * the terminal tell them apart. It marks pastes while it reads a line, and hides the cursor while a dialog stands.
+ */
 const AT_PROMPT = 4;
 const OLD_PROMPT = /^\( ?[Oo]\)> ?$/;
 const PROMPT = /^(?:🪿|\( ?[Oo]\)>)/u;
+const DIALOG = { readsLine: false, cursorHidden: true };
 
 /** Goose 1.34 (measured), line by line on the main screen; and the `( O)>` prompt before it. */
 export const gooseRules: RuleSet = {
@@ -19,6 +23,7 @@ export const gooseRules: RuleSet = {
     {
       name: "permission-dialog",
       state: "permission",
+      ...DIALOG,
       tail: [
         /^ *▸ /,
         { gap: 60, without: /^(?:◆|🪿)/u },
@@ -41,6 +46,7 @@ export const gooseRules: RuleSet = {
     {
       name: "permission-dialog-alone",
       state: "permission",
+      ...DIALOG,
       tail: [/^◆ +.*(?:call the above tool|do you allow\?)/, /^│ +[●○] /, 8, /^└/],
       ask: {
         text: /^◆ +(.*\?)/,
@@ -52,7 +58,7 @@ export const gooseRules: RuleSet = {
         option: ["\r", "\x1b[B\r", "\x1b[B\x1b[B\r", "\x1b[B\x1b[B\x1b[B\r"],
       },
     },
-    { name: "list-dialog", state: "blocked", tail: [/^◆ +\S/, 12, /^└/] },
+    { name: "list-dialog", state: "blocked", ...DIALOG, tail: [/^◆ +\S/, 12, /^└/] },
     { name: "farewell", state: "exited", tail: [/^ +● session closed · /] },
     { name: "starting", state: "starting", tail: [/^[◒◐◓◑] +starting \d+ extension/] },
     {
@@ -60,15 +66,29 @@ export const gooseRules: RuleSet = {
       state: "idle",
       endsTurn: true,
       cursorWithin: AT_PROMPT,
+      readsLine: true,
       tail: [/^🪿 ?Interrupted, what should/u],
     },
-    { name: "prompt", state: "idle", cursorWithin: AT_PROMPT, tail: [READY] },
-    { name: "prompt-old", state: "idle", cursorAtEnd: true, tail: [OLD_PROMPT] },
+    { name: "prompt", state: "idle", cursorWithin: AT_PROMPT, readsLine: true, tail: [READY] },
+    {
+      name: "prompt-old",
+      state: "idle",
+      cursorAtEnd: true,
+      readsLine: true,
+      tail: [OLD_PROMPT],
+    },
+    {
+      name: "prompt-typed",
+      state: "idle",
+      readsLine: "surely",
+      tail: [PROMPT, { gap: 200, without: PROMPT }],
+    },
     { name: "spinner", state: "busy", tail: [/^ *[◒◐◓◑⠁-⣿] +\S/] },
     {
       name: "open-turn",
       state: "busy",
       // A prompt that was sent, and no new one below it.
+      readsLine: false,
       tail: [
         /^(?:🪿|\( ?[Oo]\)>) *(?!Enter to send|Interrupted)\S/u,
         { gap: 400, without: PROMPT },
@@ -82,6 +102,15 @@ export const gooseRules: RuleSet = {
       title: /^🪿 /u,
       tail: [/\S/],
       not: [{ tail: [PROMPT, 1000] }, { tail: [/^└/] }, { tail: [/goose is ready/, 3] }],
+    },
+    {
+      name: "reads-no-line",
+      state: "busy",
+      // Whatever it prints: neither its prompt nor a dialog stands there.
+      readsLine: "surely not",
+      cursorHidden: false,
+      tail: [/\S/],
+      not: [{ tail: [/goose is ready/, 3] }, { tail: [/^error\b/i, 3] }],
     },
   ],
 };
