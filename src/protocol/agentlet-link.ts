@@ -61,6 +61,15 @@ export type Choice = z.infer<typeof Choice>;
 /** Larger prompts belong into a file of the workspace. */
 export const MAX_PROMPT_BYTES = 256 * 1024;
 
+/** A prompt's text, measured as it is typed: in bytes of UTF-8. */
+export const PromptText = z
+  .string()
+  .min(1)
+  .refine((text) => Buffer.byteLength(text) <= MAX_PROMPT_BYTES, {
+    error: ({ input }) =>
+      `Expected a prompt of 1 to ${MAX_PROMPT_BYTES} bytes, got ${Buffer.byteLength(String(input))}`,
+  });
+
 /** An event of a run, kept by the manager in `events.jsonl`. */
 export const AgentletEvent = z.discriminatedUnion("type", [
   z.strictObject({
@@ -198,7 +207,7 @@ export const AgentletCommand = z.discriminatedUnion("kind", [
     kind: z.literal("prompt"),
     request: RequestId,
     by: z.string().max(256),
-    text: z.string().min(1).max(MAX_PROMPT_BYTES),
+    text: PromptText,
   }),
   z.strictObject({
     kind: z.literal("answer"),

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { ActPhase, AgentletEvent, Choice, MAX_PROMPT_BYTES } from "./agentlet-link.ts";
+import { ActPhase, AgentletEvent, Choice, PromptText } from "./agentlet-link.ts";
 import { SealedRecording } from "./child-status.ts";
 import { PublicKey } from "./countersignature.ts";
 import { GrantId, RunId } from "./ids.ts";
@@ -44,7 +44,7 @@ export const RegisterRun = z.strictObject({
 export type RegisterRun = z.infer<typeof RegisterRun>;
 
 /** `POST /v1/runs/{run}/prompt`, `/answer` and `/interrupt`: what a person does to the CLI from afar. */
-export const PromptRun = z.strictObject({ text: z.string().min(1).max(MAX_PROMPT_BYTES) });
+export const PromptRun = z.strictObject({ text: PromptText });
 export type PromptRun = z.infer<typeof PromptRun>;
 export const AnswerRun = z.strictObject({
   ask: z.int().positive().nullable().describe("the ask that is meant; null: the one that stands"),
