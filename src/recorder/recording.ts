@@ -21,6 +21,8 @@ export interface RecordingOptions {
   redaction: Redaction;
   /** What a full spool does, `block` unless given: the frames wait until the quota is reached, or output is dropped, counted and marked. */
   whenFull?: WhenFull | undefined;
+  /** Another time than HELD_MS, for tests. */
+  heldMs?: number;
 }
 
 const START: CastPosition = { seq: 0, fact: 0, out: 0, in: 0, ms: 0, masked: 0, end: false };
@@ -332,7 +334,7 @@ export class Recording implements Disposable {
       this.#partial.splice(0, index);
     }
     if (this.#writer.heldBytes === 0) this.#stopHeldTimer();
-    else this.#heldTimer ??= setTimeout(() => this.#flushHeld(), HELD_MS);
+    else this.#heldTimer ??= setTimeout(() => this.#flushHeld(), this.#options.heldMs ?? HELD_MS);
     // Bytes that only wait change nothing on disk.
     if (this.#spool.lines.length > 0 || this.#whole > before) this.#spool.commitSoon();
   }

@@ -1,16 +1,16 @@
 import { isIP, isIPv4, isIPv6 } from "node:net";
-import vm from "node:vm";
 import { Ajv, type ErrorObject, type Options } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { messageOf } from "../kit/platform-error.ts";
+import { runBounded } from "./bounded-work.ts";
 
 /** Checks a value; returns what is wrong with it in words for the caller, nothing when it fits. Never changes the value. */
 export type SchemaCheck = (value: unknown) => string[];
 
 /** A check that takes longer than this is stopped, and the value refused. */
-const CHECK_TIMEOUT_MS = 250;
+const CHECK_MS = 250;
 /** The same for the compilation of a schema. */
-const COMPILE_TIMEOUT_MS = 2000;
+const COMPILE_MS = 2000;
 /** Only with these can a check take longer than the schema's and the value's sizes multiplied: backtracking, copies of copies, pairs. */
 const COSTLY = /"(?:pattern|patternProperties|\$ref|\$dynamicRef|\$recursiveRef|uniqueItems)"/;
 
@@ -54,41 +54,30 @@ export function compileSchema(
   const dialect = schema["$schema"];
   // Ajv's own: such a check would answer with a promise, which is no answer.
   if ("$async" in schema) throw new Error('"$async" is not a keyword of JSON Schema');
-  // One instance a schema: a shared one would let one tool's $id resolve in another's $ref.
-  const ajv =
-    typeof dialect === "string" && /draft-0[67]/.test(dialect)
-      ? new Ajv({ ...options, strict })
-      : new Ajv2020({ ...options, strict });
+  const Dialect = typeof dialect === "string" && /draft-0[67]/.test(dialect) ? Ajv : Ajv2020;
   let validate: ReturnType<Ajv["compile"]>;
   try {
-    validate = withTimeout(() => ajv.compile(schema), COMPILE_TIMEOUT_MS);
+    // One instance a schema: a shared one would let one tool's $id resolve in another's $ref. And one each time that it is tried.
+    validate = runBounded(() => new Dialect({ ...options, strict }).compile(schema), COMPILE_MS);
   } catch (error) {
     throw new Error(explainCompileError(messageOf(error)), { cause: error });
   }
   const run = COSTLY.test(JSON.stringify(schema))
-    ? (value: unknown): boolean => withTimeout(() => validate(value), CHECK_TIMEOUT_MS)
+    ? (value: unknown): boolean => runBounded(() => validate(value), CHECK_MS)
     : (value: unknown): boolean => validate(value);
   return (value) => {
     try {
       return run(value) ? [] : (validate.errors ?? []).map(explain);
     } catch {
-      return [`the schema took longer than ${CHECK_TIMEOUT_MS} ms on this value`];
+      return [`the schema took longer than ${CHECK_MS} ms on this value`];
     }
   };
-}
-
-const guarded: { work: () => unknown } = { work: () => undefined };
-const guardedContext = vm.createContext(guarded);
-
-/** Runs `work` so that even a backtracking regular expression is interrupted: only a vm timeout can do that. */
-function withTimeout<T>(work: () => T, timeout: number): T {
-  guarded.work = work;
-  return vm.runInContext("work()", guardedContext, { timeout }) as T;
 }
 
 function explainCompileError(message: string): string {
   if (message.includes("can't resolve reference"))
     return `${message}; only references inside the schema ("#/$defs/…") are followed`;
+  if (message.includes("took longer")) return `compiling the schema ${message}`;
   if (message.includes("unknown format"))
     return `${message}; known formats: ${Object.keys(formats).join(", ")}`;
   return message;

@@ -5,9 +5,10 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, suite, test } from "node:test";
+import { until } from "../helpers/until.ts";
 import { childrenOf } from "../../src/kit/process-tree.ts";
 import { aRunSpec } from "./run-spec.ts";
-import { SmallManager, until } from "./small-manager.ts";
+import { SmallManager } from "./small-manager.ts";
 import { SmallRecorder } from "./small-recorder.ts";
 
 const BOOT = { agentletToken: "l".repeat(43), agentToken: "a".repeat(43) };

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, suite, test } from "node:test";
 import timers from "node:timers/promises";
+import { until } from "../helpers/until.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import { childrenOf } from "../../src/kit/process-tree.ts";
 import { ZoneRedaction } from "../../src/agentlet/zone-redaction.ts";
@@ -15,7 +16,7 @@ import { runAgent } from "../../src/agentlet/run-life.ts";
 import { StopWish } from "../../src/agentlet/stop.ts";
 import { sayLastWords } from "../../src/protocol/last-words.ts";
 import { aRunSpec } from "./run-spec.ts";
-import { SmallManager, until } from "./small-manager.ts";
+import { SmallManager } from "./small-manager.ts";
 import { SmallRecorder } from "./small-recorder.ts";
 
 const BOOT = { agentletToken: "l".repeat(43), agentToken: "a".repeat(43) };

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import vm from "node:vm";
+import { until } from "../helpers/until.ts";
 import { runAgent } from "../../src/agentlet/run-life.ts";
 import { StopWish } from "../../src/agentlet/stop.ts";
 import { ZoneRedaction } from "../../src/agentlet/zone-redaction.ts";
@@ -12,7 +13,7 @@ import { silentLog } from "../../src/kit/log.ts";
 import { childrenOf } from "../../src/kit/process-tree.ts";
 import { processesNaming } from "../helpers/processes.ts";
 import { aRunSpec } from "./run-spec.ts";
-import { SmallManager, until } from "./small-manager.ts";
+import { SmallManager } from "./small-manager.ts";
 import { SmallRecorder } from "./small-recorder.ts";
 
 const BOOT = { agentletToken: "l".repeat(43), agentToken: "a".repeat(43) };

@@ -69,12 +69,3 @@ export class SmallManager implements AsyncDisposable {
     );
   }
 }
-
-/** Waits until a condition holds; rejects after `ms` with what was waited for. */
-export async function until(what: string, holds: () => boolean, ms = 8000): Promise<void> {
-  const end = performance.now() + ms;
-  while (!holds()) {
-    if (performance.now() > end) throw new Error(`Expected within ${ms} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}

@@ -280,7 +280,7 @@ suite("admission of what an agent sends", () => {
 
     assert.equal((JSON.parse(none.body) as { stdout: string }).stdout, "{}");
     for (const { body } of explosions) assert.match(body, /took longer than/);
-    assert.ok(performance.now() - started < 5000);
+    assert.ok(performance.now() - started < 20_000);
   });
 
   test("43: a body that never ends holds nobody up", async () => {

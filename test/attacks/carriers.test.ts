@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, afterEach, before, suite, test } from "node:test";
+import { until } from "../helpers/until.ts";
 import {
   boundTool,
   type BoundaryRange,
@@ -11,7 +12,6 @@ import {
   networkRule,
   openBoundaryRange,
 } from "../helpers/boundary-range.ts";
-import { eventually } from "../helpers/lab.ts";
 
 const FORM = { header: "Authorization", format: "Bearer {{secret}}" };
 /** Does what files of the workspace ask for, in TLS inside CONNECT, for as long as it is let. */
@@ -65,7 +65,7 @@ suite("what calls carry", () => {
     ask("b-metadata", "http://169.254.169.254/latest/meta-data");
     const running = it.range.attack("relay", RELAY);
     // Its copy was taken before its first request.
-    await eventually(() => (sent().length > 0 ? true : undefined), "a first request");
+    await until("a first request", () => (sent().length > 0 ? true : undefined));
     const late = setInterval(() => ask(`late-${Date.now()}`, `${base}/bound/late`), 100);
     const { outcome, stdout, requests, record } = await running;
     clearInterval(late);

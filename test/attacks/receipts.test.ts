@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, suite, test } from "node:test";
+import { until } from "../helpers/until.ts";
 import { ReceiptVerifyResult } from "../../src/protocol/results.ts";
 import { type AttackRange, openRange } from "../helpers/attack-range.ts";
-import { eventually } from "../helpers/lab.ts";
 import { trustedPartsOf } from "../helpers/run-parts.ts";
 
 const CANARY = "receipt-canary-0123456789abcdef";
@@ -53,9 +53,8 @@ suite("receipts of hostile calls", () => {
       "for i in $(seq 1 150); do curl -s -o /dev/null http://other.example/$i; done; exit 0",
     );
 
-    const overflow = await eventually(
-      () => range.audit().find((record) => record.type === "overflow"),
-      "the overflow record",
+    const overflow = await until("the overflow record", () =>
+      range.audit().find((record) => record.type === "overflow"),
     );
     assert.equal(flood.requests.length, 100);
     assert.equal(overflow.call, flood.record.call);
@@ -91,9 +90,8 @@ suite("receipts of hostile calls", () => {
   test("a tool-runner killed in the middle of a call goes on in a new epoch, with the call lost", async () => {
     const { supervisorPid } = await range.lab.waitForRun();
     const cut = range.call("plain", "sleep 86421").catch(() => null);
-    await eventually(
-      () => range.lab.processes().find(({ command }) => command.includes("sleep 86421")),
-      "the call",
+    await until("the call", () =>
+      range.lab.processes().find(({ command }) => command.includes("sleep 86421")),
     );
     const runner = trustedPartsOf(supervisorPid)["tool-runner"];
     assert.ok(runner !== undefined);
@@ -101,10 +99,8 @@ suite("receipts of hostile calls", () => {
     process.kill(runner, "SIGKILL");
     await cut;
 
-    const lost = await eventually(
-      () => range.audit().find((record) => record.type === "call" && record.outcome === "lost"),
-      "the receipt of the lost call",
-      20_000,
+    const lost = await until("the receipt of the lost call", () =>
+      range.audit().find((record) => record.type === "call" && record.outcome === "lost"),
     );
     assert.equal(lost.epoch, 2);
     const live = await verify(run);
@@ -113,11 +109,8 @@ suite("receipts of hostile calls", () => {
 
   test("the whole audit is found good after the run, and any change of it is named", async () => {
     await range.lab.agentkube(["stop", run, "--data", range.lab.data]).ended;
-    await eventually(
-      async () =>
-        (await verify(run)).countersigned === (await verify(run)).records ? true : undefined,
-      "the countersigned end",
-      20_000,
+    await until("the countersigned end", async () =>
+      (await verify(run)).countersigned === (await verify(run)).records ? true : undefined,
     );
     const whole = await verify(run);
     assert.deepEqual([whole.code, whole.problems], [0, []]);

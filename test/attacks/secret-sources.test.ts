@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, suite, test } from "node:test";
+import { until } from "../helpers/until.ts";
 import type { AuditRecord } from "../../src/protocol/audit.ts";
 import {
   type BoundaryRange,
@@ -9,7 +10,6 @@ import {
   CANARIES,
   openBoundaryRange,
 } from "../helpers/boundary-range.ts";
-import { eventually } from "../helpers/lab.ts";
 import { UPSTREAM_HOST } from "../helpers/hostile-upstream.ts";
 import { findSecret } from "../helpers/secret-forms.ts";
 
@@ -56,12 +56,11 @@ suite("90, 93: a secret that changes, goes away or comes in halves while a call 
 
   test("rotated: the next request of the same call carries the new value, masked from then on", async () => {
     const call = it.range.attack("slow", asking(30, "headers"));
-    await eventually(() => (sent().length > 2 ? true : undefined), "requests with the first value");
+    await until("requests with the first value", () => (sent().length > 2 ? true : undefined));
 
     put(ROTATED);
-    await eventually(
-      () => (sent().some((line) => line.includes(ROTATED)) ? true : undefined),
-      "a request with the new value",
+    await until("a request with the new value", () =>
+      sent().some((line) => line.includes(ROTATED)) ? true : undefined,
     );
     const { stdout, requests } = await call;
 
@@ -84,7 +83,7 @@ suite("90, 93: a secret that changes, goes away or comes in halves while a call 
       `curl -s -m 20 -o /dev/null ${url("drip")}; echo "cut $?"; ${asking(3)}`,
     );
     const isOpen = (): boolean => it.upstream.received.at(-1)?.target === "/bound/drip";
-    await eventually(() => (isOpen() ? true : undefined), "the open answer");
+    await until("the open answer", () => (isOpen() ? true : undefined));
     const before = it.upstream.received.length;
 
     rmSync(file);

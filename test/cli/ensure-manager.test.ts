@@ -7,9 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { until } from "../helpers/until.ts";
 import { findManager, readManagerFile } from "../../src/cli/client.ts";
 import { ensureManager } from "../../src/cli/ensure-manager.ts";
-import { eventually } from "../helpers/lab.ts";
 import { processesNaming } from "../helpers/processes.ts";
 
 const self: [string, ...string[]] = [
@@ -26,7 +26,7 @@ beforeEach(() => {
 // Whatever became of the test: a manager that is left would keep it from ending.
 afterEach(async () => {
   for (const pid of started) if (isThere(pid)) process.kill(pid, "SIGTERM");
-  await eventually(() => (started.some(isThere) ? undefined : true), "the managers' end");
+  await until("the managers' end", () => (started.some(isThere) ? undefined : true));
   started = [];
   rmSync(dataDir, { recursive: true, force: true });
 });
@@ -44,12 +44,10 @@ suite("ensureManager", () => {
     const [program, ...args] = [...self, "manager", "--data", dataDir];
     const old = spawn(program, args, { stdio: "ignore" });
     if (old.pid !== undefined) started.push(old.pid);
-    const file = await eventually(
-      async () =>
-        (await findManager(dataDir)) === null
-          ? undefined
-          : ((await readManagerFile(dataDir)) ?? undefined),
-      "the first manager",
+    const file = await until("the first manager", async () =>
+      (await findManager(dataDir)) === null
+        ? undefined
+        : ((await readManagerFile(dataDir)) ?? undefined),
     );
     // An answer on its way keeps it for 1.5 s.
     const held = connect(file.port, "127.0.0.1");
@@ -58,10 +56,10 @@ suite("ensureManager", () => {
     held.write(
       `POST /v1/runs HTTP/1.1\r\nhost: 127.0.0.1:${file.port}\r\nauthorization: Bearer ${file.token}\r\ncontent-length: 9\r\n\r\n{`,
     );
-    await eventually(async () => {
+    await until("a manager that answers no more", async () => {
       old.kill("SIGTERM");
       return (await findManager(dataDir)) === null ? true : undefined;
-    }, "a manager that answers no more");
+    });
 
     const client = await ensureManager({ dataDir, self, env: process.env, port: null }, never);
     started.push(client.pid);
@@ -82,9 +80,8 @@ suite("ensureManager", () => {
     started.push(...pids);
     assert.equal(pids.size, 1);
     // The losers are gone by themselves; one that is late must not find the directory removed and make it anew.
-    await eventually(
-      () => (processesNaming(dataDir).length === 1 ? true : undefined),
-      "the end of the losers",
+    await until("the end of the losers", () =>
+      processesNaming(dataDir).length === 1 ? true : undefined,
     );
   });
 });

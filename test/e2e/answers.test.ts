@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
-import { eventually, openLab } from "../helpers/lab.ts";
+import { until } from "../helpers/until.ts";
+import { openLab } from "../helpers/lab.ts";
 import { anAgent } from "../helpers/manifests.ts";
 
 /** Asks, waits for a prompt, does it, and asks again: what any program can say of itself with titles and words. */
@@ -62,9 +63,8 @@ suite("a run that nobody is attached to", () => {
     assert.match(logs.said, /answer 1 {2}done by the operator: allow; then /);
     const ended = await cli("prompt", run, "x");
     assert.match(ended.all, /has ended/);
-    await eventually(
-      async () => ((await lab.leftovers()).length === 0 ? true : undefined),
-      "nothing is left",
+    await until("nothing is left", async () =>
+      (await lab.leftovers()).length === 0 ? true : undefined,
     );
   });
 });

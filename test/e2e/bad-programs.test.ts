@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { suite, test } from "node:test";
+import { until } from "../helpers/until.ts";
 import { findManager } from "../../src/cli/client.ts";
-import { eventually, openLab, resultOf } from "../helpers/lab.ts";
+import { openLab, resultOf } from "../helpers/lab.ts";
 import { anAgent } from "../helpers/manifests.ts";
 
 const MIB = 1024 * 1024;
@@ -87,13 +88,13 @@ suite("a terminal", () => {
       if (isBinary) seen += data.subarray(8).toString("latin1");
     });
     await once(person, "open");
-    await eventually(() => (seen.includes("ready") ? true : undefined), "the program");
+    await until("the program", () => (seen.includes("ready") ? true : undefined));
 
     for (const size of [1, 1000]) {
       person.send(JSON.stringify({ kind: "resize", cols: size, rows: size }));
       // The viewer that was active last decides the size.
       person.send(Buffer.from(" "));
-      await eventually(() => (seen.includes(`${size} ${size}`) ? true : undefined), `${size}`);
+      await until(`${size}`, () => (seen.includes(`${size} ${size}`) ? true : undefined));
     }
     const end = await cli.ended;
     person.terminate();

@@ -11,8 +11,9 @@ import { createServer } from "node:net";
 import { once } from "node:events";
 import path from "node:path";
 import { suite, test } from "node:test";
+import { until } from "../helpers/until.ts";
 import type { Attempt, Targets } from "../fixtures/hostile-agent.ts";
-import { eventually, openLab, repository, resultOf } from "../helpers/lab.ts";
+import { openLab, repository, resultOf } from "../helpers/lab.ts";
 import type { Lab } from "../helpers/lab.ts";
 import { aTool, anAgent, writePackage } from "../helpers/manifests.ts";
 import { trustedPartsOf } from "../helpers/run-parts.ts";
@@ -173,16 +174,12 @@ suite("a hostile agent in zone A", () => {
 async function untilReady(lab: Lab, ended: Promise<unknown>): Promise<void> {
   let over = false;
   void ended.then(() => (over = true));
-  await eventually(
-    () => {
-      if (over) return true;
-      return statSync(path.join(lab.workspace, "ready"), { throwIfNoEntry: false }) === undefined
-        ? undefined
-        : true;
-    },
-    "the agent to be ready",
-    30_000,
-  );
+  await until("the agent to be ready", () => {
+    if (over) return true;
+    return statSync(path.join(lab.workspace, "ready"), { throwIfNoEntry: false }) === undefined
+      ? undefined
+      : true;
+  });
 }
 
 async function listen(socketPath: string): Promise<{ path: string } & AsyncDisposable> {

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
+import { until } from "../helpers/until.ts";
 import { LEASE_LIMITS } from "../../src/agentlet/states/input-lease.ts";
-import { eventually, openLab } from "../helpers/lab.ts";
+import { openLab } from "../helpers/lab.ts";
 import { anAgent } from "../helpers/manifests.ts";
 import { sees, sitDown, skip } from "../helpers/person.ts";
 
@@ -30,10 +31,7 @@ suite("the keyboard of a real run", { skip }, () => {
     const { run } = await lab.waitForRun((info) => info.state === "idle", 30_000);
     const recording = path.join(lab.data, "runs", run, "recording.cast");
     const isRecorded = async (text: string) =>
-      await eventually(
-        () => (readFileSync(recording, "utf8").includes(text) ? true : undefined),
-        text,
-      );
+      await until(text, () => (readFileSync(recording, "utf8").includes(text) ? true : undefined));
     using person = sitDown(lab, ["attach", run, "--write", `--data=${lab.data}`]);
     await sees(person, />/);
 

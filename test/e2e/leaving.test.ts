@@ -3,8 +3,9 @@ import { closeSync, existsSync, mkdirSync, openSync, readdirSync } from "node:fs
 import path from "node:path";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
+import { until } from "../helpers/until.ts";
 import { native } from "../../src/kit/native.ts";
-import { eventually, openLab, repository } from "../helpers/lab.ts";
+import { openLab, repository } from "../helpers/lab.ts";
 import type { Lab, RunningCli } from "../helpers/lab.ts";
 import { anAgent } from "../helpers/manifests.ts";
 
@@ -15,7 +16,7 @@ const WORKER = anAgent(
 
 async function untilOver(lab: Lab): Promise<void> {
   const over = () => (existsSync(path.join(lab.workspace, "over")) ? true : undefined);
-  await eventually(over, "the end of the agent's work", 20_000);
+  await until("the end of the agent's work", over);
   assert.deepEqual(await lab.leftovers(), []);
   const ps = await lab.agentkube(["ps", "--data", lab.data]).ended;
   assert.match(ps.text, /succeeded \(exited\)/);
@@ -26,11 +27,10 @@ suite("run goes away and the run goes on", () => {
     await using lab = openLab();
     const cli = lab.run([lab.write("agent.yaml", WORKER)]);
     const runs = path.join(lab.data, "runs");
-    await eventually(
+    await until(
+      "the registered run",
       () =>
         readdirSync(runs).some((run) => existsSync(path.join(runs, run, "run.json"))) || undefined,
-      "the registered run",
-      20_000,
     );
 
     cli.child.kill("SIGKILL");
@@ -68,10 +68,9 @@ suite("run goes away before the run is registered", () => {
 
     cli.child.kill("SIGKILL");
 
-    await eventually(
-      () => lab.processes().every(({ pid }) => pid !== supervisor) || undefined,
+    await until(
       "the end of the supervisor",
-      20_000,
+      () => lab.processes().every(({ pid }) => pid !== supervisor) || undefined,
     );
     assert.ok(!existsSync(path.join(lab.data, "runs")));
     assert.deepEqual(await lab.leftovers(), []);
@@ -126,5 +125,5 @@ function holdStore(lab: Lab): Disposable {
 
 async function supervisorOf(lab: Lab): Promise<number> {
   const find = () => lab.processes().find(({ command }) => command.endsWith(" supervisor"))?.pid;
-  return await eventually(find, "the supervisor", 20_000);
+  return await until("the supervisor", find);
 }

@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { createReadStream, existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
+import { until } from "../helpers/until.ts";
 import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
 import { rawBytesOf } from "../../src/protocol/asciicast.ts";
 import type { ShellInfo } from "../../src/protocol/manager-api.ts";
 import { VerifyResult } from "../../src/protocol/results.ts";
-import { eventually, openLab } from "../helpers/lab.ts";
+import { openLab } from "../helpers/lab.ts";
 import { anAgent } from "../helpers/manifests.ts";
 import { sees, sitDown, skip } from "../helpers/person.ts";
 
@@ -99,10 +100,10 @@ suite("a shell beside the agent", { skip }, () => {
     await first.left;
     await person.left;
 
-    const cast = await eventually(() => {
+    const cast = await until("the recording of the shell", () => {
       const dir = path.join(lab.data, "runs", run, "shells", `${grantIn(person.seen)}.cast`);
       return existsSync(dir) ? dir : undefined;
-    }, "the recording of the shell");
+    });
     assert.deepEqual((await verifyAsciicast(createReadStream(cast))).problems, []);
     const late = await lab.agentkube(["shell", run, `--data=${lab.data}`]).ended;
     assert.equal(late.code, 1);

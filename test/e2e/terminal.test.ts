@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
-import { eventually, openLab } from "../helpers/lab.ts";
+import { until } from "../helpers/until.ts";
+import { openLab } from "../helpers/lab.ts";
 import type { Lab } from "../helpers/lab.ts";
 import { anAgent } from "../helpers/manifests.ts";
 import { sees, sitDown, skip } from "../helpers/person.ts";
@@ -51,9 +52,8 @@ suite("a person at a terminal", { skip }, () => {
     second.type("from the second\r");
     await second.left;
 
-    await eventually(
-      () => (existsSync(path.join(lab.workspace, "result")) ? true : undefined),
-      "the result",
+    await until("the result", () =>
+      existsSync(path.join(lab.workspace, "result")) ? true : undefined,
     );
     assert.equal(readFileSync(path.join(lab.workspace, "result"), "utf8"), "got:from the second\n");
     assert.deepEqual(await lab.leftovers(), []);

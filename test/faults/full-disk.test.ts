@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { suite, test } from "node:test";
+import { until } from "../helpers/until.ts";
 import { assertBeginning, readRecording, startFlood } from "../helpers/flood-run.ts";
-import { eventually, openLab, resultOf } from "../helpers/lab.ts";
+import { openLab, resultOf } from "../helpers/lab.ts";
 import { trustedPartsOf } from "../helpers/run-parts.ts";
 
 const MB = 1_000_000;
@@ -16,9 +17,9 @@ suite("a disk that is full", { skip }, () => {
     using disk = mountSmallDisk(lab.data, "12m");
     const run = await startFlood(lab, 30 * MB, MB, { timeoutMs: 170_000, agentTimeout: "10s" });
 
-    await eventually(
-      () => (trustedPartsOf(run.info.supervisorPid).agentlet === undefined ? true : undefined),
+    await until(
       "the end of the agentlet",
+      () => (trustedPartsOf(run.info.supervisorPid).agentlet === undefined ? true : undefined),
       110_000,
     );
     disk.resize("200m");

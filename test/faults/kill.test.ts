@@ -3,9 +3,10 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
+import { until } from "../helpers/until.ts";
 import { assertBeginning, assertWhole, readRecording, startFlood } from "../helpers/flood-run.ts";
 import type { FloodRun } from "../helpers/flood-run.ts";
-import { eventually, openLab } from "../helpers/lab.ts";
+import { openLab } from "../helpers/lab.ts";
 import type { Lab } from "../helpers/lab.ts";
 import { trustedPartsOf } from "../helpers/run-parts.ts";
 import type { Part } from "../helpers/run-parts.ts";
@@ -26,7 +27,8 @@ function pidOf(lab: Lab, run: FloodRun, victim: Victim): number {
 
 /** Waits until the manager has the run ended, asking the files: the manager itself may be gone by then. */
 async function untilEnded(lab: Lab, run: string): Promise<{ outcome: string; reason: string }> {
-  return await eventually(
+  return await until(
+    "the end of the run",
     () => {
       const info = JSON.parse(
         readFileSync(path.join(lab.data, "runs", run, "run.json"), "utf8"),
@@ -38,7 +40,6 @@ async function untilEnded(lab: Lab, run: string): Promise<{ outcome: string; rea
       const { phase, end } = info.info ?? info;
       return phase === "ended" && end !== null && end !== undefined ? end : undefined;
     },
-    "the end of the run",
     60_000,
   );
 }
@@ -69,9 +70,9 @@ suite("50 MB of output while parts are killed", () => {
     const run = await startFlood(lab, FLOOD, 2 * MB, { timeoutMs: 120_000 });
 
     for (let round = 0; round < 3; round++) {
-      const pid = await eventually(
-        () => trustedPartsOf(run.info.supervisorPid)["session-recorder"],
+      const pid = await until(
         "a recorder",
+        () => trustedPartsOf(run.info.supervisorPid)["session-recorder"],
       );
       process.kill(pid, "SIGKILL");
       await timers.setTimeout(400);
@@ -129,11 +130,8 @@ suite("50 MB of output while parts are killed", () => {
         await timers.setTimeout(12_000);
         await lab.agentkube(["ps", "--data", lab.data]).ended;
       }
-      const zoneGone = await eventually(
-        () =>
-          lab.processes().some(({ command }) => command.includes("flood.ts")) ? undefined : true,
-        "the end of zone A",
-        10_000,
+      const zoneGone = await until("the end of zone A", () =>
+        lab.processes().some(({ command }) => command.includes("flood.ts")) ? undefined : true,
       );
       assert.equal(zoneGone, true);
       if (victims.length === 1) assert.ok(performance.now() - killed < 10_000);

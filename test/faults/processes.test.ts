@@ -6,9 +6,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
+import { until } from "../helpers/until.ts";
 import { readIntact } from "../../src/protocol/asciicast.ts";
 import { RecorderProcess } from "../recorder/helpers/recorder-process.ts";
-import { until } from "../recorder/helpers/until.ts";
 import { RecorderRig } from "./recorder-rig.ts";
 
 const MB = 1_000_000;
@@ -85,11 +85,7 @@ suite("recorder and manager as processes", () => {
 
     process.kill(rig.manager.pid, "SIGSTOP");
     const stopped = performance.now();
-    await until(
-      "the recorder to notice",
-      () => rig.recorder.log.includes("manager is away"),
-      30_000,
-    );
+    await until("the recorder to notice", () => rig.recorder.log.includes("manager is away"));
     const noticedMs = performance.now() - stopped;
     await timers.setTimeout(30_000 - noticedMs);
     process.kill(rig.manager.pid, "SIGCONT");
@@ -108,7 +104,7 @@ suite("recorder and manager as processes", () => {
       cpSync(rig.data, dir, { recursive: true });
       await rig.restartManager();
       await rig.goOn(4 * MB);
-      await until("newer proofs", () => sizeOf(rig, rig.data) > sizeOf(rig, dir) + 1000, 30_000);
+      await until("newer proofs", () => sizeOf(rig, rig.data) > sizeOf(rig, dir) + 1000);
 
       await rig.manager.kill();
       rmSync(rig.data, { recursive: true });

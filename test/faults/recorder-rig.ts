@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import timers from "node:timers/promises";
+import { until } from "../helpers/until.ts";
 import { RecorderLink } from "../../src/agentlet/recorder-link.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import { createSigningKey } from "../../src/kit/signing.ts";
@@ -17,7 +18,6 @@ import { registration } from "../manager/seed.ts";
 import { RecorderProcess } from "../recorder/helpers/recorder-process.ts";
 import { aRun } from "../recorder/helpers/run-spec.ts";
 import type { TestRun } from "../recorder/helpers/run-spec.ts";
-import { until } from "../recorder/helpers/until.ts";
 
 const TICK_MS = 10;
 

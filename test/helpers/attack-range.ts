@@ -8,10 +8,11 @@ import http from "node:http";
 import path from "node:path";
 import { json } from "node:stream/consumers";
 import type { IncomingMessage } from "node:http";
+import { until } from "./until.ts";
 import { messageOf } from "../../src/kit/platform-error.ts";
 import type { AuditRecord } from "../../src/protocol/audit.ts";
 import { ToolCallReply } from "../../src/protocol/tool-api.ts";
-import { eventually, openLab, repository } from "./lab.ts";
+import { openLab, repository } from "./lab.ts";
 import type { Lab } from "./lab.ts";
 import { aTool, addNode, anAgent } from "./manifests.ts";
 import { trustedPartsOf } from "./run-parts.ts";
@@ -91,13 +92,13 @@ export async function openRange(options: RangeOptions): Promise<AttackRange> {
       (error: unknown) => (over = messageOf(error)),
     );
     const token = path.join(lab.workspace, "token");
-    const socketPath = await eventually(
+    const socketPath = await until(
+      `a live run\n${cli.stdout}${cli.stderr}`,
       () => {
         if (over !== undefined) throw new Error(`The run is over: ${over}`);
         const [found] = globSync(path.join(lab.runtime, "*/run.sock"));
         return readdirSync(lab.workspace).includes("token") ? found : undefined;
       },
-      `a live run\n${cli.stdout}${cli.stderr}`,
       START_MS,
     );
     const canaries = secrets.map(([, value]) => Buffer.from(value));
@@ -134,13 +135,11 @@ async function rangeOf(
     async attack(tool, script, { timeoutMs = 60_000 } = {}) {
       const known = new Set(audit().flatMap((entry) => ("call" in entry ? [entry.call] : [])));
       const reply = await call(tool, script, AbortSignal.timeout(timeoutMs));
-      const record = await eventually(
-        () =>
-          audit().find(
-            (entry): entry is CallRecord =>
-              entry.type === "call" && entry.tool === tool && !known.has(entry.call),
-          ),
-        `the record of the call of ${tool}`,
+      const record = await until(`the record of the call of ${tool}`, () =>
+        audit().find(
+          (entry): entry is CallRecord =>
+            entry.type === "call" && entry.tool === tool && !known.has(entry.call),
+        ),
       );
       const requests = audit().filter(
         (entry): entry is RequestRecord => entry.type === "request" && entry.call === record.call,

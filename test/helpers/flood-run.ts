@@ -2,11 +2,12 @@
 import assert from "node:assert/strict";
 import { copyFileSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { until } from "./until.ts";
 import { floodOnTerminal } from "../fixtures/flood.ts";
 import type { RunInfo } from "../../src/protocol/manager-api.ts";
 import { VerifyResult } from "../../src/protocol/results.ts";
 import type { RunResult } from "../../src/protocol/results.ts";
-import { eventually, repository, resultOf } from "./lab.ts";
+import { repository, resultOf } from "./lab.ts";
 import type { CliEnd, Lab, RunningCli } from "./lab.ts";
 import { anAgent } from "./manifests.ts";
 
@@ -33,14 +34,10 @@ export async function startFlood(
   const cli = lab.run([agent], { timeoutMs });
   let over = false;
   void cli.ended.then(() => (over = true)).catch(() => undefined);
-  const info = await eventually(
-    async () => {
-      assert.equal(over, false, `The run ended too early:\n${cli.stdout}\n${cli.stderr}`);
-      return await lab.waitForRun(({ committedBytes }) => committedBytes >= after, 1000);
-    },
-    `${after} durable bytes`,
-    30_000,
-  );
+  const info = await until(`${after} durable bytes`, async () => {
+    assert.equal(over, false, `The run ended too early:\n${cli.stdout}\n${cli.stderr}`);
+    return await lab.waitForRun(({ committedBytes }) => committedBytes >= after, 1000);
+  });
   assert.equal(isOver(lab), false, "The flood was over before the fault: it proves nothing");
   return { bytes, cli, info };
 }

@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { copyFileSync, globSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import timers from "node:timers/promises";
+import { until } from "./until.ts";
 import { floodOnTerminal } from "../fixtures/flood.ts";
 import { assertSameBytes, readRecording } from "./flood-run.ts";
-import { eventually, openLab, repository, resultOf } from "./lab.ts";
+import { openLab, repository, resultOf } from "./lab.ts";
 import type { Lab } from "./lab.ts";
 import { anAgent } from "./manifests.ts";
 import { trustedPartsOf } from "./run-parts.ts";
@@ -88,16 +89,12 @@ async function killEach(times: number, pidOf: () => number | undefined): Promise
   let last = 0;
   for (let kill = 0; kill < times; kill += 1) {
     await timers.setTimeout(Math.random() * GAP_MS);
-    last = await eventually(
-      () => {
-        const pid = pidOf();
-        if (pid === undefined || pid === last) return undefined;
-        process.kill(pid, "SIGKILL");
-        return pid;
-      },
-      "somebody to kill",
-      30_000,
-    );
+    last = await until("somebody to kill", () => {
+      const pid = pidOf();
+      if (pid === undefined || pid === last) return undefined;
+      process.kill(pid, "SIGKILL");
+      return pid;
+    });
   }
   return times;
 }

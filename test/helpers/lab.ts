@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import timers from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { until } from "./until.ts";
 import { ManagerFile, RunInfo } from "../../src/protocol/manager-api.ts";
 import { RunResult } from "../../src/protocol/results.ts";
 import { processesNaming } from "./processes.ts";
@@ -170,12 +171,12 @@ export function openLab(): Lab {
       return await response.json();
     },
     async waitForRun(ready = () => true, timeoutMs = 20_000) {
-      return await eventually(
+      return await until(
+        "the run",
         async () => {
           const { runs } = (await lab.get("/v1/runs")) as { runs: unknown[] };
           return runs.map((run) => RunInfo.parse(run)).find((info) => ready(info));
         },
-        "the run",
         timeoutMs,
       );
     },
@@ -227,27 +228,6 @@ export function resultOf(end: CliEnd): RunResult {
       `Expected a RunResult as the last line; code ${end.code}, signal ${end.signal}\n${end.text}`,
       { cause: error },
     );
-  }
-}
-
-/** Polls until `probe` gives something. Errors of the probe count as "not yet" and end up in the failure. */
-export async function eventually<T>(
-  probe: () => Promise<T | undefined> | T | undefined,
-  what: string,
-  timeoutMs = 10_000,
-): Promise<T> {
-  const deadline = performance.now() + timeoutMs;
-  let last: unknown;
-  for (;;) {
-    try {
-      const value = await probe();
-      if (value !== undefined) return value;
-    } catch (error) {
-      last = error;
-    }
-    if (performance.now() > deadline)
-      throw new Error(`Waited ${timeoutMs} ms for ${what}`, { cause: last });
-    await timers.setTimeout(20);
   }
 }
 

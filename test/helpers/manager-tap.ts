@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import type { AddressInfo, Socket } from "node:net";
 import path from "node:path";
-import { eventually } from "./lab.ts";
+import { until } from "./until.ts";
 import type { Lab } from "./lab.ts";
 
 export interface ManagerTap extends AsyncDisposable {
@@ -15,13 +15,13 @@ export interface ManagerTap extends AsyncDisposable {
 /** Starts the lab's manager with a tap in front of it; every program of a run then talks through the tap. */
 export async function tapManager(lab: Lab): Promise<ManagerTap> {
   const manager = lab.agentkube(["manager", "--data", lab.data]);
-  const { port } = await eventually(() => {
+  const { port } = await until("the manager", () => {
     try {
       return lab.manager();
     } catch {
       return undefined;
     }
-  }, "the manager");
+  });
   const streams: Buffer[][] = [];
   const sockets = new Set<Socket>();
   const server = createServer((client) => {

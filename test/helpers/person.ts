@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { eventually, repository } from "./lab.ts";
+import { until } from "./until.ts";
+import { repository } from "./lab.ts";
 import type { Lab } from "./lab.ts";
 
 // util-linux's script gives the command line a terminal.
@@ -51,9 +52,7 @@ export function sitDown(lab: Lab, words: string[]): Person {
 }
 
 export async function sees(person: Person, text: RegExp): Promise<void> {
-  await eventually(
-    () => (text.test(person.seen) ? true : undefined),
-    `${text.source} in:\n${person.seen}`,
-    20_000,
+  await until(`${text.source} in:\n${person.seen}`, () =>
+    text.test(person.seen) ? true : undefined,
   ).catch(() => assert.match(person.seen, text));
 }

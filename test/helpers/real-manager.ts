@@ -7,9 +7,10 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
+import { until } from "./until.ts";
 import { MANAGER_THREADS } from "../../src/cli/ensure-manager.ts";
 import { ManagerFile } from "../../src/protocol/manager-api.ts";
-import { eventually, repository } from "./lab.ts";
+import { repository } from "./lab.ts";
 
 /** The real manager, as `agentkube run` starts it. */
 export class RealManager implements AsyncDisposable {
@@ -35,13 +36,13 @@ export class RealManager implements AsyncDisposable {
       env: { ...process.env, ...MANAGER_THREADS, ...env },
       stdio: ["ignore", "ignore", "ignore"],
     });
-    const file = await eventually(
+    const file = await until(
+      "the manager",
       () => {
         const text = readFileSync(path.join(data, "manager.json"), "utf8");
         const said = ManagerFile.parse(JSON.parse(text));
         return said.pid === child.pid ? said : undefined;
       },
-      "the manager",
       60_000,
     );
     return new RealManager(child, file);

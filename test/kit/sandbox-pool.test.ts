@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
 import { text } from "node:stream/consumers";
-import timers from "node:timers/promises";
+import { until } from "../helpers/until.ts";
 import { atEnd } from "../helpers/at-end.ts";
 import { childrenOf } from "../../src/kit/process-tree.ts";
 import { openSandbox, type SandboxPlan } from "../../src/kit/sandbox.ts";
@@ -48,13 +48,6 @@ async function run(script: string, more: Partial<SandboxPlan> = {}): Promise<str
 async function withPool(context: TestContext, size: number, idleMs = 60_000): Promise<void> {
   await configurePool({ size, blanks: 0, profiles: 2, idleMs });
   atEnd(context, () => configurePool({ size: 0, blanks: 0, profiles: 2, idleMs }));
-}
-
-async function waitUntil(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  for (let left = 200; !(await isSo()); left -= 1) {
-    assert.ok(left > 0, "waited for 2 s");
-    await timers.setTimeout(10);
-  }
 }
 
 suite("sandboxes prepared ahead", () => {
@@ -110,12 +103,12 @@ suite("sandboxes prepared ahead", () => {
     await withPool(context, 1);
     await run("true");
     let pids: number[] = [];
-    await waitUntil(async () => {
+    await until("one sandbox", async () => {
       pids = await childrenOf(toolSpawner().pid);
       return pids.length === 1;
     });
     process.kill(pids[0]!, "SIGKILL");
-    await waitUntil(async () => (await childrenOf(toolSpawner().pid)).length === 0);
+    await until("no sandbox left", async () => (await childrenOf(toolSpawner().pid)).length === 0);
 
     assert.equal(await run("echo fine"), "fine\n");
 
@@ -127,7 +120,10 @@ suite("sandboxes prepared ahead", () => {
     await configurePool({ size: 0, blanks: 2, profiles: 2, idleMs: 60_000 });
     atEnd(context, () => configurePool({ size: 0, blanks: 0, profiles: 2, idleMs: 60_000 }));
     const waiting = async (count: number): Promise<number[]> => {
-      await waitUntil(async () => (await childrenOf(toolSpawner().pid)).length === count);
+      await until(
+        `${count} sandboxes`,
+        async () => (await childrenOf(toolSpawner().pid)).length === count,
+      );
       return await childrenOf(toolSpawner().pid);
     };
     const [killed, used] = await waiting(2);
@@ -151,11 +147,13 @@ suite("sandboxes prepared ahead", () => {
     await withPool(context, 1);
     await run("true");
     let pid: number | undefined;
-    await waitUntil(async () => {
+    await until("a sandbox", async () => {
       [pid] = await childrenOf(toolSpawner().pid);
       return pid !== undefined;
     });
-    await waitUntil(() => /Seccomp:\t2/.test(readFileSync(`/proc/${pid}/status`, "utf8")));
+    await until("its filter", () =>
+      /Seccomp:\t2/.test(readFileSync(`/proc/${pid}/status`, "utf8")),
+    );
 
     assert.match(readFileSync(`/proc/${pid}/status`, "utf8"), /CapEff:\t0{16}\nCapBnd:\t0{16}/);
   });
@@ -163,12 +161,12 @@ suite("sandboxes prepared ahead", () => {
   test("end when they waited too long, and all of them with the pool", async (context) => {
     await withPool(context, 2, 50);
     await run("true");
-    await waitUntil(() => poolMetrics().waiting === 0);
-    await waitUntil(async () => (await childrenOf(toolSpawner().pid)).length === 0);
+    await until("an empty pool", () => poolMetrics().waiting === 0);
+    await until("no sandbox left", async () => (await childrenOf(toolSpawner().pid)).length === 0);
 
     await configurePool({ size: 2, blanks: 0, profiles: 2, idleMs: 60_000 });
     await run("true");
-    await waitUntil(() => poolMetrics().waiting === 2);
+    await until("a full pool", () => poolMetrics().waiting === 2);
     await emptyPool();
 
     assert.deepEqual(await childrenOf(toolSpawner().pid), []);

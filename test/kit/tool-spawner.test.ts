@@ -9,6 +9,7 @@ import { text } from "node:stream/consumers";
 import timers from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { until } from "../helpers/until.ts";
 import { atEnd } from "../helpers/at-end.ts";
 import { openSandbox, type SandboxPlan } from "../../src/kit/sandbox.ts";
 import { toolSpawner } from "../../src/kit/tool-sandbox.ts";
@@ -42,13 +43,6 @@ function aPlan(script: string, more: Partial<SandboxPlan> = {}): SandboxPlan {
 async function output(script: string, more: Partial<SandboxPlan> = {}): Promise<string> {
   await using sandbox = await openSandbox(aPlan(script, more), stdio, never);
   return await text(sandbox.stdout!);
-}
-
-async function waitUntilGone(pids: readonly number[]): Promise<void> {
-  for (let left = 400; pids.some((pid) => existsSync(`/proc/${pid}`)); left -= 1) {
-    assert.ok(left > 0, `still there after 4 s: ${pids.join(", ")}`);
-    await timers.setTimeout(10);
-  }
 }
 
 /** Calls of every kind in a process of its own, with a given build of tool-spawner. */
@@ -94,7 +88,7 @@ suite("tool-spawner", () => {
 
     runner.kill("SIGKILL");
 
-    await waitUntilGone(pids);
+    await until("processes gone", () => !pids.some((pid) => existsSync(`/proc/${pid}`)));
   });
 
   test("leaves no descriptor behind, here or in it, however calls end", async () => {

@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
+import { until } from "../helpers/until.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
 import { rawBytesOf, readAsciicast } from "../../src/protocol/asciicast.ts";
@@ -16,7 +17,6 @@ import { Recording } from "../../src/recorder/recording.ts";
 import { openSpool } from "../../src/recorder/spool.ts";
 import { Producer, connectMute } from "./helpers/producer.ts";
 import { aRun } from "./helpers/run-spec.ts";
-import { until } from "./helpers/until.ts";
 
 suite("frame socket", () => {
   test("welcomes, acknowledges what is durable, and says sealed after the exit", async () => {
@@ -71,17 +71,12 @@ suite("frame socket", () => {
     garbage.resume();
     garbage.write(randomBytes(4096));
     producer.send(output(1, 0, "x"));
-    await until("ack", () => producer.acked === 1, 1000);
+    await until("ack", () => producer.acked === 1);
     const crowd = await Promise.all(Array.from({ length: 40 }, () => connectMute(room.path)));
     producer.send(output(2, 1, "y"));
-    await until("ack", () => producer.acked === 2, 1000);
-    await until(
-      "all closed",
-      () =>
-        [mute, wrong.socket, otherRole.socket, garbage, ...crowd].every(
-          (socket) => socket.destroyed,
-        ),
-      3000,
+    await until("ack", () => producer.acked === 2);
+    await until("all closed", () =>
+      [mute, wrong.socket, otherRole.socket, garbage, ...crowd].every((socket) => socket.destroyed),
     );
 
     assert.equal(room.frames.unproven, 44);
@@ -175,7 +170,7 @@ suite("frame socket", () => {
   }
 
   test("acknowledges half a character only when the rest is there", async () => {
-    await using room = await aRoom();
+    await using room = await aRoom({ heldMs: 600_000 });
     using producer = await Producer.connect(room.path, room.token);
     const bytes = Buffer.from("a🚀");
 
@@ -196,7 +191,7 @@ suite("frame socket", () => {
     const bytes = Buffer.from([0x61, 0xf0, 0x9f]);
 
     producer.send({ type: "output", seq: 1, timeUs: 0, offset: 0, bytes });
-    await until("ack", () => producer.acked === 1, 2000);
+    await until("ack", () => producer.acked === 1);
     producer.send(output(2, 3, "b"));
     await until("ack", () => producer.acked === 2);
 
@@ -306,7 +301,9 @@ interface Room extends AsyncDisposable {
   spool: Awaited<ReturnType<typeof openSpool>>;
 }
 
-async function aRoom(options: { recordInput?: boolean; secrets?: Buffer[] } = {}): Promise<Room> {
+async function aRoom(
+  options: { recordInput?: boolean; secrets?: Buffer[]; heldMs?: number } = {},
+): Promise<Room> {
   const stack = new AsyncDisposableStack();
   const run = stack.use(await aRun());
   const log = silentLog;
@@ -317,6 +314,7 @@ async function aRoom(options: { recordInput?: boolean; secrets?: Buffer[] } = {}
       header,
       recordInput: options.recordInput ?? false,
       redaction: new Redaction(options.secrets ?? []),
+      ...(options.heldMs === undefined ? {} : { heldMs: options.heldMs }),
     }),
   );
   const path = join(run.dir, "rec.sock");

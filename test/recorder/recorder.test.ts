@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { readFile, readdir } from "node:fs/promises";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
+import { until } from "../helpers/until.ts";
 import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
 import { rawBytesOf, readAsciicast } from "../../src/protocol/asciicast.ts";
 import type { Frame } from "../../src/protocol/frames.ts";
@@ -12,7 +13,6 @@ import { Producer, ResendingProducer } from "./helpers/producer.ts";
 import { RecorderProcess } from "./helpers/recorder-process.ts";
 import { aRun } from "./helpers/run-spec.ts";
 import { SmallManager } from "./helpers/small-manager.ts";
-import { until } from "./helpers/until.ts";
 
 suite("session-recorder", { concurrency: 4 }, () => {
   test("records, ships, is verified, and leaves nothing", async () => {
@@ -53,7 +53,7 @@ suite("session-recorder", { concurrency: 4 }, () => {
     const produced = producer.run();
 
     for (const share of [0.1, 0.4, 0.7]) {
-      await until("progress", () => producer.acked > frames.length * share, 20_000);
+      await until("progress", () => producer.acked > frames.length * share);
       await recorder.killHard();
       recorder = recorders.use(await RecorderProcess.start(run));
     }

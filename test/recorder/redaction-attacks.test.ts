@@ -3,13 +3,13 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
+import { until } from "../helpers/until.ts";
 import { rawBytesOf } from "../../src/protocol/asciicast.ts";
 import type { Frame } from "../../src/protocol/frames.ts";
 import { Producer } from "./helpers/producer.ts";
 import { RecorderProcess } from "./helpers/recorder-process.ts";
 import { aRun } from "./helpers/run-spec.ts";
 import type { TestRun } from "./helpers/run-spec.ts";
-import { until } from "./helpers/until.ts";
 
 const SECRET = "hunter2-CORRECT-horse-battery";
 const half = Math.floor(SECRET.length / 2);
@@ -93,7 +93,7 @@ suite("a value that is known to the recorder", { concurrency: 2 }, () => {
         }
       }
       give({ type: "exit", seq: frames.length + 1, timeUs: 1_000_000, status: 0 });
-      await until("sealed", () => producer.has("sealed"), 30_000);
+      await until("sealed", () => producer.has("sealed"));
 
       const raw = Buffer.concat(await Array.fromAsync(rawBytesOf(run.spoolPath)));
       assert.equal(raw.length, offset, "not as long as what was given");

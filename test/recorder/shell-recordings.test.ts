@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { suite, test } from "node:test";
+import { until } from "../helpers/until.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import { createSigningKey } from "../../src/kit/signing.ts";
 import { encodeFrame } from "../../src/protocol/frames.ts";
@@ -13,7 +14,6 @@ import { ShellRecordings } from "../../src/recorder/shell-recordings.ts";
 import { FailingFile } from "./helpers/failing-file.ts";
 import { aRun } from "./helpers/run-spec.ts";
 import { SmallManager } from "./helpers/small-manager.ts";
-import { until } from "./helpers/until.ts";
 
 const grant = "00112233445566aa";
 /** Opening syncs once, and the header is a write and a sync: the next write is that of the first output. */

@@ -14,13 +14,13 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite, test } from "node:test";
+import { until } from "../helpers/until.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
 import { rawBytesOf } from "../../src/protocol/asciicast.ts";
 import { Redaction } from "../../src/recorder/redaction.ts";
 import { Recording } from "../../src/recorder/recording.ts";
 import { openSpool } from "../../src/recorder/spool.ts";
-import { until } from "./helpers/until.ts";
 
 const never = new AbortController().signal;
 const header = { cols: 80, rows: 24, timestamp: 1, title: "t", term: "xterm-256color" };

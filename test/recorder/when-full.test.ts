@@ -5,6 +5,7 @@ import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite, test } from "node:test";
+import { until } from "../helpers/until.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import type { WhenFull } from "../../src/protocol/agent-manifest.ts";
 import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
@@ -16,7 +17,6 @@ import type { Spool } from "../../src/recorder/spool.ts";
 import { Producer } from "./helpers/producer.ts";
 import { RecorderProcess } from "./helpers/recorder-process.ts";
 import { aRun } from "./helpers/run-spec.ts";
-import { until } from "./helpers/until.ts";
 
 const never = new AbortController().signal;
 const MiB = 1024 * 1024;

@@ -21,6 +21,7 @@ import { fileURLToPath } from "node:url";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { WebSocketServer } from "ws";
+import { until } from "../helpers/until.ts";
 import { createSigningKey } from "../../src/kit/signing.ts";
 import { chainLine, firstPrev, parseChainLine } from "../../src/protocol/audit-chain.ts";
 import { AuditMessage, type AuditRecord } from "../../src/protocol/audit.ts";
@@ -216,15 +217,6 @@ async function connect(url: string): Promise<Client> {
   return client;
 }
 
-async function waitFor<T>(what: () => T | undefined | false): Promise<T> {
-  for (let left = 500; left > 0; left -= 1) {
-    const found = what();
-    if (found !== undefined && found !== false) return found;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  throw new Error("waited in vain");
-}
-
 function sleeping(seconds: string): boolean {
   return readdirSync("/proc").some((name) => {
     try {
@@ -299,12 +291,14 @@ suite("what a tool-runner counts", () => {
       });
       assert.equal(answer.status, 200, await answer.text());
     };
-    const first = await waitFor(() => reports.at(0));
+    const first = await until("the first report", () => reports.at(0));
     await post("fail");
     await post("fail");
     await post("die");
     await post("no_such");
-    const resting = await waitFor(() => reports.find(({ pool }) => pool.waiting > 0));
+    const resting = await until("a pool that rests", () =>
+      reports.find(({ pool }) => pool.waiting > 0),
+    );
     await stopRunner(started);
 
     assert.deepEqual(first.calls, { running: 0, waiting: 0, outcomes: {}, durationMs: 0 });
@@ -438,13 +432,13 @@ suite("the tool-runner's faces", () => {
       signal: cancel.signal,
     });
     call.catch(() => {});
-    await waitFor(() => sleeping("765432"));
+    await until("the tool sleeps", () => sleeping("765432"));
     cancel.abort();
     await assert.rejects(call);
 
-    await waitFor(() => !sleeping("765432"));
+    await until("the tool is gone", () => !sleeping("765432"));
     await client.close();
-    const record = await waitFor(() =>
+    const record = await until("the record of the call", () =>
       auditOf(started.directory).findLast(
         (entry) => entry.type === "call" && entry.operation === "wait_long",
       ),
@@ -528,11 +522,11 @@ suite("the tool-runner's faces", () => {
 
   test("kills the call whose shim is interrupted", async () => {
     const ran = await shim(started, ["wait_long"], (child) => {
-      void waitFor(() => sleeping("765432")).then(() => child.kill("SIGINT"));
+      void until("the tool sleeps", () => sleeping("765432")).then(() => child.kill("SIGINT"));
     });
 
     assert.equal(ran.code, null);
-    await waitFor(() => !sleeping("765432"));
+    await until("the tool is gone", () => !sleeping("765432"));
   });
 });
 
@@ -541,7 +535,7 @@ suite("the tool-runner's life", () => {
     const directory = newDirectory();
     const started = await startRunner(directory);
     const call = shim(started, ["wait_long"]);
-    await waitFor(() => sleeping("765432"));
+    await until("the tool sleeps", () => sleeping("765432"));
 
     started.child.stdin?.end();
     await once(started.child, "exit");
@@ -557,10 +551,10 @@ suite("the tool-runner's life", () => {
     const directory = newDirectory();
     const first = await startRunner(directory);
     const call = shim(first, ["wait_long"]);
-    await waitFor(() => sleeping("765432"));
+    await until("the tool sleeps", () => sleeping("765432"));
     first.child.kill("SIGKILL");
     await once(first.child, "exit");
-    await waitFor(() => !sleeping("765432"));
+    await until("the tool is gone", () => !sleeping("765432"));
     assert.equal((await call).code, 125);
     first.gateway.close();
 

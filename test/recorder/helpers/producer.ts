@@ -1,12 +1,12 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import type { Socket } from "node:net";
+import { until } from "../../helpers/until.ts";
 import { writeJsonLine } from "../../../src/kit/json-lines.ts";
 import { RecorderReply, encodeFrame } from "../../../src/protocol/frames.ts";
 import type { Frame } from "../../../src/protocol/frames.ts";
 import { Challenge, macOf } from "../../../src/protocol/proof.ts";
 import { createInterface } from "node:readline";
-import { until } from "./until.ts";
 
 /** One proven connection to a frame or marker socket. */
 export class Producer implements Disposable {
@@ -121,11 +121,7 @@ export class ResendingProducer implements Disposable {
       if (producer.socket.writableNeedDrain)
         await until("room", () => !producer.socket.writableNeedDrain || producer.socket.destroyed);
     }
-    await until(
-      "sealed or closed",
-      () => producer.has("sealed") || producer.socket.destroyed,
-      30_000,
-    );
+    await until("sealed or closed", () => producer.has("sealed") || producer.socket.destroyed);
     this.sealed = producer.has("sealed");
     this.#acked = Math.max(this.#acked, producer.acked);
   }

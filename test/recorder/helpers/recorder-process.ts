@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { until } from "../../helpers/until.ts";
 import { ChildStatus } from "../../../src/protocol/child-status.ts";
 import type { ChildCommand } from "../../../src/protocol/run-spec.ts";
 import type { TestRun } from "./run-spec.ts";
-import { until } from "./until.ts";
 
 const program = fileURLToPath(new URL("../fixtures/recorder-child.ts", import.meta.url));
 

@@ -8,7 +8,8 @@ import { suite, test } from "node:test";
 import tls from "node:tls";
 import { fileURLToPath } from "node:url";
 import zlib from "node:zlib";
-import { HOST, openWorld, readAll, runCurl, SECRET, until } from "./world.ts";
+import { until } from "../../helpers/until.ts";
+import { HOST, openWorld, readAll, runCurl, SECRET } from "./world.ts";
 
 const ok: http.RequestListener = (_, res) => res.end("fine");
 
@@ -497,14 +498,14 @@ suite("the end of a call", () => {
     const { port } = world.call;
     const running = world.curl(`${world.origin}/bound/slow`);
     const idle = await world.connect();
-    await until(() => world.received.length === 1, "the request upstream");
+    await until("the request upstream", () => world.received.length === 1);
 
     await world.call[Symbol.asyncDispose]();
 
     assert.equal(world.records.length, 2);
     assert.ok(world.records.every((record) => record.verdict === "refused_ended"));
     assert.notEqual((await running).code, 0);
-    await until(() => closed.length === 1 && idle.destroyed, "all connections closed");
+    await until("all connections closed", () => closed.length === 1 && idle.destroyed);
     const late = net.connect(port, "127.0.0.1");
     const [error] = (await once(late, "error")) as [NodeJS.ErrnoException];
     assert.equal(error.code, "ECONNREFUSED");
@@ -514,7 +515,7 @@ suite("the end of a call", () => {
   test("comes at once also while an upstream is silent", async () => {
     await using world = await openWorld({ handler: () => {} });
     const running = world.curl(`${world.origin}/bound/silent`);
-    await until(() => world.received.length === 1, "the request upstream");
+    await until("the request upstream", () => world.received.length === 1);
     const start = performance.now();
 
     await world.call[Symbol.asyncDispose]();
@@ -533,16 +534,16 @@ suite("the end of a call", () => {
     const { port } = mute.address() as net.AddressInfo;
     await using dialling = await openWorld({ handler: ok, rule: { port } });
     const running = dialling.curl(`https://${HOST}:${port}/x`);
-    await until(() => dialled.length === 1, "the dial");
+    await until("the dial", () => dialled.length === 1);
 
     await world.call[Symbol.asyncDispose]();
     await dialling.call[Symbol.asyncDispose]();
 
     const upstream = world.received[0]?.socket;
-    await until(() => upstream?.destroyed === true, "the idle upstream connection closed");
+    await until("the idle upstream connection closed", () => upstream?.destroyed === true);
     for (const socket of dialled) {
       socket.resume();
-      await until(() => socket.destroyed, "the half-made upstream connection closed");
+      await until("the half-made upstream connection closed", () => socket.destroyed);
     }
     await running;
     mute.close();

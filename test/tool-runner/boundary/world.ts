@@ -198,12 +198,3 @@ export async function readAll(socket: net.Socket): Promise<string> {
   await promise;
   return text;
 }
-
-/** Waits until a condition holds; fails the test that never sees it. */
-export async function until(condition: () => boolean, what: string): Promise<void> {
-  for (let tries = 0; tries < 500; tries++) {
-    if (condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error(`Expected ${what} within 5 s`);
-}
