@@ -3,14 +3,14 @@
 
 // To a shell the line above is a command that fails quietly, then an exec of the pinned Node with this file: so no second
 // process stays behind. To Node it is a comment. `node bin/agentkube.js` with any Node from 20 on works as well.
-import { spawn } from "node:child_process";
-import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
-import module from "node:module";
-import { dirname, join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { runBuiltProgram } from "./built-program.js";
+// CommonJS (bin/package.json): Node's loader of modules takes 8 ms of a start, and a built program needs none.
+const { existsSync, readFileSync, realpathSync, statSync } = require("node:fs");
+const nodeModule = require("node:module");
+const { dirname, join } = require("node:path");
+const { fileURLToPath, pathToFileURL } = require("node:url");
+const { runBuiltProgram } = require("./built-program.js");
 
-const self = realpathSync(fileURLToPath(import.meta.url));
+const self = realpathSync(__filename);
 const root = dirname(dirname(self));
 const pinned = findPinnedNode(root);
 
@@ -27,7 +27,7 @@ if (pinned === undefined) {
   if (!runBuiltProgram(root, process.argv[2])) {
     keepCompiledCode(join(root, "build"));
     if (root.includes("/node_modules/")) stripTypesBelow(root);
-    await import(pathToFileURL(join(root, "src/cli/main.ts")).href);
+    void import(pathToFileURL(join(root, "src/cli/main.ts")).href);
   }
 }
 
@@ -41,6 +41,7 @@ function findPinnedNode(from) {
 
 /** Becomes the pinned Node; where this Node cannot exec, stands in front of it and passes on signals and the ending. */
 function restart(node) {
+  const { spawn } = require("node:child_process");
   const args = [self, ...process.argv.slice(2)];
   if (typeof process.execve === "function") process.execve(node, [node, ...args], process.env);
   const child = spawn(node, args, {
@@ -80,9 +81,9 @@ function keepCompiledCode(dir) {
   try {
     const { uid, mode } = statSync(dir);
     if (uid !== process.getuid() || (mode & 0o022) !== 0) return;
-    module.enableCompileCache(join(dir, "compile-cache"));
+    nodeModule.enableCompileCache(join(dir, "compile-cache"));
     // Else written at an orderly end only: a program that lives long, or is killed, would leave the next one nothing.
-    setTimeout(() => module.flushCompileCache(), 3000).unref();
+    setTimeout(() => nodeModule.flushCompileCache(), 3000).unref();
   } catch {
     // Not built yet.
   }
@@ -92,10 +93,10 @@ function keepCompiledCode(dir) {
 function stripTypesBelow(dir) {
   const prefix = pathToFileURL(`${dir}/src/`).href;
   process.removeAllListeners("warning");
-  module.registerHooks({
+  nodeModule.registerHooks({
     load(url, context, next) {
       if (!url.startsWith(prefix) || !url.endsWith(".ts")) return next(url, context);
-      const source = module.stripTypeScriptTypes(readFileSync(fileURLToPath(url), "utf8"));
+      const source = nodeModule.stripTypeScriptTypes(readFileSync(fileURLToPath(url), "utf8"));
       return { format: "module", source, shortCircuit: true };
     },
   });

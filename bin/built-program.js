@@ -1,16 +1,16 @@
 // Runs a program as `scripts/build-programs.mjs` built it: all of its modules in one file, with V8's compiled code beside it.
 // It is taken only while every source is what it was built from; else the sources run as they are written, which is slower.
-import { readFileSync, statSync } from "node:fs";
-import { createRequire } from "node:module";
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
-import vm from "node:vm";
+const { readFileSync, statSync } = require("node:fs");
+const { createRequire } = require("node:module");
+const { join } = require("node:path");
+const { pathToFileURL } = require("node:url");
+const vm = require("node:vm");
 
 /** Programs with a file of their own, by their verb; all other verbs share `cli`. */
-export const PROGRAMS = ["agentlet", "session-recorder", "tool-runner", "manager", "supervisor"];
+const PROGRAMS = ["agentlet", "session-recorder", "tool-runner", "manager", "supervisor"];
 
 /** Starts the program of this verb. False, and nothing is started, when it is not built or a source has changed since. */
-export function runBuiltProgram(root, verb) {
+function runBuiltProgram(root, verb) {
   const built = readBuilt(root, PROGRAMS.includes(verb) ? verb : "cli");
   if (built === null) return false;
   compileProgram(root, built.file, built.text, built.cache).start();
@@ -18,7 +18,7 @@ export function runBuiltProgram(root, verb) {
 }
 
 /** A built program, while all that it was built from is as it was; else null. */
-export function readBuilt(root, name) {
+function readBuilt(root, name) {
   const dir = join(root, "build/programs");
   try {
     const { code, cache, inputs } = JSON.parse(readFileSync(join(dir, `${name}.json`), "utf8"));
@@ -35,13 +35,13 @@ export function readBuilt(root, name) {
 }
 
 /** What says that a file is still the same, also in a copy and in an image's layer, whose times have no fractions. */
-export function factsOf(path) {
+function factsOf(path) {
   const { size, mtimeMs } = statSync(path);
   return [size, Math.floor(mtimeMs / 1000)];
 }
 
 /** Compiles a built program. A `cache` of another version of V8, or of one with other options, is left unused. */
-export function compileProgram(root, file, text, cache) {
+function compileProgram(root, file, text, cache) {
   const script = new vm.Script(`(function (require, rootUrl) {${text}\n})`, {
     filename: file,
     ...(cache === undefined ? {} : { cachedData: cache }),
@@ -52,3 +52,5 @@ export function compileProgram(root, file, text, cache) {
     compiledCode: () => script.createCachedData(),
   };
 }
+
+module.exports = { PROGRAMS, runBuiltProgram, readBuilt, factsOf, compileProgram };

@@ -51,7 +51,8 @@ export async function makeBundle(target) {
   // A tool's image runs this one, and nothing else of ours.
   cpSync(path.join(root, "build/copy-tree"), into("bin/copy-tree"));
   copyDependencies(into);
-  cpSync(path.join(root, "bin/built-program.js"), into("bin/built-program.js"));
+  for (const name of ["built-program.js", "package.json"])
+    cpSync(path.join(root, "bin", name), into("bin", name));
   await buildPrograms(target);
   // A pod has no supervisor: the manager is it.
   for (const file of readdirSync(into("build/programs")))

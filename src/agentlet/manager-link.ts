@@ -1,13 +1,11 @@
 import timers from "node:timers/promises";
-import { WebSocket } from "ws";
-import type { RawData } from "ws";
+import type { RawData, WebSocket } from "ws";
 import { Backoff } from "../kit/backoff.ts";
 import { parseJson } from "../kit/json-lines.ts";
 import type { Log } from "../kit/log.ts";
 import { messageOf } from "../kit/platform-error.ts";
 import { AgentletCommand } from "../protocol/agentlet-link.ts";
 import type { AgentletEvent, AgentletMessage } from "../protocol/agentlet-link.ts";
-import { openManagerSocket } from "../protocol/manager-socket.ts";
 import type { ManagerAddress } from "../protocol/manager-socket.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
 import { PROTOCOL } from "../protocol/version.ts";
@@ -105,8 +103,11 @@ export class ManagerLink implements AsyncDisposable {
   }
 
   /** One connection from its beginning to its end. Never rejects. */
-  #connection(onOpen: () => void): Promise<{ code: number; reason: string }> {
+  async #connection(onOpen: () => void): Promise<{ code: number; reason: string }> {
     const { manager, run, token, epoch } = this.#options;
+    // Loaded by the first connection, while the zone is being built.
+    const { openManagerSocket } = await import("../protocol/manager-socket.ts");
+    if (this.#closing.signal.aborted) return { code: 1000, reason: "The run is over" };
     const { promise, resolve } = Promise.withResolvers<{ code: number; reason: string }>();
     const socket = openManagerSocket(manager, `/v1/runs/${run}/agentlet`, token, {
       handshakeTimeout: MANAGER_LIMITS.handshakeMs,
@@ -121,7 +122,7 @@ export class ManagerLink implements AsyncDisposable {
         return;
       }
       alive = false;
-      if (socket.readyState === WebSocket.OPEN) socket.ping();
+      if (socket.readyState === socket.OPEN) socket.ping();
     }, MANAGER_LIMITS.pingMs);
     socket.on("pong", () => {
       alive = true;
@@ -172,7 +173,7 @@ export class ManagerLink implements AsyncDisposable {
   }
 
   #send(message: AgentletMessage): void {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return;
+    if (this.#socket === null || this.#socket.readyState !== this.#socket.OPEN) return;
     // A send that fails is followed by the socket's close; events are sent again then.
     this.#socket.send(JSON.stringify(message), () => undefined);
   }

@@ -1,11 +1,16 @@
 import type * as z from "zod";
 import { collectOnce } from "../kit/collect-once.ts";
-import { keptSigningKey } from "../kit/kept-key.ts";
 import type { Log } from "../kit/log.ts";
 import { type BootHandlers, readBoot } from "./boot.ts";
 import type { PodRole } from "./pod-boot.ts";
-import { type BootOf, fetchBoot } from "./pod-start.ts";
+import type { BootOf } from "./pod-start.ts";
 import type { RunSpec } from "./run-spec.ts";
+
+/** The file with this container's own token, in a pod; undefined where a supervisor started this program. */
+export function podTokenFile(env: NodeJS.ProcessEnv): string | undefined {
+  const file = env["AGENTKUBE_TOKEN_FILE"];
+  return file === undefined || file === "" ? undefined : file;
+}
 
 /** How a program is started, and what it is told of the manager's clock: how far ours is ahead, null when it does not say. */
 export interface ProgramStart {
@@ -38,6 +43,9 @@ export async function bootProgram<R extends PodRole, B>(
   const { role, schema, handlers, keyDir } = program;
   collectOnce();
   if (tokenFile === undefined) return await readBoot(schema, handlers, process.stdin);
+  // Loaded in pods only: elsewhere a start need not wait for it.
+  const { keptSigningKey } = await import("../kit/kept-key.ts");
+  const { fetchBoot } = await import("./pod-start.ts");
   const key = keyDir === null ? null : keptSigningKey(keyDir);
   const own = program.ownParts();
   const request = { role, ...(key === null ? {} : { key: key.publicKey }) };

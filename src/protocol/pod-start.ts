@@ -16,12 +16,6 @@ const MAX_ANSWER_BYTES = 64 * 1024;
 
 export type BootOf<R extends PodRole> = z.infer<(typeof BootAnswers)[R]>;
 
-/** The file with this container's own token, in a pod; undefined where a supervisor started this program. */
-export function podTokenFile(env: NodeJS.ProcessEnv): string | undefined {
-  const file = env["AGENTKUBE_TOKEN_FILE"];
-  return file === undefined || file === "" ? undefined : file;
-}
-
 /** What the manager gave, and how far our clock is ahead of its; null when it does not say. */
 export interface PodStart<R extends PodRole> {
   readonly boot: BootOf<R>;

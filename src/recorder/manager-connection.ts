@@ -1,7 +1,6 @@
 import type { RawData, WebSocket } from "ws";
 import { parseJson } from "../kit/json-lines.ts";
 import { PlatformError, messageOf } from "../kit/platform-error.ts";
-import { openManagerSocket } from "../protocol/manager-socket.ts";
 import type { ManagerAddress } from "../protocol/manager-socket.ts";
 import { CloseCode, RecordingReply } from "../protocol/recording-link.ts";
 import type { RecorderMessage } from "../protocol/recording-link.ts";
@@ -55,15 +54,9 @@ export class ManagerConnection implements Disposable {
   readonly #socket: WebSocket;
   readonly #silence: NodeJS.Timeout;
 
-  private constructor({ manager, session, token, changed }: Destination) {
+  private constructor(socket: WebSocket, changed: Wake) {
     this.changed = changed;
-    this.#socket = openManagerSocket(manager, `/v1/recordings/${session}`, token, {
-      handshakeTimeout: CONNECT_MS,
-      maxPayload: MAX_REPLY_BYTES,
-      // Masks keep scripts in browsers from fooling proxies; between our own programs they would only cost time, and a
-      // copy of every message on both sides. A mask of zeros is one.
-      generateMask: (mask) => mask.fill(0),
-    });
+    this.#socket = socket;
     this.#silence = setTimeout(() => {
       this.#fail(new Error(`Manager said nothing for ${SILENCE_MS / 1000} s`));
     }, SILENCE_MS);
@@ -90,8 +83,18 @@ export class ManagerConnection implements Disposable {
     options: Destination & { hello: RecorderMessage },
     signal: AbortSignal,
   ): Promise<ManagerConnection> {
+    // Loaded by whoever connects: a recorder is ready and takes frames before.
+    const { openManagerSocket } = await import("../protocol/manager-socket.ts");
     signal.throwIfAborted();
-    const connection = new ManagerConnection(options);
+    const { manager, session, token, changed } = options;
+    const socket = openManagerSocket(manager, `/v1/recordings/${session}`, token, {
+      handshakeTimeout: CONNECT_MS,
+      maxPayload: MAX_REPLY_BYTES,
+      // Masks keep scripts in browsers from fooling proxies; between our own programs they would only cost time, and a
+      // copy of every message on both sides. A mask of zeros is one.
+      generateMask: (mask) => mask.fill(0),
+    });
+    const connection = new ManagerConnection(socket, changed);
     connection.#socket.once("open", () => connection.say(options.hello));
     try {
       while (connection.committed === null) {

@@ -1,10 +1,9 @@
-import { WebSocket } from "ws";
+import type { WebSocket } from "ws";
 import { Backoff } from "../kit/backoff.ts";
 import { parseJson } from "../kit/json-lines.ts";
 import type { Log } from "../kit/log.ts";
 import type { AuditMessage } from "../protocol/audit.ts";
 import { AuditAck } from "../protocol/audit-chain.ts";
-import { openManagerSocket } from "../protocol/manager-socket.ts";
 import type { ManagerAddress } from "../protocol/manager-socket.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
 import type { RunnerReport } from "../protocol/metrics.ts";
@@ -94,6 +93,9 @@ export class AuditLink implements AsyncDisposable {
   /** One connection, until it ends; returns its close code. */
   async #session(onProgress: () => void): Promise<number> {
     const { manager, run, token, epoch } = this.#options;
+    // Loaded by the first connection: the tool-runner is ready before.
+    const { openManagerSocket } = await import("../protocol/manager-socket.ts");
+    if (this.#stop.signal.aborted) return CloseCode.unavailable;
     const socket = openManagerSocket(manager, `/v1/runs/${run}/audit`, token, {
       handshakeTimeout: HANDSHAKE_MS,
       maxPayload: 64 * 1024,
@@ -196,7 +198,7 @@ export class AuditLink implements AsyncDisposable {
 }
 
 function send(socket: WebSocket, message: AuditMessage): void {
-  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+  if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message));
 }
 
 /** An upgrade that is answered with a plain status is the same refusal in other words. */

@@ -81,15 +81,6 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   secrets.require(tools.values());
   const tally = new CallTally();
   const queue = new CallQueue(RUN_CALLS);
-  await using link = new AuditLink({
-    manager: spec.manager,
-    run: spec.run,
-    epoch: spec.epoch,
-    token: boot.runnerToken,
-    journal: audit.journal,
-    report: () => tally.report(queue, poolMetrics()),
-    log,
-  });
   await using markers = new Markers({
     socketPath: spec.sockets.markers,
     token: boot.runnerToken,
@@ -170,6 +161,16 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   if (options.pool !== undefined) await configurePool(options.pool);
   log.info({ tools: tools.size, pool: options.pool }, "tool-runner ready");
   onReady();
+  // Not before: what is recorded waits in the journal, and a start does not wait for the way to the manager.
+  await using link = new AuditLink({
+    manager: spec.manager,
+    run: spec.run,
+    epoch: spec.epoch,
+    token: boot.runnerToken,
+    journal: audit.journal,
+    report: () => tally.report(queue, poolMetrics()),
+    log,
+  });
   // The SDK takes longer to load than all the rest: nobody waits for it who does not speak MCP, and no agent is there so soon.
   mcpFace().catch((error: unknown) => log.error({ err: error }, "MCP cannot be served"));
   await aborted(stop);
