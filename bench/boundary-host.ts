@@ -18,7 +18,7 @@ export interface BoundaryAnswer {
 }
 
 answer(async ({ host, upstream, token, calls }: BoundaryQuestion): Promise<BoundaryAnswer> => {
-  const boundary = await Boundary.create({
+  const boundary = new Boundary({
     run: "bench-run",
     log: silentLog,
     onRequest: () => undefined,

@@ -28,7 +28,7 @@ export async function explainCall(call: ExplainedCall): Promise<ToolExplanation>
   const { spec } = call.tool;
   const written = (spec.operations ?? []).find(({ name }) => name === call.operation);
   const workspace = call.workspace === null ? null : { path: call.workspace, covers: [] };
-  const boundary = await Boundary.create({
+  const boundary = new Boundary({
     run: "explain",
     log: silentLog,
     onRequest: () => undefined,

@@ -91,7 +91,7 @@ class LocalRunner implements AsyncDisposable {
     });
     const workspace = options.workspace === null ? null : { path: options.workspace, covers: [] };
     const requests = new CallRequests();
-    const boundary = await Boundary.create({
+    const boundary = new Boundary({
       run: "local",
       log,
       onRequest: (record) => requests.take(record),

@@ -98,7 +98,8 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
     path: spec.zone.workspace,
     covers: coversOf(spec.zone.workspace, spec.zone.binds),
   };
-  const boundary = await Boundary.create({ run: spec.run, log, onRequest, hosts: hostsOf(tools) });
+  const hosts = hostsOf(tools);
+  const boundary = new Boundary({ run: spec.run, log, onRequest, hosts });
   await using servers = new McpServers({
     secrets,
     boundary,
@@ -161,6 +162,8 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   if (options.pool !== undefined) await configurePool(options.pool);
   log.info({ tools: tools.size, pool: options.pool }, "tool-runner ready");
   onReady();
+  // Takes some milliseconds, which are not the first call's.
+  if (hosts.length > 0) boundary.sandboxFiles();
   // Not before: what is recorded waits in the journal, and a start does not wait for the way to the manager.
   await using link = new AuditLink({
     manager: spec.manager,

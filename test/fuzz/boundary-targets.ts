@@ -39,7 +39,7 @@ class Place {
     if (this.#call !== null && ++this.#requests < 200) return this.#call;
     await this.#call?.[Symbol.asyncDispose]();
     this.#requests = 0;
-    const boundary = await Boundary.create({
+    const boundary = new Boundary({
       run: "fuzz",
       log: silentLog,
       onRequest: () => (this.records += 1),

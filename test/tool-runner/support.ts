@@ -76,7 +76,7 @@ export async function aRunner(
     ([name, value]) => [name, Buffer.from(value)] as const,
   );
   const secrets = new CallSecrets(new Map(values), loaded.values());
-  const boundary = await Boundary.create({
+  const boundary = new Boundary({
     run: "test-run",
     log: silentLog,
     onRequest: (record) => requests.take(record),

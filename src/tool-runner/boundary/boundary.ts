@@ -47,30 +47,20 @@ const LEAF_MS = 24 * 3_600_000;
 
 /** The credential boundary of one run: the certificate authority its sandboxes trust, and a proxy for each live call. */
 export class Boundary {
-  readonly caPem: string;
-  readonly #authority: CertificateAuthority;
-  readonly #bundle: string;
+  #authority: CertificateAuthority | undefined;
   readonly #options: BoundaryOptions;
   readonly #contexts = new Map<string, { context: tls.SecureContext; at: number }>();
   readonly #sessions = new TlsSessions();
   #files: { path: string; data: Buffer; mode: number }[] | undefined;
   readonly #tables = new Map<string, RedactionTable>();
 
-  private constructor(authority: CertificateAuthority, bundle: string, options: BoundaryOptions) {
-    this.#authority = authority;
-    this.#bundle = bundle;
+  constructor(options: BoundaryOptions) {
     this.#options = options;
-    this.caPem = authority.certPem;
   }
 
-  /** Makes the run's certificate authority. Its key never leaves this object. */
-  static async create(options: BoundaryOptions): Promise<Boundary> {
-    const { run, hosts } = options;
-    const authority = new CertificateAuthority({
-      name: `agentkube ${run.slice(0, 40)}`,
-      ...(hosts === undefined ? {} : { hosts }),
-    });
-    return new Boundary(authority, systemBundle(), options);
+  /** The certificate of the run's authority, which is made when it is first asked for. */
+  get caPem(): string {
+    return this.#ownAuthority().certPem;
   }
 
   /**
@@ -125,18 +115,28 @@ export class Boundary {
   /** The files those variables name. The same buffers each time: sandboxes prepared ahead go by them. */
   sandboxFiles(): { path: string; data: Buffer; mode: number }[] {
     this.#files ??= [
-      { path: BUNDLE_PATH, data: Buffer.from(this.#bundle + this.caPem), mode: 0o444 },
+      { path: BUNDLE_PATH, data: Buffer.from(systemBundle() + this.caPem), mode: 0o444 },
       { path: OWN_CA_PATH, data: Buffer.from(this.caPem), mode: 0o444 },
       { path: JAVA_STORE_PATH, data: javaTrustStore(this.caPem), mode: 0o444 },
     ];
     return this.#files;
   }
 
+  /** Its key never leaves this object. */
+  #ownAuthority(): CertificateAuthority {
+    const { run, hosts } = this.#options;
+    this.#authority ??= new CertificateAuthority({
+      name: `agentkube ${run.slice(0, 40)}`,
+      ...(hosts === undefined ? {} : { hosts }),
+    });
+    return this.#authority;
+  }
+
   #contextFor(host: string): tls.SecureContext {
     const known = this.#contexts.get(host);
     // Either way: a clock that was set back would make the certificate one of the future.
     if (known !== undefined && Math.abs(Date.now() - known.at) < LEAF_MS) return known.context;
-    const { certPem, keyPem } = this.#authority.issue(host);
+    const { certPem, keyPem } = this.#ownAuthority().issue(host);
     const context = tls.createSecureContext({ cert: certPem, key: keyPem, minVersion: "TLSv1.2" });
     keepBounded(this.#contexts, host, { context, at: Date.now() });
     return context;

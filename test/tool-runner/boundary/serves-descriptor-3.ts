@@ -3,7 +3,7 @@ import { createCallId } from "../../../src/protocol/ids.ts";
 import { Boundary } from "../../../src/tool-runner/boundary/boundary.ts";
 
 // Opens a call on the listening socket it inherited, until its input ends.
-const boundary = await Boundary.create({ run: "test-run", log: silentLog, onRequest: () => {} });
+const boundary = new Boundary({ run: "test-run", log: silentLog, onRequest: () => {} });
 const call = await boundary.openCall(
   { call: createCallId(), tool: "probe", network: [], credentials: [] },
   3,

@@ -124,7 +124,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
-  const boundary = await Boundary.create({
+  const boundary = new Boundary({
     run: "test-run",
     log: silentLog,
     onRequest: (record) => records.push(record),
