@@ -41,7 +41,7 @@ export async function killedRun(plan: KillPlan): Promise<number> {
   const cli = lab.run([manifest], { timeoutMs: LIMIT_MS });
   const { supervisorPid, run } = await lab.waitForRun(
     ({ committedBytes }) => committedBytes > 100_000,
-    60_000,
+    LIMIT_MS,
   );
   const recorderPid = (): number | undefined => trustedPartsOf(supervisorPid)["session-recorder"];
 

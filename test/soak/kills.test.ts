@@ -24,10 +24,11 @@ suite("1,000 times kill -9 of recorder, manager and agentlet", () => {
           kills += done;
         } catch (error) {
           failures.push(`${JSON.stringify(plan)}: ${String(error)}`);
-          t.diagnostic(failures.at(-1) ?? "");
+          console.error(failures.at(-1));
         }
         runs += 1;
-        if (runs % 10 === 0) t.diagnostic(`${runs} runs, ${kills} kills`);
+        // On standard error, which the runner passes on at once; a diagnostic comes when the test is over.
+        if (runs % 5 === 0) console.error(`${runs} runs, ${kills} kills, ${failures.length} bad`);
       }
     };
 
