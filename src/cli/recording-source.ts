@@ -2,35 +2,58 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { errnoOf, messageOf } from "../kit/platform-error.ts";
-import { RunId } from "../protocol/ids.ts";
+import { GrantId, RunId } from "../protocol/ids.ts";
 import type { CastSource } from "../protocol/asciicast.ts";
+import type { SealedRecording } from "../protocol/child-status.ts";
+import type { ShellInfo } from "../protocol/manager-api.ts";
 import { UsageError } from "./output.ts";
 import { findRun, type KnownRun } from "./run-files.ts";
+import { keptShells } from "./shell-files.ts";
 
-/** A recording that a person named: a file, or a run of the data directory. */
+/** A recorded terminal of the data directory: that of a run, or of a shell in it. */
+export interface RecordedSession {
+  /** the run's id, or RUN.GRANT of a shell */
+  readonly session: string;
+  readonly run: KnownRun;
+  /** more of it may come */
+  readonly live: boolean;
+  /** size and SHA-256 as the manager sealed it */
+  readonly sealed: SealedRecording | null;
+}
+
+/** A recording that a person named: a file, a run of the data directory, or a shell of one. */
 export interface NamedRecording {
   readonly path: string;
   /** null when a file was named */
-  readonly run: KnownRun | null;
+  readonly of: RecordedSession | null;
   /** The bytes to read. Of a live run only whole lines, since the last one may be half written. */
   open(): CastSource;
 }
 
-/** Finds what `word` names: a path when it looks like one, else a run id. Throws a usage error that says what is there. */
+/** Finds what `word` names: a path when it looks like one, else RUN or RUN.GRANT. Throws a usage error that says what is there. */
 export async function namedRecording(
   word: string,
   dataDir: string,
   cwd: string,
 ): Promise<NamedRecording> {
   const path = resolve(cwd, word);
-  const looksLikePath = word.includes("/") || word.endsWith(".cast") || !isRunId(word);
-  if (looksLikePath) return await recordingFile(path);
+  const [run = "", grant, ...more] = word.split(".");
+  const isSession = isRunId(run) && (grant === undefined || isGrant(grant)) && more.length === 0;
+  if (!isSession) return await recordingFile(path);
   try {
-    return await recordingOfRun(await findRun(dataDir, word), dataDir);
+    const known = await findRun(dataDir, run);
+    if (grant === undefined) return await recordingOfRun(known, dataDir);
+    return await recordingOfShell(known, grant, dataDir);
   } catch (error) {
     if (await isFile(path)) return await recordingFile(path);
     throw error;
   }
+}
+
+/** What the data directory says of a shell of a run. */
+export function sessionOfShell(run: KnownRun, shell: ShellInfo): RecordedSession {
+  const live = run.live && shell.endedAt === null;
+  return { session: shell.session, run, live, sealed: shell.recording };
 }
 
 async function recordingFile(path: string): Promise<NamedRecording> {
@@ -45,20 +68,54 @@ async function recordingFile(path: string): Promise<NamedRecording> {
   }
   if (found.isDirectory())
     throw new UsageError(`Cannot read recording "${path}": it is a directory`, "name a .cast file");
-  return { path, run: null, open: () => path };
+  return { path, of: null, open: () => path };
 }
 
 async function recordingOfRun(run: KnownRun, dataDir: string): Promise<NamedRecording> {
   const { castPath, live, info } = run;
-  if (await isFile(castPath))
-    return { path: castPath, run, open: () => (live ? wholeLines(castPath) : castPath) };
-  // The recorder's own copy stays when the manager never got all of it.
-  const spooled = join(dataDir, "spool", info.run, "recording.cast");
-  if (await isFile(spooled)) return { path: spooled, run, open: () => wholeLines(spooled) };
+  const session = { session: info.run, run, live, sealed: info.recording };
+  const found = await recordingOf(session, castPath, join(dataDir, "spool", info.run));
+  if (found !== null) return found;
   throw new UsageError(
     `Run "${info.run}" has no recording`,
     live ? "it has only begun; try again" : "it was not recorded (spec.recording.enabled: false)",
   );
+}
+
+async function recordingOfShell(
+  run: KnownRun,
+  grant: string,
+  dataDir: string,
+): Promise<NamedRecording> {
+  const name = run.info.run;
+  const shells = await keptShells(run.dir);
+  const shell = shells.find((known) => known.grant_id === grant);
+  if (shell === undefined)
+    throw new UsageError(
+      `Run "${name}" has had no shell "${grant}"`,
+      shells.length === 0
+        ? "it has had none"
+        : `agentkube shell ${name} --list lists the ${shells.length} that it has had`,
+    );
+  const session = sessionOfShell(run, shell);
+  const spool = join(dataDir, "spool", name, `shell-${grant}`);
+  const cast = join(run.dir, "shells", `${grant}.cast`);
+  const found = await recordingOf(session, cast, spool);
+  if (found !== null) return found;
+  throw new UsageError(`Shell "${session.session}" has no recording`, "it was never opened");
+}
+
+async function recordingOf(
+  session: RecordedSession,
+  path: string,
+  spoolDir: string,
+): Promise<NamedRecording | null> {
+  if (await isFile(path))
+    return { path, of: session, open: () => (session.live ? wholeLines(path) : path) };
+  // The recorder's own copy stays when the manager never got all of it.
+  const spooled = join(spoolDir, "recording.cast");
+  if (!(await isFile(spooled))) return null;
+  return { path: spooled, of: session, open: () => wholeLines(spooled) };
 }
 
 /** The bytes of a file that still grows, up to its last newline. */
@@ -77,6 +134,10 @@ async function* wholeLines(path: string): AsyncGenerator<Buffer> {
 
 function isRunId(word: string): boolean {
   return RunId.safeParse(word).success;
+}
+
+function isGrant(word: string): boolean {
+  return GrantId.safeParse(word).success;
 }
 
 async function isFile(path: string): Promise<boolean> {

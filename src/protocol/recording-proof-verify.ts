@@ -22,7 +22,8 @@ export interface ProofCheck {
 export interface KnownKeys {
   managerKey?: string;
   recorderKey?: string;
-  run?: string;
+  /** the run, or RUN.GRANT of a shell */
+  session?: string;
 }
 
 /** What a proof claims of the bytes. */
@@ -53,7 +54,7 @@ export async function verifyProofs(
   const proof = { checkpoints: 0, signedBytes: 0, countersignedBytes: 0, ended: false };
   let last: SignedCheckpoint | null = null;
   let managerKey = known.managerKey;
-  let run = known.run;
+  let run = known.session === undefined ? undefined : runOfSession(known.session);
   const lines = text.split("\n");
   if (lines.pop() !== "") problems.push({ line: 0, problem: "Last line of the proofs is cut off" });
   for (const [index, line] of lines.entries()) {
@@ -85,7 +86,9 @@ export async function verifyProofs(
     }
     const { checkpoint } = parsed;
     const problem =
-      problemOfChain(parsed, last) ?? problemOfSigner(parsed, known) ?? problemOfRun(parsed, known);
+      problemOfChain(parsed, last) ??
+      problemOfSigner(parsed, known) ??
+      problemOfSession(parsed, known);
     if (problem !== null) tell(problem);
     if (countersignature !== null) {
       if (!isOf(countersignature, parsed))
@@ -120,9 +123,9 @@ function problemOfSigner(signed: SignedCheckpoint, known: KnownKeys): string | n
   return isCheckpointSigned(signed) ? null : "the recorder's signature is wrong";
 }
 
-function problemOfRun({ checkpoint }: SignedCheckpoint, { run }: KnownKeys): string | null {
-  if (run === undefined || checkpoint.session === run) return null;
-  return `it is of session "${checkpoint.session}", not of "${run}"`;
+function problemOfSession({ checkpoint }: SignedCheckpoint, { session }: KnownKeys): string | null {
+  if (session === undefined || checkpoint.session === session) return null;
+  return `it is of session "${checkpoint.session}", not of "${session}"`;
 }
 
 function isOf(countersignature: Countersignature, { checkpoint }: SignedCheckpoint): boolean {

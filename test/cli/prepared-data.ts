@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { RunInfo } from "../../src/protocol/manager-api.ts";
+import type { RunInfo, ShellInfo } from "../../src/protocol/manager-api.ts";
 import { BatchBuffer } from "../../src/kit/batch-buffer.ts";
 import { AsciicastWriter } from "../../src/protocol/asciicast-writer.ts";
 import { makeRemovable } from "../helpers/lab.ts";
@@ -54,6 +54,33 @@ export class PreparedData implements Disposable {
       }),
     );
     return dir;
+  }
+
+  /** Adds a shell that a run had, ended and verified; `change` makes it another one. Returns its recording's path. */
+  addShell(run: string, grant: string, change: Partial<ShellInfo> = {}): string {
+    const dir = join(this.data, "runs", run, "shells");
+    mkdirSync(dir, { recursive: true });
+    const path = join(dir, `${grant}.cast`);
+    const cast = recording();
+    writeFileSync(path, cast);
+    const sha256 = createHash("sha256").update(cast).digest("hex");
+    const info: ShellInfo = {
+      run,
+      grant_id: grant,
+      session: `${run}.${grant}`,
+      by: "operator",
+      argv: null,
+      terminal: { cols: 80, rows: 24 },
+      openedAt: hoursAgo(1.5),
+      endedAt: hoursAgo(1),
+      reason: "exited with code 0",
+      exitCode: 0,
+      recording: { bytes: cast.length, sha256, verified: true },
+      committedBytes: cast.length,
+      ...change,
+    };
+    writeFileSync(join(dir, `${grant}.json`), JSON.stringify(info));
+    return path;
   }
 
   write(name: string, content: string | Buffer): string {

@@ -219,6 +219,63 @@ suite("agentkube recording", () => {
     assert.equal((lastDocument(json)["recordings"] as unknown[]).length, 2);
   });
 
+  test("takes a shell by RUN.SHELL, as ls names it: shown, played, exported, checked against the manager's record", async () => {
+    using data = new PreparedData();
+    data.addRun("demo-1");
+    const path = data.addShell("demo-1", "00112233445566aa");
+    const name = "demo-1.00112233445566aa";
+
+    const listed = lastDocument(await data.run("recording", "ls", "--json")) as {
+      recordings: { run: string; shell?: string; path: string; verified: boolean }[];
+    };
+    const table = await data.run("recording", "ls");
+    const raw = await data.run("recording", "cat", name, "--raw");
+    const played = await data.run("recording", "play", name, "--speed", "100");
+    const exported = await data.run("recording", "export", name, "--format", "raw");
+    const right = await data.run("recording", "verify", name, "--json");
+    writeFileSync(path, recording().toString("latin1").replace("demo call", "demo lies"), "latin1");
+    const wrong = await data.run("recording", "verify", name, "--json");
+
+    assert.deepEqual(
+      listed.recordings.map((each) => [each.run, each.shell, each.verified]),
+      [
+        ["demo-1", undefined, true],
+        ["demo-1", "00112233445566aa", true],
+      ],
+    );
+    assert.equal(listed.recordings[1]?.path, path);
+    assert.match(table.stdout, /^demo-1\.00112233445566aa .* verified$/m);
+    for (const { bytes } of [raw, exported]) assert.deepEqual(bytes, TERMINAL_BYTES);
+    assert.match(played.stdout, /done/);
+    assert.equal(VerifyResult.parse(lastDocument(right)).ok, true);
+    assert.deepEqual([right.code, wrong.code], [0, 1]);
+    assert.match(
+      VerifyResult.parse(lastDocument(wrong)).problems[0]?.problem ?? "",
+      /Manager recorded SHA-256/,
+    );
+  });
+
+  test("says what is there when a shell is not, or was not sealed", async () => {
+    using data = new PreparedData();
+    data.addRun("demo-1");
+    writeFileSync(join(data.addRun("demo-2"), "shells"), "not a directory");
+    data.addShell("demo-1", "00112233445566aa", { recording: null });
+
+    const other = await data.run("recording", "verify", "demo-1.ffffffffffffffff");
+    const listed = await data.run("recording", "ls");
+    const unsealed = await data.run("recording", "verify", "demo-1.00112233445566aa", "--json");
+
+    assert.match(other.stderr, /Run "demo-1" has had no shell "ffffffffffffffff"/);
+    assert.match(other.stderr, /agentkube shell demo-1 --list/);
+    assert.match(listed.stderr, /Shells of run demo-2 left out: /);
+    assert.match(listed.stdout, /^demo-1\.00112233445566aa .* not sealed$/m);
+    assert.deepEqual([other.code, listed.code, unsealed.code], [2, 0, 1]);
+    assert.match(
+      VerifyResult.parse(lastDocument(unsealed)).problems[0]?.problem ?? "",
+      /never sealed/,
+    );
+  });
+
   test("an unknown run names the ids near it, with exit code 2", async () => {
     using data = new PreparedData();
     data.addRun("demo-7f3k2m9q");

@@ -42,7 +42,14 @@ suite("a shell beside the agent", { skip }, () => {
     assert.equal(info.reason, "exited with code 7");
     const cast = path.join(dir, `${info.grant_id}.cast`);
     assert.deepEqual((await verifyAsciicast(createReadStream(cast))).problems, []);
-    const checked = await lab.agentkube(["recording", "verify", "--json", cast]).ended;
+    const { session } = info;
+    const checked = await lab.agentkube([
+      "recording",
+      "verify",
+      "--json",
+      session,
+      `--data=${lab.data}`,
+    ]).ended;
     const { ok, proof, bytes: size } = VerifyResult.parse(JSON.parse(checked.stdout.toString()));
     assert.ok(ok);
     assert.deepEqual(

@@ -139,7 +139,7 @@ export class RecorderRig implements AsyncDisposable {
     await this.#keeping;
     await this.compare();
     const proofs = this.cast.replace(".cast", ".proofs.jsonl");
-    const keys = { recorderKey: this.publicKey, run: this.run.spec.run };
+    const keys = { recorderKey: this.publicKey, session: this.run.spec.run };
     const checked = await verifyProofs(proofs, this.cast, keys);
     assert.deepEqual(checked?.problems, []);
     assert.equal(checked?.proof.ended, true);

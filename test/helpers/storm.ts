@@ -125,7 +125,7 @@ async function assertExact(
   const given = createHash("sha256");
   for (let piece = 0; piece < pieces; piece += 1) given.update(stormOutput(session.number, piece));
   assert.equal(recorded.digest("hex"), given.digest("hex"), `session ${session.number} differs`);
-  const known = { recorderKey, run: session.run };
+  const known = { recorderKey, session: session.run };
   const checked = await verifyProofs(path.join(dir, "recording.proofs.jsonl"), cast, known);
   assert.deepEqual(checked?.problems, [], `session ${session.number}`);
   assert.equal(checked?.proof.ended, true);

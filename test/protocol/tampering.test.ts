@@ -356,7 +356,7 @@ async function problemsOf({
         ? proofs
         : proofs.map((line) => `${JSON.stringify(line)}\n`).join("");
     await Promise.all([writeFile(file, cast), writeFile(beside, text)]);
-    const known = { recorderKey: recorder.publicKey, managerKey: manager.publicKey, run };
+    const known = { recorderKey: recorder.publicKey, managerKey: manager.publicKey, session: run };
     const checked = await verifyProofs(beside, file, known);
     const { problems } = await verifyAsciicast(file);
     return [...problems, ...(checked?.problems ?? [])].map(({ problem }) => problem);

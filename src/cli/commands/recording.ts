@@ -8,13 +8,14 @@ import type { VerifyResult } from "../../protocol/results.ts";
 import { dataOption, defineCommand, type CommandContext } from "../command.ts";
 import { resolveDataDir } from "../data-dir.ts";
 import { durationOption } from "../durations.ts";
-import { humanBytes, humanCount, humanTable, oneLine } from "../human.ts";
+import { humanBytes, humanCount, oneLine } from "../human.ts";
+import { listRecordings } from "../list-recordings.ts";
 import { UsageError, type Output } from "../output.ts";
 import { plainTextOf } from "../plain-text.ts";
 import { play } from "../play.ts";
 import { pour, pourToFile } from "../pour.ts";
-import { namedRecording, type NamedRecording } from "../recording-source.ts";
-import { keysOfRun, listRuns, type KnownRun } from "../run-files.ts";
+import { namedRecording, type NamedRecording, type RecordedSession } from "../recording-source.ts";
+import { keysOfRun } from "../run-files.ts";
 import { nearest } from "../suggest.ts";
 
 const options = {
@@ -37,19 +38,20 @@ export const command = defineCommand({
   summary: "list, show, play, verify and export recordings",
   usage: [
     "recording ls [--data DIR]",
-    "recording cat RUN|FILE [--raw]",
-    "recording play RUN|FILE [--speed N] [--idle-limit DURATION]",
-    "recording verify RUN|FILE [--json]",
-    "recording export RUN|FILE [--format v2|txt|raw] [-o FILE]",
+    "recording cat RUN|RUN.SHELL|FILE [--raw]",
+    "recording play RUN|RUN.SHELL|FILE [--speed N] [--idle-limit DURATION]",
+    "recording verify RUN|RUN.SHELL|FILE [--json]",
+    "recording export RUN|RUN.SHELL|FILE [--format v2|txt|raw] [-o FILE]",
   ],
   description:
-    "RUN is a run of the data directory, FILE any asciicast file (v3 or v2). While playing: space pauses, . steps, q ends.\n" +
-    "verify of a run also compares size and SHA-256 with what the manager recorded; exit code 1 when anything is wrong,\n" +
+    "RUN is a run of the data directory, RUN.SHELL a shell that was opened in it (recording ls names them), FILE any asciicast file\n" +
+    "(v3 or v2). While playing: space pauses, . steps, q ends.\n" +
+    "verify of a run or shell also compares size and SHA-256 with what the manager recorded; exit code 1 when anything is wrong,\n" +
     "3 when the run is live: what is there is right so far, and not sealed.",
   examples: [
     {
       command: "agentkube recording ls",
-      does: "every recording with its size and whether it is verified",
+      does: "every recording, those of shells too, with its size and whether it is verified",
     },
     {
       command: "agentkube recording play demo-7f3k2m9q --speed 2 --idle-limit 1s",
@@ -72,7 +74,12 @@ export const command = defineCommand({
   positionals: { min: 1, max: 2 },
   run: async (context) => {
     const [action = "", word] = context.positionals;
-    if (action === "ls") return await list(context, word);
+    const dataDir = resolveDataDir(context.values.data, context.env, context.cwd);
+    if (action === "ls") {
+      if (word !== undefined) throw new UsageError(`Unexpected word "${word}" after recording ls`);
+      await listRecordings(dataDir, context.output);
+      return ExitCode.done;
+    }
     const act = actions[action];
     if (act === undefined) throw unknownAction(action);
     if (context.output.json && (act === cat || act === playHere))
@@ -82,10 +89,9 @@ export const command = defineCommand({
       );
     if (word === undefined)
       throw new UsageError(
-        `agentkube recording ${action} needs a run id or a .cast file`,
+        `agentkube recording ${action} needs a run, RUN.SHELL or a .cast file`,
         "agentkube recording ls lists the recordings of runs",
       );
-    const dataDir = resolveDataDir(context.values.data, context.env, context.cwd);
     return await act(context, await namedRecording(word, dataDir, context.cwd));
   },
 });
@@ -96,33 +102,6 @@ const actions: Record<string, (context: Context, recording: NamedRecording) => P
   verify,
   export: exportAs,
 };
-
-async function list(context: Context, word: string | undefined): Promise<number> {
-  const { output } = context;
-  if (word !== undefined) throw new UsageError(`Unexpected word "${word}" after recording ls`);
-  const dataDir = resolveDataDir(context.values.data, context.env, context.cwd);
-  const { runs, unreadable } = await listRuns(dataDir);
-  const recorded = runs.filter(({ info }) => info.recording !== null || info.committedBytes > 0);
-  if (output.json) {
-    output.document({ recordings: recorded.map(factsOf) });
-    return 0;
-  }
-  for (const { run, problem } of unreadable) output.note(`Run ${run} left out: ${problem}`);
-  if (recorded.length === 0) {
-    output.note(`No recording in "${dataDir}"`);
-    return 0;
-  }
-  const rows = recorded.map((run) => [
-    run.info.run,
-    oneLine(run.info.agent),
-    run.info.startedAt,
-    humanBytes(bytesOf(run)),
-    statusOf(run),
-  ]);
-  for (const line of humanTable(["RUN", "AGENT", "STARTED", "SIZE", "STATUS"], rows))
-    output.line(line);
-  return 0;
-}
 
 async function cat({ values, output }: Context, recording: NamedRecording): Promise<number> {
   const asked = values.raw === true ? rawBytesOf : textOf;
@@ -149,7 +128,7 @@ async function playHere(context: Context, recording: NamedRecording): Promise<nu
 
 async function verify({ output }: Context, recording: NamedRecording): Promise<number> {
   const checked = await withProofs(await verifyAsciicast(recording.open()), recording);
-  const result = withManagersRecord(checked, recording.run);
+  const result = withManagersRecord(checked, recording.of);
   if (output.json) output.document(result);
   else {
     for (const { line, problem } of result.problems)
@@ -211,12 +190,12 @@ async function* textOf(source: CastSource): AsyncGenerator<string> {
 
 /** The signed checkpoints lie beside the recording. Of a live run they may be of more than the file's whole lines were. */
 async function withProofs(result: VerifyResult, recording: NamedRecording): Promise<VerifyResult> {
-  const { run, path } = recording;
+  const { of, path } = recording;
   const beside = path.replace(/(?:\.cast)?$/, ".proofs.jsonl");
-  const keys = run === null ? {} : { ...(await keysOfRun(run)), run: run.info.run };
+  const keys = of === null ? {} : { ...(await keysOfRun(of.run)), session: of.session };
   const check = await verifyProofs(beside, recording.open(), keys);
   // A recorder whose key was registered proves what it records, to the end.
-  const isOwed = run !== null && !run.live && "recorderKey" in keys && result.bytes > 0;
+  const isOwed = of !== null && !of.live && "recorderKey" in keys && result.bytes > 0;
   const missing = isOwed ? missingProof(check?.proof, result.bytes) : null;
   const problems = [...result.problems, ...(check?.problems ?? [])];
   if (missing !== null) problems.push({ line: 0, problem: missing });
@@ -244,13 +223,13 @@ function proofLine(
 }
 
 /** The file may be right in itself and still not be what the manager verified. Line 0 is the whole file. */
-function withManagersRecord(result: VerifyResult, run: KnownRun | null): VerifyResult {
-  if (run === null) return result;
+function withManagersRecord(result: VerifyResult, of: RecordedSession | null): VerifyResult {
+  if (of === null) return result;
   const problems: string[] = [];
-  const sealed = run.info.recording;
+  const { sealed, live } = of;
   // Right so far is not verified: what comes may still be wrong, and nothing says yet where it ends.
-  if (run.live) return { ...result, ok: false, live: true };
-  if (sealed === null) problems.push("Manager has no size and hash: the run never sealed it");
+  if (live) return { ...result, ok: false, live: true };
+  if (sealed === null) problems.push("Manager has no size and hash: it was never sealed");
   else {
     if (!sealed.verified) problems.push("Manager never verified this recording");
     if (sealed.bytes !== result.bytes)
@@ -263,31 +242,6 @@ function withManagersRecord(result: VerifyResult, run: KnownRun | null): VerifyR
     ok: result.ok && problems.length === 0,
     problems: [...problems.map((problem) => ({ line: 0, problem })), ...result.problems],
   };
-}
-
-function factsOf(run: KnownRun): Record<string, unknown> {
-  const { info, castPath, live } = run;
-  return {
-    run: info.run,
-    agent: info.agent,
-    startedAt: info.startedAt,
-    endedAt: info.endedAt,
-    path: castPath,
-    bytes: bytesOf(run),
-    sha256: info.recording?.sha256 ?? null,
-    verified: info.recording?.verified ?? false,
-    live,
-  };
-}
-
-function bytesOf({ info }: KnownRun): number {
-  return info.recording?.bytes ?? info.committedBytes;
-}
-
-function statusOf({ info, live }: KnownRun): string {
-  if (live) return "live";
-  if (info.recording === null) return "not sealed";
-  return info.recording.verified ? "verified" : "not verified";
 }
 
 async function isSameFile(left: string, right: string): Promise<boolean> {

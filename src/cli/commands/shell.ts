@@ -1,16 +1,15 @@
-import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Writable } from "node:stream";
-import { parseJson } from "../../kit/json-lines.ts";
 import { PlatformError } from "../../kit/platform-error.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
-import { ShellInfo } from "../../protocol/manager-api.ts";
+import type { ShellInfo } from "../../protocol/manager-api.ts";
 import { findManager, type ManagerClient } from "../client.ts";
 import { dataOption, defineCommand } from "../command.ts";
 import { resolveDataDir } from "../data-dir.ts";
 import type { TerminalOutput } from "../output.ts";
 import { pourRecording } from "../plain-output.ts";
 import { findRun, rereadRun } from "../run-files.ts";
+import { keptShells } from "../shell-files.ts";
 import { viewTerminal } from "../viewer.ts";
 
 /** `agentkube shell`: a second terminal in the agent's zone, recorded as a session of its own. */
@@ -138,15 +137,6 @@ async function open(
     rows: clamp(rows),
     argv: argv.length === 0 ? null : argv,
   });
-}
-
-/** What the manager wrote down before it ended. */
-async function keptShells(dir: string): Promise<ShellInfo[]> {
-  const names = await readdir(join(dir, "shells")).catch(() => []);
-  const shells: ShellInfo[] = [];
-  for (const name of names.filter((file) => file.endsWith(".json")))
-    shells.push(parseJson("a shell", ShellInfo, await readFile(join(dir, "shells", name), "utf8")));
-  return shells.toSorted((a, b) => b.openedAt.localeCompare(a.openedAt));
 }
 
 function lineOf(shell: ShellInfo): string {
