@@ -1,6 +1,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { constants } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
+import { CastLines } from "./cast-lines.ts";
 import { writeAllFully } from "./durable-file.ts";
 import type { RecordingReader } from "./recording-reader.ts";
 
@@ -30,6 +31,8 @@ export class RecordingFile implements AsyncDisposable {
   #syncing: Promise<void> | null = null;
   #order: Promise<unknown> = Promise.resolve();
   #failure: unknown = null;
+  /** what the lines so far ask of those that follow; null: not known, to be read from the file */
+  #lines: CastLines | null = null;
   /** digests that are waited for, in the order of their bytes */
   readonly #cuts: { bytes: number; resolve(sha256: string): void; reject(error: Error): void }[] =
     [];
@@ -77,7 +80,10 @@ export class RecordingFile implements AsyncDisposable {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Takes bytes at an offset, in the order of the calls. Bytes that are here already are compared and dropped. */
+  /**
+   * Takes bytes at an offset, in the order of the calls. Bytes that are here already are compared and dropped. Throws `bad_message` for
+   * what is no recording; none of it is taken.
+   */
   append(offset: number, bytes: Buffer): Promise<AppendResult> {
     return this.#inOrder(async () => await this.#append(offset, bytes));
   }
@@ -158,11 +164,21 @@ export class RecordingFile implements AsyncDisposable {
     const fresh = bytes.subarray(known);
     if (fresh.length === 0) return "known";
     while (this.#received - this.#committed > MAX_UNSYNCED_BYTES) await this.#syncing;
+    const lines = await this.#linesSoFar();
     if (offset + known !== this.#received) return "ahead";
+    this.#lines = null;
+    lines.check(fresh);
+    this.#lines = lines;
     this.#pending.push(fresh);
     this.#received += fresh.length;
     this.#syncing ??= this.#sync();
     return "taken";
+  }
+
+  async #linesSoFar(): Promise<CastLines> {
+    if (this.#lines !== null) return this.#lines;
+    await this.flushed();
+    return await CastLines.after(this.#handle, this.#received);
   }
 
   /** Bytes that became durable; whoever waits for a digest within them gets it. */
@@ -202,6 +218,7 @@ export class RecordingFile implements AsyncDisposable {
         // What was not acknowledged is taken back, so that the recorder's resend meets a file of exactly the committed bytes.
         this.#pending = [];
         this.#received = this.#committed;
+        this.#lines = null;
         this.#failure = error;
         for (const cut of this.#cuts.splice(0))
           cut.reject(new Error("Bytes could not be written", { cause: error }));

@@ -119,7 +119,7 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
   }
   const result = { bytes: spool.durableBytes, sha256: spool.sha256(), verified };
   const { unproven, refused } = frames;
-  log.info({ ...result, unproven, refused, backwards: recording.backwards }, "recording sealed");
+  log.info({ ...result, unproven, refused }, "recording sealed");
   // Said before the spool goes: killed in between, the supervisor does not start a recorder without a spool.
   say({ kind: "sealed", recording: result });
   if (verified) await spool.remove();

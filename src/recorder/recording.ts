@@ -14,6 +14,8 @@ import type { Wake } from "./wake.ts";
 
 /** Half a character that does not go on is written as the raw bytes that it is after this long. */
 const HELD_MS = 100;
+/** A frame's time may be so far ahead of ours: what a recorder missed while there was none, it knows from its file's age alone. */
+const MAX_AHEAD_US = 3600 * 1_000_000;
 
 export interface RecordingOptions {
   header: CastHeaderFacts;
@@ -56,7 +58,8 @@ export class Recording implements Disposable {
   #skewUs: number;
   #framesSeen = false;
   #lastUs = 0;
-  #backwards = 0;
+  /** the session's time minus this process's clock when it began; frames do not move it */
+  readonly #startSkewUs: number;
 
   constructor(spool: Spool, options: RecordingOptions) {
     this.#spool = spool;
@@ -83,7 +86,8 @@ export class Recording implements Disposable {
     const out = position.out + (position.gap ?? 0);
     this.#durable = { seq: position.seq, out, in: position.in, ended: position.end };
     this.#proven = { masked: position.masked, gaps: position.gap ?? 0 };
-    this.#skewUs = (position.ms + (resumed?.idleMs ?? 0)) * 1000 - clockUs();
+    this.#startSkewUs = (position.ms + (resumed?.idleMs ?? 0)) * 1000 - clockUs();
+    this.#skewUs = this.#startSkewUs;
     spool.begin(() => this.#endBatch());
     if (resumed === null) {
       const title = redactText(options.redaction.set, options.header.title);
@@ -119,11 +123,6 @@ export class Recording implements Disposable {
     return this.#options.whenFull ?? "block";
   }
 
-  /** Frames whose time was before that of the one before: they are written as if the clock had stood. */
-  get backwards(): number {
-    return this.#backwards;
-  }
-
   /** Whether its spool has failed: nothing is taken any more. */
   get hasFailed(): boolean {
     return this.#spool.failure !== null;
@@ -144,16 +143,17 @@ export class Recording implements Disposable {
     return this.#spool.grown;
   }
 
-  /** Takes one frame. Throws `BadFrameError` when one before it is missing. */
+  /** Takes one frame. Throws `BadFrameError`, and takes nothing of it, when one before it is missing or its time cannot be. */
   take(frame: Frame): void {
     // Sent again after a reconnect, and taken before.
     if (frame.seq <= this.#taken) return;
     if (frame.seq !== this.#taken + 1)
       throw new BadFrameError(`Expected frame ${this.#taken + 1}, got ${frame.seq}`);
     if (this.#ended) throw new BadFrameError(`Got frame ${frame.seq} after the end of the session`);
-    this.#correctClock(frame.timeUs);
+    this.#requireTime(frame.timeUs);
     if ("bytes" in frame) this.#writeBytes(frame);
     else this.#writeFact(frame);
+    this.#correctClock(frame.timeUs);
     this.#taken = frame.seq;
     this.#written();
     if (this.#whole < this.#taken) this.changed.ring();
@@ -367,10 +367,21 @@ export class Recording implements Disposable {
     };
   }
 
+  #requireTime(timeUs: number): void {
+    if (timeUs < this.#lastUs)
+      throw new BadFrameError(
+        `Expected a frame of ${this.#lastUs} us or later, got one of ${timeUs} us: its clock went backwards`,
+      );
+    const latestUs = clockUs() + this.#startSkewUs + MAX_AHEAD_US;
+    if (timeUs > latestUs)
+      throw new BadFrameError(
+        `Expected a frame of at most ${latestUs} us, an hour ahead of the session, got one of ${timeUs} us`,
+      );
+  }
+
   /** The frame that took the shortest way is the best witness of the session's clock. */
   #correctClock(timeUs: number): void {
-    if (timeUs < this.#lastUs) this.#backwards += 1;
-    this.#lastUs = Math.max(this.#lastUs, timeUs);
+    this.#lastUs = timeUs;
     const skewUs = timeUs - clockUs();
     this.#skewUs = this.#framesSeen ? Math.max(this.#skewUs, skewUs) : skewUs;
     this.#framesSeen = true;

@@ -128,8 +128,7 @@ export class ShellRecordings implements AsyncDisposable {
       failed.abort(new PlatformError("shell_not_ended", "Shell's recording has no end"));
       await shipped;
     }
-    const { backwards } = recording;
-    log.info({ bytes: spool.durableBytes, verified, backwards }, "shell recording sealed");
+    log.info({ bytes: spool.durableBytes, verified }, "shell recording sealed");
     if (verified) await spool.remove();
   }
 }

@@ -4,7 +4,7 @@ import timers from "node:timers/promises";
 import { Admission } from "../../src/manager/admission.ts";
 import type { Place } from "../../src/manager/admission.ts";
 import { encodeAppend } from "../../src/protocol/recording-link.ts";
-import { api, Peer, recorder, seedRun, startManager } from "./seed.ts";
+import { api, CAST, Peer, recorder, seedRun, startManager } from "./seed.ts";
 
 suite("admission of recorders that catch up", () => {
   test("gives as many places as there are, and the next one when a place is left", () => {
@@ -53,7 +53,10 @@ suite("admission of recorders that catch up", () => {
     const runs = await Promise.all(
       Array.from({ length: 17 }, async () => await seedRun(manager, dataDir)),
     );
-    const backlog = Buffer.alloc(80 * 1024, "a line of a backlog\n");
+    const backlog = Buffer.concat([
+      Buffer.from(CAST),
+      Buffer.alloc(80 * 1024, "#a line of a backlog\n"),
+    ]);
     const peers: Peer[] = [];
     for (const run of runs.slice(0, 16)) {
       const peer = new Peer(manager, `/v1/recordings/${run.run}`, run.tokens.recorder);

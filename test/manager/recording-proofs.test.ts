@@ -17,7 +17,7 @@ import {
 import type { SignedCheckpoint } from "../../src/protocol/recording-proof.ts";
 
 const key = createSigningKey();
-const TEXT = Buffer.from("what a terminal gave\n");
+const TEXT = Buffer.from('{"version":3,"term":{"cols":80,"rows":24}}\n');
 
 suite("proofs at the manager", () => {
   test("are taken in the order they came, also when the bytes of an earlier one have to be read again", async (t) => {

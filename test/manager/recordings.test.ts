@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { readFile, truncate } from "node:fs/promises";
+import type { Socket } from "node:net";
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import { createSigningKey } from "../../src/kit/signing.ts";
+import { alisInit } from "../../src/manager/alis.ts";
 import { encodeAppend } from "../../src/protocol/recording-link.ts";
 import { FIRST_PREVIOUS, signCheckpoint } from "../../src/protocol/recording-proof.ts";
 import {
@@ -51,12 +53,13 @@ suite("recordings", () => {
     const { manager, dataDir } = await startManager(t);
     const run = await seedRun(manager, dataDir);
     const { peer } = await recorder(manager, run);
-    const lines = Array.from({ length: 400 }, (_, i) => `${i} ${"x".repeat(i * 7)}\n`);
+    const lines = Array.from({ length: 400 }, (_, i) => `#${i} ${"x".repeat(i * 7)}\n`);
+    lines.unshift(CAST);
     let offset = 0;
 
     for (const line of lines) {
       await peer.send(encodeAppend(offset, Buffer.from(line)));
-      offset += line.length;
+      offset += Buffer.byteLength(line);
     }
 
     await peer.until(({ kind, bytes }) => kind === "committed" && bytes === offset);
@@ -99,47 +102,112 @@ suite("recordings", () => {
     const { manager, dataDir } = await startManager(t);
     const run = await seedRun(manager, dataDir);
     const first = await recorder(manager, run);
-    const broken = encodeAppend(0, Buffer.from("0123456789"));
+    const broken = encodeAppend(0, Buffer.from(CAST));
     broken.write("X", broken.length - 1);
 
     await first.peer.send(broken);
     const closed = await first.peer.closed;
     const again = await recorder(manager, run);
-    await ship(again.peer, 0, Buffer.from("0123456789"));
+    await ship(again.peer, 0, Buffer.from(CAST));
 
     assert.equal(closed.code, 4400);
     assert.equal(again.committed, 0);
+  });
+
+  for (const [what, bytes, reason] of [
+    ["garbage", Buffer.alloc(5000, 0xa5), /^Expected the header of an asciicast/],
+    [
+      "a header of 0x0",
+      Buffer.from(CAST.replace('"cols":80,"rows":24', '"cols":0,"rows":0')),
+      /^Expected the header of an asciicast v3, with a size of at least 1x1/,
+    ],
+    [
+      "times that go backwards",
+      Buffer.from(CAST.replace("[0.300", "[-0.300")),
+      /^Expected a time that does not go backwards, got another at byte \d+$/,
+    ],
+  ] as const)
+    test(`refuse ${what} with a code and a reason, count it, and disturb nobody else`, async (t) => {
+      const { manager, dataDir } = await startManager(t);
+      const [run, other] = [await seedRun(manager, dataDir), await seedRun(manager, dataDir)];
+      const bad = await recorder(manager, run);
+      const good = await recorder(manager, other);
+      await ship(good.peer, 0, Buffer.from(CAST));
+
+      await bad.peer.send(encodeAppend(0, bytes));
+      const closed = await bad.peer.closed;
+      await ship(good.peer, Buffer.byteLength(CAST), Buffer.from(CAST_EXIT));
+      const again = await recorder(manager, run);
+      await ship(again.peer, 0, Buffer.from(CAST));
+
+      assert.equal(closed.code, 4400);
+      assert.match(closed.reason, reason);
+      assert.equal(again.committed, 0);
+      const numbers = await (await api(manager, "/metrics")).text();
+      assert.match(numbers, /^agentkube_manager_refused_total\{reason="bad_message"\} 1$/m);
+    });
+
+  test("of a terminal of 1x1 are taken: there are such terminals", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir, { terminal: { cols: 1, rows: 1 } });
+    const { peer } = await recorder(manager, run);
+    await ship(peer, 0, Buffer.from(CAST.replace('"cols":80,"rows":24', '"cols":1,"rows":1')));
+
+    const viewer = new Peer(manager, `/v1/runs/${run.run}/live`, manager.token, ["v1.alis"]);
+    await viewer.next();
+
+    assert.deepEqual(await viewer.next(), alisInit({ timeUs: 600_000, cols: 1, rows: 1 }));
+  });
+
+  test("refuse a frame of 2 GB by its head, with a code and a reason, and count it", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const { peer, committed } = await recorder(manager, run);
+    const { _socket: stream } = peer.socket as unknown as { _socket: Socket };
+
+    // Final, binary, masked, 2^31 bytes to come; none of them does.
+    stream.write(Buffer.from("82ff0000000080000000deadbeef", "hex"));
+    const closed = await peer.closed;
+
+    assert.deepEqual([closed.code, committed], [1009, 0]);
+    assert.match(closed.reason, /larger than is taken/);
+    const numbers = await (await api(manager, "/metrics")).text();
+    assert.match(numbers, /^agentkube_manager_refused_total\{reason="bad_message"\} 1$/m);
+    await ship((await recorder(manager, run)).peer, 0, Buffer.from(CAST));
   });
 
   test("drop an overlap that is the same, refuse one that is not, and say again what they have", async (t) => {
     const { manager, dataDir } = await startManager(t);
     const run = await seedRun(manager, dataDir);
     const first = await recorder(manager, run);
-    await ship(first.peer, 0, Buffer.from("0123456789"));
+    const bytes = Buffer.from(CAST + CAST_EXIT);
+    await ship(first.peer, 0, bytes.subarray(0, 100));
 
-    await ship(first.peer, 5, Buffer.from("56789abc"));
-    await first.peer.send(encodeAppend(100, Buffer.from("far")));
+    await ship(first.peer, 50, bytes.subarray(50));
+    await first.peer.send(encodeAppend(1000, Buffer.from("far")));
     const again = await first.peer.json();
     await first.peer.send(encodeAppend(0, Buffer.from("XX")));
 
-    assert.deepEqual(again, { kind: "committed", bytes: 13 });
+    assert.deepEqual(again, { kind: "committed", bytes: bytes.length });
     assert.equal((await first.peer.closed).code, 4409);
     const path = join(dataDir, "runs", run.run, "recording.cast");
-    assert.equal(await readFile(path, "utf8"), "0123456789abc");
+    assert.equal(await readFile(path, "utf8"), CAST + CAST_EXIT);
   });
 
   test("say mismatch with what the manager has, and go on", async (t) => {
     const { manager, dataDir } = await startManager(t);
     const run = await seedRun(manager, dataDir);
     const { peer } = await recorder(manager, run);
-    await ship(peer, 0, Buffer.from("abc"));
+    const [part, whole] = [Buffer.from(CAST), Buffer.from(CAST + CAST_EXIT)];
+    const end = { kind: "end", bytes: whole.length, sha256: sha256(whole) };
+    await ship(peer, 0, part);
 
-    await peer.send({ kind: "end", bytes: 4, sha256: sha256("abcd") });
+    await peer.send(end);
     const mismatch = await peer.until(({ kind }) => kind !== "committed");
-    await ship(peer, 3, Buffer.from("d"));
-    await peer.send({ kind: "end", bytes: 4, sha256: sha256("abcd") });
+    await ship(peer, part.length, whole.subarray(part.length));
+    await peer.send(end);
 
-    assert.deepEqual(mismatch, { kind: "mismatch", bytes: 3, sha256: sha256("abc") });
+    assert.deepEqual(mismatch, { kind: "mismatch", bytes: part.length, sha256: sha256(part) });
     const verified = await peer.until(({ kind }) => kind !== "committed");
     assert.equal(verified["kind"], "verified");
   });
@@ -155,7 +223,7 @@ suite("recordings", () => {
 
     assert.equal((await first.peer.closed).code, 4409);
     assert.equal((await old.closed).code, 4409);
-    await ship(second.peer, 0, Buffer.from("still here"));
+    await ship(second.peer, 0, Buffer.from(CAST));
   });
 
   test("refuse another role's token, another protocol, and messages that make no sense", async (t) => {
@@ -255,7 +323,7 @@ suite("recordings", () => {
     const { manager, dataDir } = await startManager(t);
     const run = await seedRun(manager, dataDir);
     const first = await recorder(manager, run);
-    await ship(first.peer, 0, Buffer.from("0123456789"));
+    await ship(first.peer, 0, Buffer.from(CAST));
     await manager[Symbol.asyncDispose]();
     await truncate(join(dataDir, "runs", run.run, "recording.cast"), 4);
 
