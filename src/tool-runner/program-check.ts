@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { closeSync, openSync, readSync } from "node:fs";
 import { elfMachineOf, OUR_MACHINE } from "../kit/elf.ts";
 import { errnoOf } from "../kit/platform-error.ts";
@@ -43,7 +42,7 @@ function missingFix({ root, files }: SandboxView, path: string): string {
   if (path.startsWith(`${PACKAGE_DIR}/`))
     return files === null
       ? "set package to the directory that holds it"
-      : `expected "${join(files, path.slice(PACKAGE_DIR.length))}"; check the command and the package's contents`;
+      : `expected "${path.slice(PACKAGE_DIR.length + 1)}" in the directory that package names; correct the command, or put it there`;
   return root === null
     ? "use a program of the host's /usr, or put it into the package"
     : "put it into the root file system (rootfs/ of the package, or the image)";

@@ -125,6 +125,11 @@ suite("loadManifests", () => {
       agent("").replace("[/bin/true]", "/bin/true"),
       ["spec.command: expected a list, got a string"],
     ],
+    [
+      "a goal that is a string",
+      agent("  goal: hi\n"),
+      ["spec.goal: expected a mapping with inline or configMapKeyRef, got a string"],
+    ],
     ["text that is not YAML", "a: [b\n", ["document 1", "not YAML"]],
     [
       "a line that is indented too far",

@@ -87,12 +87,12 @@ async function requireFile(path: string): Promise<void> {
   try {
     if ((await stat(path)).isFile()) return;
   } catch (error) {
-    throw new PlatformError("not_found", `Cannot read "${path}": ${messageOf(error)}`, {
+    throw new PlatformError("usage", `Cannot read "${path}": ${messageOf(error)}`, {
       fix: "give a .cast file or the text of one screen",
       cause: error,
     });
   }
-  throw new PlatformError("not_found", `Expected a file, got "${path}"`, {
+  throw new PlatformError("usage", `Expected a file, got "${path}"`, {
     fix: "give a .cast file or the text of one screen",
   });
 }

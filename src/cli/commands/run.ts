@@ -75,8 +75,8 @@ export const command = defineCommand({
     "FILE holds YAML documents: one Agent, and the Tools, Secrets and ConfigMaps it refers to; - is standard input.\n" +
     `In a terminal: ${KEYS}. Ctrl-C belongs to the program.\n` +
     "Without one the program's output goes to stdout, Ctrl-C stops the run, and it ends after 30m unless spec.timeout is set.\n" +
-    "Exit code: 0 succeeded; the program's own code, or 128+n for a signal; 124 timed out; 130 cancelled; 3 refused; 2 invalid\n" +
-    "manifest; 1 any other failure, or a recording that is not verified.",
+    "Exit code: 0 succeeded; the program's own code, or 128+n for a signal; 124 timed out; 130 cancelled; 3 refused;\n" +
+    "2 invalid manifest; 1 any other failure, or a recording that is not verified.",
   examples: [
     {
       command: "agentkube run agent.yaml tool.yaml --secret github-token/token=@token.txt",

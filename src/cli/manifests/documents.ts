@@ -188,7 +188,11 @@ function explain(
     }));
   }
   const got = valueAt(value, issue.path);
-  const message = issue.message
+  const branches =
+    issue.code === "invalid_union" ? knownFields(manifestSchemas[kind], issue.path) : [];
+  const said =
+    branches.length > 0 ? `expected a mapping with ${branches.join(" or ")}` : issue.message;
+  const message = said
     .replace(/^Invalid (?:input|option): /, "")
     .replace(/, received .*$/, "")
     .replace("expected array", "expected a list")
