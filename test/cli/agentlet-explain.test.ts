@@ -80,7 +80,7 @@ suite("agentkube agentlet explain", () => {
     assert.match(other.stderr, /"Emacs"[^]*ClaudeCode, Codex/);
     assert.match(noFile.stderr, /Cannot read/);
     assert.match(word.stderr, /Expected agentkube agentlet explain FILE/);
-    assert.deepEqual([noRuntime.code, other.code, noFile.code, word.code], [2, 2, 1, 2]);
+    assert.deepEqual([noRuntime.code, other.code, noFile.code, word.code], [2, 2, 2, 2]);
   });
 
   test("tells a file that is neither a recording nor a screen, and a damaged line by its number", async () => {
