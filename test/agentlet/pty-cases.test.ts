@@ -28,11 +28,12 @@ const CASES: [name: string, file: string, title: string][] = [
   ],
   [
     "reads of 4 KiB are coalesced",
-    "bench/terminal-rows.ts",
-    "PTY output read by the agentlet's session",
+    SESSION,
+    "puts the kernel's reads of 4 KiB together before it hands them on",
   ],
-  ["the tail at a fast exit", "test/soak/exits.test.ts", "lose no byte of"],
-  ["the tail when the consumer is paused", "test/soak/exits.test.ts", "with a paused reader"],
+  // A thousand times each in test/soak/exits.test.ts.
+  ["the tail at a fast exit", SESSION, "keeps the last byte of"],
+  ["the tail when the consumer is paused", SESSION, "also when it was paused"],
   ["a child that does not read", SESSION, "does not burn CPU when the program reads nothing"],
   ["exit by signal", SESSION, "tells an exit code and a signal apart"],
   [
@@ -110,7 +111,11 @@ const CASES: [name: string, file: string, title: string][] = [
     "snapshot and stream give the same screen as the raw bytes",
   ],
   ["the seam between snapshot and stream", VIEWERS, "wherever a viewer comes in"],
-  ["serialising stalls nobody", VIEWERS, "a flood does not pile up in the emulator"],
+  [
+    "serialising stalls nobody",
+    VIEWERS,
+    "a long history is put together in slices, between which everything else goes on",
+  ],
   [
     "a slow viewer",
     VIEWERS,
@@ -119,7 +124,7 @@ const CASES: [name: string, file: string, title: string][] = [
   [
     "the alternate screen at attach",
     VIEWERS,
-    "snapshot and stream give the same screen as the raw bytes",
+    "the alternate screen comes to a viewer with the normal one behind it",
   ],
   [
     "modes left on after a detach",

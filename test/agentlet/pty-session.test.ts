@@ -106,6 +106,26 @@ suite("PtySession", () => {
     assert.equal(program.output().toString("utf8"), "é\x1b[31m😀");
   });
 
+  test("puts the kernel's reads of 4 KiB together before it hands them on", async () => {
+    const sizes: number[] = [];
+    const program = await startOnTerminal(
+      zone,
+      ["/bin/sh", "-c", "stty -onlcr; head -c 2000000 /dev/zero | tr '\\0' x"],
+      { paused: true, onOutput: (bytes) => sizes.push(bytes.length) },
+    );
+    await timers.setTimeout(300);
+    program.pty.resume();
+    await program.pty.ended;
+
+    assert.equal(
+      sizes.reduce((sum, size) => sum + size, 0),
+      2_000_000,
+    );
+    // The first one had the whole of the terminal's buffer to take.
+    assert.ok((sizes[0] ?? 0) > 4096, `the first piece has ${sizes[0]} bytes`);
+    assert.ok(Math.max(...sizes) <= 64 * 1024);
+  });
+
   test("ends although a process in a session of its own keeps the terminal open, and says so", async () => {
     const program = await startOnTerminal(zone, [
       "/bin/sh",

@@ -145,6 +145,29 @@ suite("viewers of a terminal", () => {
     }
   });
 
+  test("the alternate screen comes to a viewer with the normal one behind it", async () => {
+    const { attachments, output, settled, state } = openTerminal();
+    const { wire, messages, stream } = keepingWire();
+    attachments.useWire(wire);
+    const before = "a shell\r\n$ agent\x1b[?1049h\x1b[2J\x1b[Hthe agent's own screen";
+    const after = " and more\x1b[?1049l\r\n$ back at the shell";
+
+    output(Buffer.from(before));
+    await settled();
+    attachments.handle(OPEN);
+    output(Buffer.from(after));
+    await settled();
+    await attachments.finish("over");
+
+    const [snapshot] = messages.filter((message) => message.kind === "attach_snapshot");
+    assert.ok(snapshot?.kind === "attach_snapshot");
+    assert.match(await gridOf(snapshot.data), /the agent's own screen/);
+    const shown = await gridOf(snapshot.data, ...stream.map((piece) => piece.bytes));
+    assert.equal(shown, await gridOf(before, after));
+    assert.match(shown, /a shell[^]*back at the shell/);
+    state[Symbol.dispose]();
+  });
+
   test("a viewer that comes back streams on from its offset when the bytes are still held", async () => {
     const { attachments, output, settled, state } = openTerminal();
     const { wire, messages, stream } = keepingWire();
@@ -255,6 +278,26 @@ suite("viewers of a terminal", () => {
     const shown = await historyOf(full.data, ...later.map((piece) => piece.bytes));
     assert.deepEqual(shown, await historyOf(...raw));
     assert.ok(shown.some((row) => row.startsWith("row 1 wide")));
+    state[Symbol.dispose]();
+  });
+
+  test("a long history is put together in slices, between which everything else goes on", async () => {
+    const { attachments, output, settled, state } = openTerminal();
+    const { wire, messages } = keepingWire();
+    attachments.useWire(wire);
+    output(Buffer.from(Array.from({ length: 5100 }, (_, i) => `row ${i}`).join("\r\n")));
+    await settled();
+
+    attachments.handle({ ...OPEN, historyRows: 5000 });
+    let turns = 0;
+    while (messages.filter(({ kind }) => kind === "attach_snapshot").length < 2) {
+      turns += 1;
+      await timers.setImmediate();
+    }
+
+    // 5,000 rows in one go would be a turn or two.
+    assert.ok(turns >= 20, `${turns} turns`);
+    await attachments.finish("over");
     state[Symbol.dispose]();
   });
 

@@ -4,6 +4,8 @@ const LINE = /^ *─{8}/;
 const COMPOSER = /^ *❯/;
 const TYPED = { gap: 60, without: LINE };
 const FOOTER = /^ *Auto-approve all (?:disabled|enabled)|^ *.*[○●] Plan [○●] Act/;
+/** Below the composer: its footer, or what completes a command or a name. */
+const BELOW = { gap: 14, without: COMPOSER };
 const SPINNER = /^ *[⠁-⣿] \S/;
 
 /** Cline 3.0 (measured with 3.0.65). Its title is the last prompt, no sign of its state. */
@@ -51,7 +53,7 @@ export const clineRules: RuleSet = {
     {
       name: "spinner",
       state: "busy",
-      tail: [SPINNER, { gap: 200, without: /^ [*❯] / }, LINE, COMPOSER, TYPED, LINE, 5],
+      tail: [SPINNER, { gap: 200, without: /^ [*❯] / }, LINE, COMPOSER, TYPED, LINE, BELOW],
     },
     {
       name: "thinking",
@@ -59,5 +61,11 @@ export const clineRules: RuleSet = {
       tail: [/^ *[⠁-⣿] .*\(esc to cancel\)$/, { gap: 6, without: COMPOSER }, FOOTER, 1],
     },
     { name: "composer", state: "idle", tail: [LINE, COMPOSER, TYPED, LINE, 3, FOOTER, 1] },
+    {
+      name: "composer-menu",
+      state: "idle",
+      tail: [LINE, COMPOSER, TYPED, LINE, /^ *╭─/, BELOW, /^ *╰─/, 1],
+    },
+    { name: "overlay", state: "blocked", tail: [/^ *Esc(?:\/Enter)? to close\b/i, 2] },
   ],
 };
