@@ -51,8 +51,8 @@ async function readHead(path: string): Promise<Buffer> {
   return buffer.subarray(0, bytesRead);
 }
 
-/** The line that a labelled screen may begin with; its title and cursor count, its label does not. */
-const LABEL = /^# .*\bcursor=(\d+),(\d+).*\btitle="((?:[^"\\]|\\.)*)"/;
+/** The line that a labelled screen may begin with; its title, cursor and modes count, its label does not. */
+const LABEL = /^# .*\bcursor=(\d+),(\d+).*\btitle="((?:[^"\\]|\\.)*)"(.*)$/;
 
 async function explainText(path: string, rules: RuleSet): Promise<ExplainedState> {
   const text = await readScreen(path);
@@ -65,6 +65,11 @@ async function explainText(path: string, rules: RuleSet): Promise<ExplainedState
   if (label !== null) {
     view.title = (label[3] ?? "").replaceAll(/\\(.)/g, "$1");
     view.cursor = { row: Number(label[1]), col: Number(label[2]) };
+    const mode = (name: string) =>
+      new RegExp(`\\b${name}=(true|false)\\b`).exec(label[4] ?? "")?.[1];
+    const [paste, hidden] = [mode("paste"), mode("hidden")];
+    if (paste !== undefined) view.takesPaste = paste === "true";
+    if (hidden !== undefined) view.cursorHidden = hidden === "true";
   }
   const match = matchScreen(rules, view, versionOn(rules, view));
   if (match !== null)

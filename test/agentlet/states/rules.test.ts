@@ -7,6 +7,7 @@ import { explain } from "../../../src/agentlet/explain.ts";
 import { matchScreen } from "../../../src/agentlet/states/match-screen.ts";
 import { driverOf } from "../../../src/agentlet/drivers/registry.ts";
 import { isInRange } from "../../../src/agentlet/states/version-range.ts";
+import { readAsciicast } from "../../../src/protocol/asciicast.ts";
 import type { ScreenView } from "../../../src/agentlet/terminal-state.ts";
 import type { Runtime } from "../../../src/protocol/runtimes.ts";
 import { drawTui } from "../../fixtures/tui-screens.ts";
@@ -129,6 +130,20 @@ suite("screen rules", () => {
     assert.equal(state({}), undefined);
   });
 
+  for (const [what, last] of [
+    ["prompt", "> "],
+    ["question", "Run shell command? (Y)es/(N)o/(D)on't ask again [Yes]: "],
+  ] as const)
+    test(`Aider: a ${what} that the model prints is its own only while the terminal reads a line`, () => {
+      const rows = ["──────────────", "> do it", "It asks as follows:", last];
+      const cursor = { row: 3, col: last.length };
+      const state = (takesPaste: boolean) =>
+        matchScreen(driverOf("Aider").rules, { rows, title: "", cursor, takesPaste }, null)?.state;
+
+      assert.equal(state(false), "busy");
+      assert.equal(state(true), what === "prompt" ? "idle" : "permission");
+    });
+
   test("a screen with none of its layout is unknown, whatever its words are", () => {
     const rows = [
       "Ready. Waiting for input. Idle.",
@@ -179,20 +194,49 @@ suite("screen rules", () => {
   });
 });
 
-/** Screens of real CLIs, recorded for these tests: `RUNTIME-VERSION-WHAT.txt`, the first line says what state it was. */
+/** Screens and recordings of real CLIs, made for these tests: `RUNTIME-VERSION-WHAT`. The first line, or each marker, says what state it was. */
 const ours = fileURLToPath(new URL("../../fixtures/screens", import.meta.url));
 
-suite("screens that were recorded because a rule once missed them", () => {
-  for (const file of readdirSync(ours))
+suite("screens of real CLIs that a rule once missed, or that a transcript imitates", () => {
+  const runtimeOf = (file: string) => file.slice(0, file.indexOf("-")) as Runtime;
+  const files = readdirSync(ours);
+
+  for (const file of files.filter((name) => name.endsWith(".txt")))
     test(file, async () => {
       const label = /^# state: (\w+)/.exec(readFileSync(join(ours, file), "utf8"))?.[1];
-      const runtime = file.slice(0, file.indexOf("-")) as Runtime;
 
-      const [got] = (await explain(join(ours, file), driverOf(runtime).rules)).states;
+      const [got] = (await explain(join(ours, file), driverOf(runtimeOf(file)).rules)).states;
 
       assert.equal(got?.state, label, `by ${got?.rule}`);
     });
+
+  for (const file of files.filter((name) => name.endsWith(".cast")))
+    test(file, async () => {
+      const marks = await marksOf(join(ours, file));
+
+      const { states } = await explain(join(ours, file), driverOf(runtimeOf(file)).rules);
+
+      assert.ok(marks.length > 0);
+      const told = marks.map(({ atMs }) => states.findLast((each) => each.atMs <= atMs)?.state);
+      assert.deepEqual(
+        told,
+        marks.map(({ label }) => label),
+        JSON.stringify(states),
+      );
+    });
 });
+
+/** The markers of a recording: when, and the first word. */
+async function marksOf(path: string): Promise<{ atMs: number; label: string }[]> {
+  const marks: { atMs: number; label: string }[] = [];
+  for await (const item of readAsciicast(path))
+    if (item.kind === "event" && item.event.code === "m")
+      marks.push({
+        atMs: item.event.timeUs / 1000,
+        label: item.event.data.split(" ")[0] ?? "",
+      });
+  return marks;
+}
 
 /** Recordings whose label names the whole recording: they end at a composer that is ready, with nothing in front of it. */
 const READY_THOUGH_STARTING =

@@ -1,7 +1,7 @@
 import type { RuleSet } from "../screen-rule.ts";
 
 /** The line that waits for input; what a person has typed stands behind the goose. */
-const READY = /^🪿 ?(?:Enter to send\b|Interrupted, what should goose work on)/u;
+const READY = /^🪿 ?(?:$|Enter to send\b|Interrupted, what should goose work on)/u;
 /**
  * Its screen is all there is of Goose, and what the model says stands on it from the first column: only the cursor and the modes of
  * the terminal tell them apart. It marks pastes while it reads a line, and hides the cursor while a dialog stands.
@@ -9,6 +9,8 @@ const READY = /^🪿 ?(?:Enter to send\b|Interrupted, what should goose work on)
 const AT_PROMPT = 4;
 const OLD_PROMPT = /^\( ?[Oo]\)> ?$/;
 const PROMPT = /^(?:🪿|\( ?[Oo]\)>)/u;
+/** A narrow terminal breaks it. */
+const ASKS = /^◆ +(Goose would like to call\b.*|.*do you allow\?)/;
 const DIALOG = { readsLine: false, cursorHidden: true };
 
 /** Goose 1.34 (measured), line by line on the main screen; and the `( O)>` prompt before it. */
@@ -24,16 +26,9 @@ export const gooseRules: RuleSet = {
       name: "permission-dialog",
       state: "permission",
       ...DIALOG,
-      tail: [
-        /^ *▸ /,
-        { gap: 60, without: /^(?:◆|🪿)/u },
-        /^◆ +.*(?:call the above tool|do you allow\?)/,
-        /^│ +[●○] /,
-        8,
-        /^└/,
-      ],
+      tail: [/^ *▸ /, { gap: 60, without: /^(?:◆|🪿)/u }, ASKS, 1, /^│ +[●○] /, 8, /^└/],
       ask: {
-        text: /^◆ +(.*\?)/,
+        text: ASKS,
         tool: /^ *▸ (\S+)/,
         option: /^│ +[●○] (?<key>(?<label>Always Allow|Allow|Deny|Cancel)).*$/,
       },
@@ -47,9 +42,9 @@ export const gooseRules: RuleSet = {
       name: "permission-dialog-alone",
       state: "permission",
       ...DIALOG,
-      tail: [/^◆ +.*(?:call the above tool|do you allow\?)/, /^│ +[●○] /, 8, /^└/],
+      tail: [ASKS, 1, /^│ +[●○] /, 8, /^└/],
       ask: {
-        text: /^◆ +(.*\?)/,
+        text: ASKS,
         option: /^│ +[●○] (?<key>(?<label>Always Allow|Allow|Deny|Cancel)).*$/,
       },
       keys: {
