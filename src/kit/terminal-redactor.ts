@@ -20,6 +20,8 @@ export interface TerminalRedactorOptions {
   cols: number;
   /** a match of fewer bytes that may still grow is shown at once, and only its rest masked: echo must not wait */
   showBelow?: number;
+  /** bytes that there is room for at first, by default some for a stream; it grows */
+  roomBytes?: number;
 }
 
 /**
@@ -32,13 +34,13 @@ export class TerminalRedactor {
   readonly #screen: TerminalText;
   #set: RedactionSet;
   /** context, then what is held, then what was given with the last push until the next one */
-  #bytes = Buffer.allocUnsafeSlow(16 * 1024);
+  #bytes: Buffer;
   /** by position: 1 for a byte that the screen shows */
-  #shown = new Uint8Array(16 * 1024);
+  #shown: Uint8Array<ArrayBuffer>;
   /** the same of what was read, to look back in */
   readonly #seen = new ShownBytes();
   /** by position: 1 for a byte that is to be masked */
-  #marks = new Uint8Array(16 * 1024);
+  #marks: Uint8Array<ArrayBuffer>;
   #length = 0;
   /** from here on nothing was given out */
   #start = 0;
@@ -55,6 +57,10 @@ export class TerminalRedactor {
   #masked = 0;
 
   constructor(set: RedactionSet, options: TerminalRedactorOptions) {
+    const room = options.roomBytes ?? 16 * 1024;
+    this.#bytes = Buffer.allocUnsafeSlow(room);
+    this.#shown = new Uint8Array(room);
+    this.#marks = new Uint8Array(room);
     this.#set = set;
     this.#showBelow = options.showBelow ?? 0;
     this.#screen = new TerminalText(options.cols);

@@ -9,8 +9,8 @@ import { PROTOCOL, requireProtocol } from "../protocol/version.ts";
 /** Labels that wait while the recorder is away; older ones are dropped, since a marker is an aid and the audit is the truth. */
 const WAITING_LIMIT = 256;
 const MAX_UNREAD_BYTES = 64 * 1024;
-/** Markers that come within this time go together: the recorder and the manager sync once for all of them. */
-const GATHER_MS = 20;
+/** Markers that come within this time go together, and so as much later: the recorder and the manager sync once for all of them. */
+const GATHER_MS = 100;
 const CHALLENGE_MS = 2000;
 
 export interface MarkersOptions {
