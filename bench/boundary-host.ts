@@ -2,6 +2,7 @@
 import { silentLog } from "../src/kit/log.ts";
 import { createCallId } from "../src/protocol/ids.ts";
 import { Boundary } from "../src/tool-runner/boundary/boundary.ts";
+import { benchGrant } from "./boundary-grant.ts";
 import { answer } from "./forked.ts";
 
 export interface BoundaryQuestion {
@@ -26,30 +27,10 @@ answer(async ({ host, upstream, token, calls }: BoundaryQuestion): Promise<Bound
     // More than a call may make: one call here serves all rounds of a measurement.
     limits: { requests: 1_000_000 },
   });
-  const rule = {
-    host,
-    port: upstream.port,
-    private: true,
-    address: "127.0.0.1",
-    ca: { inline: upstream.caPem },
-  };
-  const credential = {
-    name: "api",
-    http: {
-      hosts: [`${host}:${upstream.port}`],
-      methods: ["GET" as const],
-      paths: ["/v1/"],
-      header: "Authorization",
-      format: "Bearer {{secret}}",
-    },
-    secret: () => Buffer.from(token),
-  };
+  const grant = benchGrant(host, upstream, token);
   const ports: number[] = [];
   for (let index = 0; index < calls; index++) {
-    const call = await boundary.openCall(
-      { call: createCallId(), tool: "bench", network: [rule], credentials: [credential] },
-      { port: 0 },
-    );
+    const call = await boundary.openCall({ ...grant, call: createCallId() }, { port: 0 });
     ports.push(call.port);
   }
   return { caPem: boundary.caPem, ports };

@@ -9,12 +9,15 @@ import type { PeerAnswer, PeerQuestion } from "./peer-proxy.ts";
 import { peerDir } from "./peer-dir.ts";
 import { missingRow, peerRow, ratioRow } from "./row.ts";
 import type { Row } from "./row.ts";
+import type { SandboxedAnswer, SandboxedQuestion } from "./sandboxed-requests.ts";
 
 /** A name that every resolver has, since not every peer can be told an address. */
 const HOST = "localhost";
 const KEPT_TURNS = 600;
 const NEW_TURNS = 120;
 const LOAD_MS = 700;
+/** Of a client in a sandbox, which is another process in each round. */
+const SANDBOXED = { turns: 300, rounds: 4 };
 const EVENTS = 310;
 /** Rounds of `sideBySide` times the turns in each that do not count. */
 const UNCOUNTED = 8;
@@ -74,7 +77,30 @@ export async function boundaryRows(): Promise<Row[]> {
     loadMs: LOAD_MS,
     events: EVENTS,
   } satisfies ClientQuestion);
-  return [...rowsOf(times), ...missing];
+  const sandboxed = await ask<SandboxedAnswer>(start("sandboxed-requests.ts"), {
+    host: HOST,
+    upstream,
+    token,
+    ...SANDBOXED,
+  } satisfies SandboxedQuestion);
+  return [...rowsOf(times), ...sandboxedRows(sandboxed), ...missing];
+}
+
+function sandboxedRows({ sandboxed, direct }: SandboxedAnswer): Row[] {
+  const row = (name: string, kind: "kept" | "fresh"): Row => {
+    const peer = { name: "direct, outside a sandbox", value: median(direct[kind]) };
+    return ratioRow(
+      `HTTPS request from inside a sandbox, ${name}, p50`,
+      median(sandboxed[kind]),
+      "ms",
+      peer,
+      GOAL,
+    );
+  };
+  return [
+    row("kept alive", "kept"),
+    row("new connection of a call whose way to the upstream is kept", "fresh"),
+  ];
 }
 
 function rowsOf({ kept, fresh, load, events }: ClientAnswer): Row[] {
