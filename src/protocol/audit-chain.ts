@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import * as z from "zod";
 import { canonicalJson } from "../kit/canonical-json.ts";
 import { parseJson } from "../kit/json-lines.ts";
@@ -56,7 +56,7 @@ export function firstPrev(run: RunId): string {
 
 /** SHA-256 of a line's text, hex. */
 export function hashOf(text: string | Buffer): string {
-  return createHash("sha256").update(text).digest("hex");
+  return hash("sha256", text);
 }
 
 /** The line of a record whose `epoch` and `prev` are set. */
