@@ -20,10 +20,17 @@ export async function submitPrompt(controls: Controls, text: string): Promise<Ac
     return refused(
       "This CLI does not mark pastes now, and would take each line for a prompt; give one line",
     );
+  if (!controls.type(typing)) return refused("The program does not read its input");
+  await controls.sleep(controls.rules?.enterAfterMs ?? 100);
+  const { state } = controls.standing;
+  // Not by this prompt, which was not sent: what came up must not get its Enter.
+  if (state !== "idle")
+    return {
+      phase: "unconfirmed",
+      message: `the CLI became ${state} before Enter was pressed; the text may stand in its composer`,
+    };
   const shown = controls.seen((standing) => standing.state !== "idle");
   try {
-    if (!controls.type(typing)) return refused("The program does not read its input");
-    await controls.sleep(controls.rules?.enterAfterMs ?? 100);
     await pressEnter(controls, shown, text);
     return await proofOf(controls, shown, text);
   } finally {

@@ -38,6 +38,20 @@ suite("what is done to a CLI from afar", { concurrency: false }, () => {
       );
     });
 
+  for (const runtime of RUNTIMES)
+    test(`${runtime}: a prompt of several lines is one prompt, and sent`, async () => {
+      await using lab = await openFakeAgentLab({ runtime });
+      await lab.isState("idle");
+
+      const prompted = await lab.prompt("busy 300\nis what is wanted");
+
+      assert.equal(prompted.phase, "done");
+      assert.deepEqual(
+        lab.truths.filter(({ what }) => what === "submitted").map(({ prompt }) => prompt),
+        ["busy 300\nis what is wanted"],
+      );
+    });
+
   test("an Enter that the CLI swallowed is pressed again, the text never", async () => {
     await using lab = await openFakeAgentLab({
       runtime: "Codex",
