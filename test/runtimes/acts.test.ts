@@ -12,6 +12,8 @@ const ASKS = {
   ClaudeCode: `[[tool Bash {"command":"mkdir /tmp/made && echo made-$((40+2))","description":"make it"}]]`,
   Codex: `[[tool exec_command {"cmd":"mkdir /tmp/made && echo made-$((40+2))","sandbox_permissions":"require_escalated","justification":"it is wanted"}]]`,
   OpenCode: `[[tool bash {"command":"mkdir /tmp/made && echo made-$((40+2))","description":"make it"}]]`,
+  Cline: `[[tool run_commands {"commands":["mkdir /tmp/made && echo made-$((40+2))"]}]]`,
+  Goose: `[[tool *shell {"command":"mkdir /tmp/made && echo made-$((40+2))"}]]`,
 } satisfies Partial<Record<Runtime, string>>;
 const RUNTIMES = Object.keys(ASKS) as (keyof typeof ASKS)[];
 const SLOW = "[[slow 40000]] [[say one two three four five six seven eight nine ten]]";
