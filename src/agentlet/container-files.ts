@@ -12,7 +12,8 @@ import { nativeProgram } from "../kit/native.ts";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
 import type { RunSpec } from "../protocol/run-spec.ts";
 import { REPORT_PROGRAM } from "./drivers/hooks.ts";
-import { NODE_IN_ZONE, SHIM_IN_ZONE, shimFile, shimSource, type ZoneParts } from "./zone.ts";
+import { NODE_IN_ZONE } from "./drivers/hooks.ts";
+import { SHIM_IN_ZONE, shimFile, shimSource, type ZoneParts } from "./zone.ts";
 
 /**
  * Puts what every CLI finds in zone A where a sandbox would have bound it: the driver's files in HOME, tools on PATH, our helpers.

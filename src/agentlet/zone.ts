@@ -3,7 +3,7 @@ import type { SandboxBind, SandboxPlan } from "../kit/sandbox-arguments.ts";
 import type { RunSpec } from "../protocol/run-spec.ts";
 import { nativeProgram } from "../kit/native.ts";
 import { HOME } from "./drivers/driver.ts";
-import { REPORT_PROGRAM, REPORT_SOCKET } from "./drivers/hooks.ts";
+import { NODE_IN_ZONE, REPORT_PROGRAM, REPORT_SOCKET } from "./drivers/hooks.ts";
 import type { Gateway, Launch } from "./drivers/driver.ts";
 import { CARRIER_IN_ZONE, carrierSource } from "./sessions/carrier.ts";
 import { ARCHIVE_IN_ZONE } from "./sessions/restore-session.ts";
@@ -15,7 +15,6 @@ const AGENTKUBE_DIR = "/opt/agentkube";
 /** The shim is the tool-runner's; zone A only needs the file. */
 export const shimSource = fileURLToPath(new URL("../tool-runner/shim.mjs", import.meta.url));
 export const SHIM_IN_ZONE = `${AGENTKUBE_DIR}/shim.mjs`;
-export const NODE_IN_ZONE = `${AGENTKUBE_DIR}/node`;
 const shimBind: SandboxBind = { source: shimSource, target: SHIM_IN_ZONE, mode: "ro" };
 /** How the zone's scratch space is shared out; the parts add up to 1. */
 const SCRATCH = { [HOME]: 0.5, "/tmp": 0.4375, "/run": 0.0625 };

@@ -114,10 +114,15 @@ export class AgentHttp implements AsyncDisposable {
       );
     }
     if (isModel && routes.model !== null) return routes.model(request, response);
-    if (path === "/mcp") return routes.mcp(request, response);
+    if (path === "/mcp" || path === "/v1/mcp") return routes.mcp(request, response);
     if (path === "/v1/tools" || path.startsWith("/v1/tools/"))
       return routes.tools(request, response);
-    return sendError(response, 404, "not_found", "Expected /mcp, /v1/tools or /model/PROVIDER/…");
+    return sendError(
+      response,
+      404,
+      "not_found",
+      "Expected /mcp, /v1/mcp, /v1/tools or /model/PROVIDER/…",
+    );
   }
 
   /** Absolute-form requests: what a program sends to its HTTP_PROXY for plain http. */

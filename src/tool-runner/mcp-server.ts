@@ -42,13 +42,15 @@ export function mcpName(tool: string, operation: string): string {
 export class McpFace {
   readonly #runner: ToolRunner;
   readonly #calls = new Map<string, AbortController>();
+  #listed = false;
 
   constructor(runner: ToolRunner) {
     this.#runner = runner;
   }
 
-  /** Answers `/mcp`. The token was checked. */
+  /** Answers `/mcp`, and `/v1/mcp`: whether a client has got the list of tools from here. The token was checked. */
   async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.url === "/v1/mcp") return sendJson(response, 200, { listed: this.#listed });
     if (request.method !== "POST") {
       response.setHeader("allow", "POST");
       // A client asks so for a stream while it lists the tools on the same connection, which stays open therefore.
@@ -63,6 +65,7 @@ export class McpFace {
       return sendError(response, statusOfBody(error), error.code, error.message);
     }
     const session = sessionOf(request) ?? (isInitialize(body) ? randomUUID() : null);
+    if (isMethod(body, "tools/list")) response.once("finish", () => (this.#listed = true));
     if (isInitialize(body) && session !== null) response.setHeader(SESSION_HEADER, session);
     const gone = abortOnClose(response);
     const plain = plainCallOf(request, body);
@@ -205,7 +208,9 @@ function sessionOf(request: IncomingMessage): string | null {
 }
 
 function isInitialize(body: unknown): boolean {
-  return (
-    typeof body === "object" && body !== null && "method" in body && body.method === "initialize"
-  );
+  return isMethod(body, "initialize");
+}
+
+function isMethod(body: unknown, method: string): boolean {
+  return typeof body === "object" && body !== null && "method" in body && body.method === method;
 }

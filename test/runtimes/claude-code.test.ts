@@ -35,6 +35,23 @@ suite("the real Claude Code with a scripted model", { skip: skipWithout("claude"
     });
   });
 
+  test("in its own terminal: its first request offers the tools, and its first turn uses one", async () => {
+    await using session = await openSession({
+      runtime: "ClaudeCode",
+      goal: "[[tool *clock_run {}]] [[say That was all.]]",
+    });
+
+    await session.until(() => session.promptsSeen(TOOL_SAYS) >= 1, "the tool's result");
+    const [first] = session.model.requests.filter(({ path }) => path.endsWith("/v1/messages"));
+    const { calls } = await session.stop();
+
+    assert.match(first?.body ?? "", /"name":"mcp__agentkube__clock_run"/);
+    assert.deepEqual(
+      calls.map(({ outcome }) => outcome),
+      ["completed"],
+    );
+  });
+
   test("its question is told with its options, and its answer reaches the model", async () => {
     const question = `{"questions":[{"question":"Which colour?","header":"Colour","multiSelect":false,"options":[{"label":"Red","description":"r"},{"label":"Blue","description":"b"}]}]}`;
     await using session = await openSession({

@@ -8,6 +8,31 @@ import { atEnd } from "../helpers/at-end.ts";
 import { McpFace } from "../../src/tool-runner/mcp-server.ts";
 import { aRunner } from "./support.ts";
 
+test("it tells whether a client has got the list of tools", async (context) => {
+  const face = new McpFace(await aRunner(context, []));
+  const server = createServer((request, response) => void face.serve(request, response));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  context.after(() => server.close());
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const told = async (): Promise<unknown> => await (await fetch(`${url}/v1/mcp`)).json();
+  const post = async (method: string, params: object): Promise<void> => {
+    const headers = {
+      "content-type": "application/json",
+      accept: "application/json, text/event-stream",
+    };
+    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
+    await (await fetch(`${url}/mcp`, { method: "POST", headers, body })).text();
+  };
+
+  const clientInfo = { name: "it", version: "1" };
+  await post("initialize", { protocolVersion: "2025-06-18", capabilities: {}, clientInfo });
+  const before = await told();
+  await post("tools/list", {});
+
+  assert.deepEqual([before, await told()], [{ listed: false }, { listed: true }]);
+});
+
 test("a client that asks for a stream and lists the tools on the same connection is answered both", async (context) => {
   const face = new McpFace(await aRunner(context, []));
   const server = createServer((request, response) => void face.serve(request, response));

@@ -1,13 +1,17 @@
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { claudeCodeRules } from "../states/rules/claude-code.ts";
 import { HOME, goalFiles, homeFile, promptOf } from "./driver.ts";
 import type { Driver, Judge, Launch, LaunchInput } from "./driver.ts";
+import type { RunSpec } from "../../protocol/run-spec.ts";
 import { hookSignal, sessionOfHook } from "./hook-claims.ts";
-import { reportCommand } from "./hooks.ts";
+import { NODE_IN_ZONE, reportCommand } from "./hooks.ts";
 import { modelAccessOf, TOKEN_VARIABLE } from "./model-access.ts";
 import { isLoginLost, isObject, openStructuredJudge, textOf } from "./structured-judge.ts";
 import type { LineResult } from "./structured-judge.ts";
 
 const MCP_FILE = `${HOME}/.agentkube/mcp.json`;
+const TOOLS_LISTED = fileURLToPath(new URL("tools-listed.mjs", import.meta.url));
 
 /** What hooks tell, from the first prompt to the end. `PermissionRequest` also tells of questions. */
 const HOOKS = [
@@ -92,10 +96,12 @@ function configFiles({ spec, gateway }: LaunchInput): Launch["files"] {
   };
   const settings = {
     skipDangerousModePermissionPrompt: true,
-    hooks: Object.fromEntries(HOOKS.map((name) => [name, [{ hooks: [hook(name)] }]])),
+    hooks: Object.fromEntries(
+      HOOKS.map((name) => [name, [{ hooks: [hook(name)] }, ...waitFor(spec, name)]]),
+    ),
   };
   const headers = { Authorization: `Bearer \${${TOKEN_VARIABLE}}` };
-  // Its tools are offered as they are, not behind a search. Interactive, the first request may still come before they are connected.
+  // Its tools are offered as they are, not behind a search.
   const mcp = {
     mcpServers: {
       agentkube: { type: "http", url: `${gateway.url}/mcp`, headers, alwaysLoad: true },
@@ -105,7 +111,15 @@ function configFiles({ spec, gateway }: LaunchInput): Launch["files"] {
     homeFile(".claude.json", state),
     homeFile(".claude/settings.json", settings),
     homeFile(".agentkube/mcp.json", mcp),
+    homeFile(".agentkube/tools-listed.mjs", readFileSync(TOOLS_LISTED, "utf8")),
   ];
+}
+
+/** Interactive, its first request would come before its tools are connected; it waits for the hooks of its start. */
+function waitFor({ agent, tools }: RunSpec, name: string): object[] {
+  if (name !== "SessionStart" || agent.mode !== "supervised" || tools.length === 0) return [];
+  const command = `${NODE_IN_ZONE} ${HOME}/.agentkube/tools-listed.mjs`;
+  return [{ matcher: "startup|resume", hooks: [{ type: "command", command, timeout: 40 }] }];
 }
 
 function hook(name: string): object {

@@ -3,7 +3,7 @@ import type { Sandbox } from "../../kit/sandbox.ts";
 import type { Driver } from "../drivers/driver.ts";
 import type { Report } from "../report-socket.ts";
 import type { RunContext } from "../run-life.ts";
-import { NODE_IN_ZONE } from "../zone.ts";
+import { NODE_IN_ZONE } from "../drivers/hooks.ts";
 import { keepSession } from "./keep-session.ts";
 import { restoreSession } from "./restore-session.ts";
 
