@@ -46,6 +46,7 @@ export interface RunContext extends RunParts {
   terminal: LiveTerminal;
   shells: Shells;
   states: RunStates;
+  interaction: Interaction;
   evidence: EvidenceLog;
   emit: (event: AgentletEvent) => void;
   notice: (message: string) => void;
@@ -179,6 +180,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     terminal,
     shells,
     states,
+    interaction,
     evidence,
     emit,
     notice,

@@ -21,6 +21,8 @@ import { REPORT_SOCKET } from "./drivers/hooks.ts";
 
 /** How long a CLI may stay after it said its result. */
 const LEAVE_AFTER_RESULT_MS = 10_000;
+/** How often a CLI that is idle, and then not ready for it, is given its goal. */
+const GOAL_TRIES = 3;
 
 /** Opens zone A, runs the CLI in it to its end and closes it: nothing of it is left. Throws when zone A cannot be had. */
 export async function runInZone(context: RunContext): Promise<ProgramEnd> {
@@ -95,6 +97,7 @@ async function runInSandbox(
   shells.useZone({
     start: (request) => sandbox.start({ ...request, cwd: spec.zone.workspace, env }),
   });
+  if (launch.prompt !== undefined) void giveGoal(context, launch.prompt);
   const judge = driver.openJudge(spec);
   const { exit, stopped } = await followProgram(context, sandbox, started, judge);
   await shells.close("the run is over");
@@ -104,6 +107,18 @@ async function runInSandbox(
   }
   const verdict = judge?.verdict(exit, stopped !== null) ?? null;
   return { exit, end: verdict ?? endOfProgram(exit, program) };
+}
+
+/** Tries to give the goal, for a CLI that takes none at its start. Never rejects. */
+async function giveGoal({ states, interaction, notice, spec }: RunContext, goal: string) {
+  for (let tries = 1; tries <= GOAL_TRIES; tries++) {
+    await states.becomes("idle");
+    const phase = await interaction.prompt({ request: null, by: "spec.goal" }, goal);
+    if (phase === "done") return;
+    // What was typed is never typed again.
+    if (phase === "unconfirmed") break;
+  }
+  notice(`The CLI may not have its goal; look, and give it: agentkube prompt ${spec.run} GOAL`);
 }
 
 /** From the first byte to the last. `stopped`: why we ended the program; null when it ended by itself. */

@@ -84,7 +84,9 @@ suite("a launch of every runtime", () => {
   test("a resumed session is named to the CLI", () => {
     for (const runtime of ["ClaudeCode", "Codex", "OpenCode", "Cursor", "Goose"] as const)
       assert.ok(launchOf(runtime, { resume: "ses-7" }).argv.includes("ses-7"), runtime);
-    assert.ok(launchOf("Cline", { resume: "ses-7", mode: "supervised" }).argv.includes("ses-7"));
+    const cline = launchOf("Cline", { resume: "ses-7", mode: "supervised", goal: "go on" });
+    assert.deepEqual(cline.argv.slice(-2), ["--id", "ses-7"]);
+    assert.equal(cline.prompt, "go on");
     assert.ok(launchOf("Aider", { resume: "any" }).argv.includes("--restore-chat-history"));
   });
 });

@@ -6,12 +6,13 @@ import { suite, test } from "node:test";
 import { zstdDecompressSync } from "node:zlib";
 import { knownRuntimes } from "../../src/protocol/runtimes.ts";
 import { KeptSession } from "../../src/protocol/kept-session.ts";
+import type { Runtime } from "../../src/protocol/runtimes.ts";
 import type { RunResult } from "../../src/protocol/results.ts";
 import { openFakeModel } from "../helpers/fake-model.ts";
 import type { FakeModel } from "../helpers/fake-model.ts";
 import { openLab, resultOf } from "../helpers/lab.ts";
 import type { Lab } from "../helpers/lab.ts";
-import { manifestsOf, MODEL_KEY, skipWithout } from "./session.ts";
+import { manifestsOf, MODEL_KEY, openSession, skipWithout } from "./session.ts";
 import type { SessionOptions } from "./session.ts";
 
 const FIRST = "[[tool *clock_run {}]] [[say I keep the word juniper.]]";
@@ -30,6 +31,17 @@ async function runAndResume(
   const end = await lab.run(again, { timeoutMs: 120_000 }).ended;
   const asked = model.requests.slice(seen).map(({ body }) => body);
   return { first, second: resultOf(end), asked };
+}
+
+/** What is kept of a run's session. */
+function keptOf(lab: Lab, run: string, runtime: Runtime): string {
+  const file = path.join(lab.data, "runs", run, "session");
+  const kept = readFileSync(file);
+  const at = kept.indexOf(0x0a);
+  const head = KeptSession.parse(JSON.parse(kept.toString("utf8", 0, at)));
+  assert.deepEqual([head.run, head.runtime], [run, runtime]);
+  assert.equal(statSync(file).mode & 0o777, 0o600);
+  return zstdDecompressSync(kept.subarray(at + 1)).toString("latin1");
 }
 
 suite("a run that resumes an older one", () => {
@@ -59,15 +71,46 @@ suite("a run that resumes an older one", () => {
             .join("\n"),
         );
         assert.ok(asked.some((body) => body.includes("juniper") && body.includes("Which word")));
-        const file = path.join(lab.data, "runs", first.run, "session");
-        const kept = readFileSync(file);
-        const at = kept.indexOf(0x0a);
-        const head = KeptSession.parse(JSON.parse(kept.toString("utf8", 0, at)));
-        assert.deepEqual([head.run, head.runtime], [first.run, runtime]);
-        assert.equal(statSync(file).mode & 0o777, 0o600);
-        const held = zstdDecompressSync(kept.subarray(at + 1)).toString("latin1");
+        const held = keptOf(lab, first.run, runtime);
         assert.ok(held.includes("juniper"));
         assert.ok(!held.includes(MODEL_KEY));
+        assert.deepEqual(await lab.leftovers(), []);
+      },
+    );
+
+  for (const runtime of ["ClaudeCode", "Codex", "Cline", "Goose", "Aider"] as const)
+    test(
+      `${runtime}: remembers in its own terminal, and its session is kept again`,
+      { skip: skipWithout(knownRuntimes[runtime].program) },
+      async () => {
+        await using lab = openLab();
+        await using model = await openFakeModel(MODEL_KEY);
+        const words = manifestsOf(lab, model, { runtime, mode: "system", goal: FIRST });
+        const first = resultOf(await lab.run(words, { timeoutMs: 120_000 }).ended);
+        const seen = model.requests.length;
+
+        await using session = await openSession({
+          runtime,
+          goal: SECOND,
+          spec: { approvals: "allow" },
+          attached: false,
+          timeoutMs: 120_000,
+          resumes: { lab, model, run: first.run },
+        });
+        const asked = () => model.requests.slice(seen).map(({ body }) => body);
+        await session.until(
+          () => asked().some((body) => body.includes("juniper") && body.includes("Which word")),
+          "a request with what was said in both runs",
+        );
+        const busy = (await session.states()).findIndex(({ state }) => state === "busy");
+        await session.waitFor(({ state }) => state === "idle", busy + 1);
+        const second = await session.stop();
+
+        assert.deepEqual(
+          second.calls.map(({ outcome }) => outcome),
+          runtime === "Aider" ? [] : ["completed"],
+        );
+        assert.ok(keptOf(lab, second.run, runtime).includes("Which word"));
         assert.deepEqual(await lab.leftovers(), []);
       },
     );

@@ -61,6 +61,8 @@ export interface SessionOptions {
   timeoutMs?: number;
   /** false: nobody is attached until something is typed; `output` is empty then */
   attached?: boolean;
+  /** goes on with this run, in a lab and with a model that stay the caller's */
+  resumes?: { lab: Lab; model: FakeModel; run: string };
 }
 
 /** The Agent's manifest and what it needs, in a lab; the words to run it with. */
@@ -102,12 +104,14 @@ export async function runOnce(
 /** Starts a CLI in its own terminal. Disposing the session ends it and removes everything. */
 export async function openSession(options: SessionOptions): Promise<Session> {
   await using stack = new AsyncDisposableStack();
-  const lab = stack.use(openLab());
-  const model = stack.use(await openFakeModel(MODEL_KEY));
+  const { resumes } = options;
+  const lab = resumes?.lab ?? stack.use(openLab());
+  const model = resumes?.model ?? stack.use(await openFakeModel(MODEL_KEY));
   const words = manifestsOf(lab, model, options);
+  if (resumes !== undefined) words.push("--resume", resumes.run);
   const cli = lab.run(words, { timeoutMs: 600_000 });
   // A machine that is busy with other suites takes its time.
-  const { run } = await lab.waitForRun(() => true, 60_000);
+  const { run } = await lab.waitForRun(({ run: other }) => other !== resumes?.run, 60_000);
   const waitMs = options.timeoutMs ?? 60_000;
   const chunks: Buffer[] = [];
   let socket: WebSocket | null = null;

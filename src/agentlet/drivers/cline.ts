@@ -12,9 +12,12 @@ const HOOKS = ["TaskStart", "PreToolUse", "PostToolUse", "TaskComplete", "Sessio
 /** Cline: its provider file points at the gateway. Its settings take no variable, so the run's token is in two files of HOME. Measured with 3.0.65. */
 export const cline: Driver = {
   prepare(input) {
-    const { spec } = input;
+    const { spec, resume } = input;
+    const { goal } = spec.agent;
     return {
       argv: argvOf(input),
+      // With a session to go on with it takes no prompt on its command line.
+      ...(resume === null || goal === null ? {} : { prompt: promptOf(goal) }),
       env: { CLINE_NO_AUTO_UPDATE: "1", CLINE_DISABLE_CLINE_PASS_NOTICE: "1" },
       files: [
         ...goalFiles(spec),
@@ -44,6 +47,16 @@ export const cline: Driver = {
         return null;
     }
   },
+  sessionOf({ data }) {
+    const context = isObject(data) ? data["sessionContext"] : null;
+    const id = isObject(context) ? textOf(context["rootSessionId"]) : "";
+    return /^\d{8,20}_\w{1,64}$/.test(id) ? id : null;
+  },
+  session: {
+    files: (id) => [`.cline/data/sessions/${id}/**`],
+    // One-shot it goes on with none: `--id` takes it to its terminal.
+    modes: ["supervised"],
+  },
   quit: ["\x03"],
 };
 
@@ -51,9 +64,9 @@ function argvOf({ spec, resume }: LaunchInput): string[] {
   const { argv, goal, mode } = spec.agent;
   if (mode === "system")
     return [...argv, "--json", "--auto-approve", "true", ...(goal === null ? [] : [worded(goal)])];
-  const session = resume === null ? [] : ["--id", resume];
-  const prompt = goal === null || resume !== null ? [] : [worded(goal)];
-  return [...argv, "-i", "--auto-approve", "false", ...session, ...prompt];
+  const prompt = goal === null ? [] : [worded(goal)];
+  const words = resume === null ? prompt : ["--id", resume];
+  return [...argv, "-i", "--auto-approve", "false", ...words];
 }
 
 function toolOf(data: unknown): string {

@@ -40,6 +40,8 @@ export interface Launch {
   argv: string[];
   env: Record<string, string>;
   files: { path: string; data: Buffer; mode: number }[];
+  /** a prompt that the CLI takes only in its own terminal: given once it is idle */
+  prompt?: string;
 }
 
 /** Reads the outcome out of a one-shot CLI's structured output. */

@@ -17,9 +17,12 @@ const PLUGIN = fileURLToPath(new URL("open-code-plugin.js", import.meta.url));
 /** OpenCode: its own provider entry that points at the gateway, no updates, no downloads. Measured with 1.18.33. */
 export const openCode: Driver = {
   prepare(input) {
-    const { spec, gateway } = input;
+    const { spec, gateway, resume } = input;
+    const { goal, mode } = spec.agent;
+    const isTyped = mode === "supervised" && resume !== null && goal !== null;
     return {
       argv: argvOf(input),
+      ...(isTyped ? { prompt: promptOf(goal) } : {}),
       env: {
         OPENCODE_DISABLE_AUTOUPDATE: "1",
         OPENCODE_DISABLE_MODELS_FETCH: "1",
@@ -66,8 +69,11 @@ function pluginFiles(): Launch["files"] {
 function argvOf({ spec, resume }: LaunchInput): string[] {
   const { argv, goal, mode } = spec.agent;
   const session = resume === null ? [] : ["-s", resume];
-  if (mode === "supervised")
-    return [...argv, ...session, ...(goal === null ? [] : ["--prompt", promptOf(goal)])];
+  if (mode === "supervised") {
+    // In a session that it goes on with, `--prompt` is ignored.
+    const prompt = goal === null ? [] : ["--prompt", promptOf(goal)];
+    return [...argv, ...(resume === null ? prompt : session)];
+  }
   const words = [...argv, "run", "--format", "json", "--auto", ...session];
   // A prompt with spaces on argv reaches the model in quotation marks; on standard input it does not.
   return goal === null ? words : withGoalOnStdin(words);

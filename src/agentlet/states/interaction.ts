@@ -47,7 +47,7 @@ export class Interaction implements Disposable {
     const asker: Asker = { request: command.request, by: command.by };
     switch (command.kind) {
       case "prompt":
-        await this.#act("prompt", asker, null, async () => await this.#prompt(command.text));
+        await this.prompt(asker, command.text);
         return;
       case "answer":
         await this.answer(asker, command.ask, command.choice);
@@ -56,6 +56,11 @@ export class Interaction implements Disposable {
         await this.#act("interrupt", asker, null, async () => await this.#interrupt());
         return;
     }
+  }
+
+  /** Gives an idle CLI a prompt; what became of it. Never rejects. */
+  async prompt(asker: Asker, text: string): Promise<ActOutcome["phase"]> {
+    return await this.#act("prompt", asker, null, async () => await this.#prompt(text));
   }
 
   /** Answers the ask that stands, or refuses when another one is meant; what became of it. Never rejects. */
