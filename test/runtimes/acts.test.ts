@@ -1,5 +1,7 @@
 // Real CLIs that nobody is attached to: asked, answered, prompted and interrupted by the verbs, or by the Agent's own policy.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import path from "node:path";
 import timers from "node:timers/promises";
 import { suite, test } from "node:test";
 import type { Runtime } from "../../src/protocol/runtimes.ts";
@@ -18,21 +20,17 @@ const ASKS = {
 const RUNTIMES = Object.keys(ASKS) as (keyof typeof ASKS)[];
 const SLOW = "[[slow 40000]] [[say one two three four five six seven eight nine ten]]";
 
-async function openUnattended(
-  runtime: keyof typeof ASKS,
-  spec: object,
-): Promise<{
+interface Unattended {
   session: Session;
   cli: (...words: string[]) => Promise<{ code: number | null; text: string }>;
-}> {
-  const options: SessionOptions = {
-    runtime,
-    goal: `${ASKS[runtime]} [[say That was all.]]`,
-    attached: false,
-    spec,
-    timeoutMs: 120_000,
-  };
-  const session = await openSession(options);
+}
+
+async function openUnattended(runtime: keyof typeof ASKS, spec: object): Promise<Unattended> {
+  return await openAlone({ runtime, goal: `${ASKS[runtime]} [[say That was all.]]`, spec });
+}
+
+async function openAlone(options: SessionOptions): Promise<Unattended> {
+  const session = await openSession({ ...options, attached: false, timeoutMs: 120_000 });
   const { lab } = session;
   const cli = async (verb = "", ...words: string[]) => {
     const all = [verb, session.run, ...words, "--data", lab.data];
@@ -44,7 +42,7 @@ async function openUnattended(
 
 /** A CLI may ask more than once before it is done (OpenCode: for the command, then for the file): allows each until it is idle. */
 async function answerTheRest(
-  { session, cli }: Awaited<ReturnType<typeof openUnattended>>,
+  { session, cli }: Unattended,
   since: number,
   answered: number,
 ): Promise<void> {
@@ -167,3 +165,34 @@ for (const runtime of RUNTIMES)
       });
     },
   );
+
+suite("the real Aider, with nobody attached", { skip: skipWithout("aider") }, () => {
+  test("it is prompted, answered and interrupted by verb", async () => {
+    const { session, cli } = await openAlone({ runtime: "Aider", goal: "[[say I am here.]]" });
+    await using _ = session;
+    await session.waitFor(({ state }) => state === "idle");
+
+    const at = (await session.states()).length;
+    const made = path.join(session.lab.workspace, "made-by-aider");
+    const prompted = await cli("prompt", "[[say made-by-aider⏎```⏎It is made.⏎```]]");
+    const { ask } = await session.waitFor(({ state }) => state === "permission", at);
+    const asked = (await session.states()).length;
+    const shown = await cli("answer");
+    const answered = await cli("answer", "allow", "--ask", String(ask?.id ?? 0));
+    await session.waitFor(({ state }) => state === "idle", asked);
+
+    assert.deepEqual([prompted.code, answered.code], [0, 0], `${prompted.text}${answered.text}`);
+    assert.match(shown.text, /Create new file\?/);
+    assert.equal(readFileSync(made, "utf8"), "It is made.\n");
+
+    const before = (await session.states()).length;
+    const slow = await cli("prompt", SLOW);
+    await session.until(() => session.promptsSeen("one two three") >= 1, "the slow prompt");
+    const interrupted = await cli("interrupt");
+    await session.waitFor(({ state }) => state === "idle", before);
+
+    assert.deepEqual([slow.code, interrupted.code], [0, 0], `${slow.text}${interrupted.text}`);
+    assert.equal((await session.stop()).recording?.verified, true);
+    assert.deepEqual(await session.lab.leftovers(), []);
+  });
+});
