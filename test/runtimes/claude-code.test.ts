@@ -42,7 +42,7 @@ suite("the real Claude Code with a scripted model", { skip: skipWithout("claude"
     });
 
     await session.until(() => session.promptsSeen(TOOL_SAYS) >= 1, "the tool's result");
-    const [first] = session.model.requests.filter(({ path }) => path.endsWith("/v1/messages"));
+    const first = session.model.requests.find(({ path }) => path.endsWith("/v1/messages"));
     const { calls } = await session.stop();
 
     assert.match(first?.body ?? "", /"name":"mcp__agentkube__clock_run"/);
