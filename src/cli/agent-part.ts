@@ -1,7 +1,7 @@
 import { PlatformError } from "../kit/platform-error.ts";
 import type { AgentSpec } from "../protocol/agent-manifest.ts";
 import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
-import type { RunSpec } from "../protocol/run-spec.ts";
+import type { RunSpec, Zone } from "../protocol/run-spec.ts";
 
 /** What of a run's agent the manifest says in the same words wherever the run is: on a laptop or in a pod. */
 export type AgentOfManifest = Pick<
@@ -32,6 +32,14 @@ export function agentOfManifest(spec: AgentSpec): AgentOfManifest {
       ? {}
       : { approvalTimeoutMs: positive("spec.approvalTimeout", approvalTimeout, "10m") }),
   };
+}
+
+/** Bounds of the zone in which the agent runs, with what they are where the manifest is silent. */
+export function limitsOfManifest({
+  limits = {},
+}: AgentSpec): Pick<Zone, "memoryBytes" | "processes" | "scratchBytes"> {
+  const { memory = "4Gi", processes = 512, scratch = "2Gi" } = limits;
+  return { memoryBytes: bytesOf(memory), processes, scratchBytes: bytesOf(scratch) };
 }
 
 /** Milliseconds of a duration of the manifest. Throws `invalid_manifest` when it is nothing. */

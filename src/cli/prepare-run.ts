@@ -4,10 +4,10 @@ import { dirname } from "node:path";
 import { PlatformError } from "../kit/platform-error.ts";
 import type { Agent, Mode } from "../protocol/agent-manifest.ts";
 import type { Tool } from "../protocol/tool-manifest.ts";
-import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
+import { millisecondsOf } from "../protocol/quantities.ts";
 import type { Bind, RunSpec, Zone } from "../protocol/run-spec.ts";
 import type { SecretSource } from "../protocol/secret-source.ts";
-import { agentOfManifest, positive } from "./agent-part.ts";
+import { agentOfManifest, limitsOfManifest, positive } from "./agent-part.ts";
 import { resolveAgentProgram, SYSTEM_PATH, type AgentProgram } from "./agent-program.ts";
 import { ruleProblems, valueProblems } from "./credential-rules.ts";
 import { openDataDir } from "./data-dir.ts";
@@ -38,8 +38,6 @@ import {
   resolveWorkspace,
 } from "./zone-policy.ts";
 
-/** Bounds of zone A when the Agent names none. */
-const DEFAULT_LIMITS = { memory: "4Gi", processes: 512, scratch: "2Gi" } as const;
 /** How long a run goes on without a person, when nothing else is said. */
 const UNATTENDED_TIMEOUT = "30m";
 
@@ -210,15 +208,12 @@ function timeoutOf(agent: Agent, attended: boolean): { timeoutMs: number | null;
 }
 
 function zoneOf(agent: Agent, workspace: string, binds: readonly Bind[]): Zone {
-  const limits = { ...DEFAULT_LIMITS, ...agent.spec.limits };
   return {
     kind: "sandbox",
     network: agent.spec.network ?? "public",
     workspace,
     binds: [...binds],
-    memoryBytes: bytesOf(limits.memory ?? DEFAULT_LIMITS.memory),
-    processes: limits.processes ?? DEFAULT_LIMITS.processes,
-    scratchBytes: bytesOf(limits.scratch ?? DEFAULT_LIMITS.scratch),
+    ...limitsOfManifest(agent.spec),
   };
 }
 

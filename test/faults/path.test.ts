@@ -6,20 +6,12 @@ import { join } from "node:path";
 import { suite, test } from "node:test";
 import type { TestContext } from "node:test";
 import timers from "node:timers/promises";
-import { silentLog } from "../../src/kit/log.ts";
 import { createSigningKey } from "../../src/kit/signing.ts";
 import { rawBytesOf } from "../../src/protocol/asciicast.ts";
 import { verifyProofs } from "../../src/protocol/recording-proof-verify.ts";
-import { Checkpoints } from "../../src/recorder/checkpoints.ts";
-import { Recording } from "../../src/recorder/recording.ts";
-import { Redaction } from "../../src/recorder/redaction.ts";
-import { shipSpool } from "../../src/recorder/ship.ts";
-import { openSpool } from "../../src/recorder/spool.ts";
+import { ShippedSession } from "../helpers/shipped-session.ts";
 import { seedRun, startManager } from "../manager/seed.ts";
 import { FaultyPath } from "./faulty-path.ts";
-
-const never = new AbortController().signal;
-const header = { cols: 80, rows: 24, timestamp: 1, title: "t", term: "xterm-256color" };
 
 interface Shipped extends AsyncDisposable {
   path: FaultyPath;
@@ -35,65 +27,32 @@ async function open(t: TestContext, random?: () => number): Promise<Shipped> {
   const stack = new AsyncDisposableStack();
   const key = createSigningKey();
   const { manager, dataDir } = await startManager(t);
-  const seed = await seedRun(manager, dataDir, { recorderKey: key.publicKey });
+  const { run, tokens } = await seedRun(manager, dataDir, { recorderKey: key.publicKey });
   const path = stack.use(await FaultyPath.open(Number(new URL(manager.url).port), random));
   const dir = await mkdtemp(join(tmpdir(), "path-test-"));
   stack.defer(async () => await rm(dir, { recursive: true, force: true }));
-  const spool = stack.use(
-    await openSpool({ path: join(dir, "spool", "recording.cast"), log: silentLog }),
-  );
-  const recording = stack.use(
-    new Recording(spool, { header, recordInput: false, redaction: new Redaction([]) }),
-  );
-  const checkpoints = stack.use(
-    await Checkpoints.open({
-      path: join(dir, "checkpoints.jsonl"),
-      session: seed.run,
-      epoch: 1,
+  const session = stack.use(
+    await ShippedSession.open({
+      url: `http://127.0.0.1:${path.port}`,
+      run,
+      token: tokens.recorder,
       key,
-      spool,
-      facts: () => ({ set: 1, ...recording.proven }),
-      log: silentLog,
+      path: join(dir, "spool", "recording.cast"),
+      backoff: { minMs: 2, maxMs: 20 },
     }),
   );
-  const over = new AbortController();
-  stack.defer(() => over.abort(new Error("the test is over")));
-  const sealed = { done: false };
-  const shipped = shipSpool(
-    {
-      manager: { url: `http://127.0.0.1:${path.port}` },
-      session: seed.run,
-      token: seed.tokens.recorder,
-      epoch: 1,
-      spool,
-      checkpoints,
-      sealed,
-      backoff: { minMs: 2, maxMs: 20 },
-      log: silentLog,
-    },
-    over.signal,
-  );
-  shipped.catch(() => undefined);
+  session.ship();
   const given: Buffer[] = [];
-  let seq = 0;
-  let offset = 0;
   return {
     path,
     given,
     write(bytes) {
       given.push(bytes);
-      seq += 1;
-      recording.take({ type: "output", seq, timeUs: seq * 1000, offset, bytes });
-      offset += bytes.length;
+      session.write(bytes);
     },
     async finish() {
-      recording.take({ type: "exit", seq: seq + 1, timeUs: (seq + 1) * 1000, status: 0 });
-      await spool.flush(never);
-      await checkpoints.end();
-      sealed.done = true;
-      spool.grown.ring();
-      await shipped;
-      const cast = join(dataDir, "runs", seed.run, "recording.cast");
+      await session.end();
+      const cast = join(dataDir, "runs", run, "recording.cast");
       const pieces: Buffer[] = [];
       for await (const piece of rawBytesOf(cast)) pieces.push(Buffer.from(piece));
       assert.ok(

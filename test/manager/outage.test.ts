@@ -5,15 +5,10 @@ import { suite, test } from "node:test";
 import type { TestContext } from "node:test";
 import timers from "node:timers/promises";
 import { WebSocket } from "ws";
-import { silentLog } from "../../src/kit/log.ts";
 import { createSigningKey } from "../../src/kit/signing.ts";
 import type { Manager } from "../../src/manager/manager.ts";
-import { Checkpoints } from "../../src/recorder/checkpoints.ts";
-import { Recording } from "../../src/recorder/recording.ts";
-import { Redaction } from "../../src/recorder/redaction.ts";
-import { shipSpool } from "../../src/recorder/ship.ts";
-import { openSpool } from "../../src/recorder/spool.ts";
 import { openBrowser, openPage, playerShows, shoot, withoutBrowser } from "../helpers/browser.ts";
+import { ShippedSession } from "../helpers/shipped-session.ts";
 import { seedRun, startManager, type SeedRun } from "./seed.ts";
 
 const TICK_MS = 5;
@@ -26,59 +21,24 @@ interface Place {
   dataDir: string;
 }
 
-/** The real recorder's recording, spool and shipping of a program that says a number every 5 ms, until `over`. Gives how many. */
+/** A program that says a number every 5 ms, until `over`, recorded and shipped. Gives how many. */
 async function tick(
   { manager, dataDir }: Place,
-  seed: SeedRun,
+  { run, tokens }: SeedRun,
   over: AbortSignal,
 ): Promise<number> {
-  const path = join(dataDir, "spool", seed.run, "recording.cast");
-  await using spool = await openSpool({ path, log: silentLog });
-  using recording = new Recording(spool, {
-    header: { cols: 80, rows: 24, timestamp: 0, title: "ticks", term: "xterm-256color" },
-    recordInput: false,
-    redaction: new Redaction([]),
-  });
-  await using checkpoints = await Checkpoints.open({
-    path: spool.checkpointsPath,
-    session: seed.run,
-    epoch: 1,
+  await using session = await ShippedSession.open({
+    url: manager.url,
+    run,
+    token: tokens.recorder,
     key: createSigningKey(),
-    spool,
-    facts: () => ({ set: 1, ...recording.proven }),
-    log: silentLog,
+    path: join(dataDir, "spool", run, "recording.cast"),
   });
-  const sealed = { done: false };
-  const shipped = shipSpool(
-    {
-      manager,
-      session: seed.run,
-      token: seed.tokens.recorder,
-      epoch: 1,
-      spool,
-      checkpoints,
-      sealed,
-      log: silentLog,
-    },
-    new AbortController().signal,
-  );
-  let count = 0;
-  let offset = 0;
-  for (; !over.aborted; count += 1) {
-    const bytes = Buffer.from(`tick ${count};\r\n`);
-    const timeUs = Math.round(performance.now() * 1000);
-    recording.take({ type: "output", seq: count + 1, timeUs, offset, bytes });
-    offset += bytes.length;
-    await timers.setTimeout(TICK_MS);
-  }
-  const timeUs = Math.round(performance.now() * 1000);
-  recording.take({ type: "exit", seq: count + 1, timeUs, status: 0 });
-  await spool.flush(new AbortController().signal);
-  await checkpoints.end();
-  sealed.done = true;
-  spool.grown.ring();
-  await shipped;
-  return count;
+  session.ship();
+  for (; !over.aborted; await timers.setTimeout(TICK_MS))
+    session.write(Buffer.from(`tick ${session.pieces};\r\n`));
+  await session.end();
+  return session.pieces;
 }
 
 /** A client of the live stream that connects again as the player does; `seen` grows. */

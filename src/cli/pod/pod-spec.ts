@@ -5,7 +5,7 @@ import { bytesOf } from "../../protocol/quantities.ts";
 import type { RunSpec, RunTool, Zone } from "../../protocol/run-spec.ts";
 import type { Tool } from "../../protocol/tool-manifest.ts";
 import { PROTOCOL } from "../../protocol/version.ts";
-import { agentOfManifest, positive } from "../agent-part.ts";
+import { agentOfManifest, limitsOfManifest, positive } from "../agent-part.ts";
 import { SYSTEM_PATH } from "../agent-program.ts";
 import { knownRuntimes } from "../../protocol/runtimes.ts";
 import { POD_PATHS } from "./pod-paths.ts";
@@ -23,11 +23,11 @@ const LEAST_SCRATCH = 64 * 1024 ** 2;
 export function podLimits({
   agent,
 }: PodRequest): Pick<Zone, "memoryBytes" | "processes" | "scratchBytes"> {
-  const { memory = "4Gi", processes = 512, scratch = "2Gi" } = agent.spec.limits ?? {};
+  const { memoryBytes, processes, scratchBytes } = limitsOfManifest(agent.spec);
   return {
-    memoryBytes: atLeast("memory", bytesOf(memory), LEAST_MEMORY),
+    memoryBytes: atLeast("memory", memoryBytes, LEAST_MEMORY),
     processes,
-    scratchBytes: atLeast("scratch", bytesOf(scratch), LEAST_SCRATCH),
+    scratchBytes: atLeast("scratch", scratchBytes, LEAST_SCRATCH),
   };
 }
 
