@@ -3,11 +3,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Container, PodSpec } from "kubernetes-types/core/v1.d.ts";
-import { stringify } from "yaml";
 import { ImageMatrix } from "../../src/cli/pod/images.ts";
 import { kubernetesAnnouncementOf } from "../../src/cli/pod/announcement.ts";
 import { podObjects } from "../../src/cli/pod/pod-objects.ts";
 import { checkForPod, type PodRequest } from "../../src/cli/pod/pod-request.ts";
+import { printObjects } from "../../src/cli/pod/print-objects.ts";
 import { Agent } from "../../src/protocol/agent-manifest.ts";
 import { RegisterPod } from "../../src/protocol/pod-boot.ts";
 import { Runtime } from "../../src/protocol/runtimes.ts";
@@ -95,9 +95,7 @@ function containers(spec: PodSpec): Container[] {
 for (const [name, made] of Object.entries(REQUESTS)) {
   test(`the objects of ${name} are the golden ones`, () => {
     const file = `${GOLDEN}${name}.yaml`;
-    const text = podObjects(made)
-      .map((object) => `---\n${stringify(object, { lineWidth: 0, aliasDuplicateObjects: false })}`)
-      .join("");
+    const text = printObjects(podObjects(made));
     if (process.env["AGENTKUBE_WRITE_GOLDEN"] === "1") writeFileSync(file, text);
     assert.equal(text, readFileSync(file, "utf8"));
   });
@@ -234,6 +232,34 @@ for (const [what, spec, labels, problem] of [
     const metadata = { ...made.agent.metadata, labels };
     assert.throws(() => podObjects({ ...made, agent: { ...made.agent, metadata } }), problem);
   });
+
+test("no string of a manifest puts a line into the objects for a reader of YAML 1.1", () => {
+  const text = "a\u2028kind: ClusterRoleBinding\u0085immutable: false\u2029x\ufeff";
+  const tool = Tool.parse({
+    ...githubTool,
+    spec: {
+      ...githubTool.spec,
+      description: text,
+      operations: [{ name: "list", description: text, command: [text] }],
+      sandbox: { env: { LANG: text } },
+    },
+  });
+  const made = request({ ...custom, command: [text] }, { goal: text, tools: [tool] });
+
+  const lines = printObjects(podObjects(made)).split(/\r\n|[\r\n\u0085\u2028\u2029]/);
+
+  assert.deepEqual(
+    lines.filter((line) => /^(?:kind: |immutable: false)|\ufeff/.test(line)),
+    ["kind: ServiceAccount", "kind: ConfigMap", "kind: NetworkPolicy", "kind: Pod"],
+  );
+  const map = podObjects(made).find((object) => object.kind === "ConfigMap");
+  assert(map !== undefined && "data" in map);
+  const spec = RunSpec.parse(JSON.parse(map.data?.["run.json"] ?? ""));
+  assert.deepEqual(
+    [spec.agent.goal, spec.agent.argv, spec.tools[0]?.spec],
+    [text, [text], tool.spec],
+  );
+});
 
 test("a goal that no ConfigMap can hold is refused with its size", () => {
   const goal = "x".repeat(1_100_000);

@@ -1,4 +1,3 @@
-import { stringify } from "yaml";
 import { RunId } from "../../protocol/ids.ts";
 import { defineCommand } from "../command.ts";
 import { loadManifests } from "../manifests/load.ts";
@@ -6,6 +5,7 @@ import { UsageError } from "../output.ts";
 import { kubernetesAnnouncementOf } from "../pod/announcement.ts";
 import { podObjects } from "../pod/pod-objects.ts";
 import { checkForPod, type PodRequest } from "../pod/pod-request.ts";
+import { printObjects } from "../pod/print-objects.ts";
 
 const DEFAULT_MANAGER = "http://agentkube-manager.agentkube-system.svc:8082";
 
@@ -70,11 +70,7 @@ export const command = defineCommand({
     }
     const objects = podObjects(request);
     if (output.json) output.document({ apiVersion: "v1", kind: "List", items: objects });
-    else
-      for (const object of objects)
-        output.stdout.write(
-          `---\n${stringify(object, { lineWidth: 0, aliasDuplicateObjects: false })}`,
-        );
+    else output.stdout.write(printObjects(objects));
     return 0;
   },
 });

@@ -6,6 +6,7 @@ import { networkPolicy } from "./network-policy.ts";
 import { POD_USERS } from "./pod-paths.ts";
 import { checkSize, labelsOf, type PodRequest } from "./pod-request.ts";
 import { podRunSpec } from "./pod-spec.ts";
+import { plainJson } from "./print-objects.ts";
 import { runnerNeeds } from "./runner-tier.ts";
 import { volumesOf } from "./volumes.ts";
 
@@ -22,7 +23,7 @@ export function podObjects(request: PodRequest): PodObject[] {
   const name = agent.metadata.name;
   const labels = labelsOf(request);
   const spec = podRunSpec(request);
-  const runSpec = `${JSON.stringify(spec, undefined, 2)}\n`;
+  const runSpec = `${plainJson(spec)}\n`;
   checkSize(runSpec);
   const needs = runnerNeeds(request);
   return [
