@@ -159,7 +159,7 @@ suite("viewers of a terminal", () => {
     await settled();
     await attachments.finish("over");
 
-    const [snapshot] = messages.filter((message) => message.kind === "attach_snapshot");
+    const snapshot = messages.find((message) => message.kind === "attach_snapshot");
     assert.ok(snapshot?.kind === "attach_snapshot");
     assert.match(await gridOf(snapshot.data), /the agent's own screen/);
     const shown = await gridOf(snapshot.data, ...stream.map((piece) => piece.bytes));

@@ -182,6 +182,17 @@ suite("screen rules", () => {
     assert.throws(() => isInRange("1", "new"), TypeError);
   });
 
+  for (const runtime of RUNTIMES)
+    test(`${runtime}: a version newer than any that was seen is read by the rules of the newest`, () => {
+      for (const state of STATES) {
+        if (runtime === "Goose" && state === "question") continue;
+        const tui = { state, transcript: ["› do it"], cols: 80, rows: 24 };
+        const { rows, title } = drawTui(runtime, tui);
+        const view = { rows, title, cursor: null };
+        assert.equal(matchScreen(driverOf(runtime).rules, view, "999.0.0")?.state, state);
+      }
+    });
+
   test("no screen can hold a pattern up: a screen of 1,000 rows is judged in a few milliseconds", () => {
     const rows = Array.from({ length: 1000 }, (_, at) =>
       at % 2 === 0 ? "❯ 1. Yes" : "─".repeat(1000),

@@ -5,6 +5,9 @@ const SCROLLED = /^─── ↑ \d+ more ─/;
 /** A rule across the screen, as it frames the composer and stands above dialogs. */
 const LINE = /^─{8}|^─── [↑↓] \d+ more ─/;
 const COMPOSER = /^[❯!]/;
+/** Of 2.0, between two lines as well. */
+const OLDER_COMPOSER = /^[>!]/;
+const OLDER_ACTIVITY = /^[·✢✳✶✻✽✺*] \S.*\besc to interrupt\b/;
 /** Above the panels that take the composer's place. */
 const PANEL = /^▔{8}/;
 /** What is typed into the composer, below its first row. */
@@ -32,7 +35,7 @@ const QUESTION_ASK = {
   option: /^[ ❯↓] *(?<key>\d)\. (?:\[.\] )?(?<label>.+)$/,
 };
 
-/** Claude Code 2.1 (measured with 2.1.329) and the boxed screens of 1.x and 2.0. */
+/** Claude Code 2.1 (measured with 2.1.204 to 2.1.332), 2.0 (2.0.70) and the boxed screens before it. */
 export const claudeCodeRules: RuleSet = {
   runtime: "ClaudeCode",
   version: /Claude Code v(\d+\.\d+\.\d+)/,
@@ -208,6 +211,26 @@ export const claudeCodeRules: RuleSet = {
       // Help, hints and menus below the composer are many; the title says that it rests.
       title: /^✳ /,
       tail: [LINE, COMPOSER, TYPED, LINE, { gap: 14, without: /^─{8}|esc to interrupt/i }],
+    },
+    {
+      name: "composer-older-busy",
+      state: "busy",
+      versions: "<2.1",
+      // Its footer stays the same in a turn: only the line above the composer tells.
+      tail: [OLDER_ACTIVITY, { gap: 20, without: LINE }, LINE, OLDER_COMPOSER, TYPED, LINE, 3],
+    },
+    {
+      name: "composer-older-interrupted",
+      state: "idle",
+      endsTurn: true,
+      versions: "<2.1",
+      tail: [/^ {2}⎿ {1,2}Interrupted · /, LINE, OLDER_COMPOSER, TYPED, LINE, 3],
+    },
+    {
+      name: "composer-older",
+      state: "idle",
+      versions: "<2.1",
+      tail: [LINE, OLDER_COMPOSER, TYPED, LINE, 3],
     },
     {
       name: "composer-box",

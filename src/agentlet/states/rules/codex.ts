@@ -2,7 +2,7 @@ import type { AskReading, DialogKeys, RuleSet } from "../screen-rule.ts";
 
 const COMPOSER = /^› ?/;
 /** The line below the composer, in the forms it had: key help, context left, model and directory. */
-const FOOTER = /\? for shortcuts|← for agents|\d+% (?:context )?left|^ *\S+.* · [~/]\S*$/;
+const FOOTER = /\? for shortcuts|← for agents|\d+% (?:context )?left|^ *\S+.* · [~/]\S*(?: · .*)?$/;
 const INTERRUPT = /\((?:\d+[hms] ?)+ • (?:esc|ctrl ?\+? ?c) to interrupt\)/i;
 /** What stands at the end of every turn of 0.169. */
 const TURN_END = /^ {2}Worked for |^■ |^› /;
@@ -19,7 +19,7 @@ const PERMISSION_ASK: AskReading = {
 };
 const PERMISSION_KEYS: DialogKeys = { allow: "y", deny: "\x1b", option: "key" };
 
-/** Codex 0.142–0.169 (measured with 0.169.0), and older screens as far as they were seen. */
+/** Codex (measured with 0.155.0, 0.169.0 and 0.171.0), and older screens as far as they were seen. */
 export const codexRules: RuleSet = {
   runtime: "Codex",
   version: /OpenAI Codex \(v(\d+\.\d+\.\d+)/,
@@ -86,7 +86,7 @@ export const codexRules: RuleSet = {
         tool: /run tool "([^"]+)"/,
         option: /^ *[› ] (?<key>\d+)\. (?<label>.+?)(?: {2,}.*)?$/,
       },
-      keys: { deny: "\x1b", option: "key" },
+      keys: { allow: "1", deny: "\x1b", option: "key" },
     },
     {
       name: "form",
@@ -133,7 +133,7 @@ export const codexRules: RuleSet = {
     {
       name: "farewell",
       state: "exited",
-      tail: [/^To continue this session, run:?/, /codex resume [0-9a-f-]{36}/, 1],
+      tail: [/^To continue this session, run:?/, /codex resume [0-9a-f-]{8}/, 1],
     },
     { name: "title-action", state: "permission", title: /^\[ [!.] \] Action Required/ },
     { name: "title-spinner", state: "busy", title: /^[⠀-⣿] / },
