@@ -74,6 +74,9 @@ function withControls(startsPattern: Uint8Array): Uint8Array {
       pairs[(control << 8) | byte] = 1;
       pairs[(byte << 8) | control] = 1;
     }
+  // So do controls of two bytes.
+  for (let byte = 0; byte < 256; byte += 1) pairs[(byte << 8) | 0xc2] = 1;
+  for (let control = 0x80; control < 0xa0; control += 1) pairs[0xc200 | control] = 1;
   return pairs;
 }
 

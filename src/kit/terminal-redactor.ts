@@ -6,6 +6,9 @@ import { TerminalText } from "./terminal-text.ts";
 
 const MASK = 0x2a;
 const ESC = 0x1b;
+/** The final byte of the sequence that repeats a character, and the first byte of controls of two. */
+const REPEAT = 0x62;
+const C1_LEAD = 0xc2;
 /** Bytes that were given out and are kept: what stands before a beginning, what a backspace takes back. */
 const CONTEXT_BYTES = 256;
 /** A backspace looks at so many bytes before it. */
@@ -48,6 +51,8 @@ export class TerminalRedactor {
   #offset = 0;
   #raw = 0;
   #text = 0;
+  /** the last byte may be the first of a control, or text: the next one decides */
+  #hasLead = false;
   #runs: ShapeRun[] = [];
   /** matches as they were found, joined where they overlap */
   #extents: { from: number; to: number }[] = [];
@@ -155,7 +160,7 @@ export class TerminalRedactor {
         at -= 1;
       }
       const byte = bytes[at] as number;
-      if (byte < 0x20) break;
+      if (byte < 0x20 || (byte === C1_LEAD && isControlLead(bytes, at, end))) break;
       while (state >= denseCount && chainByte[state] !== byte) state = fail[state] as number;
       state = (state >= denseCount ? chainNext[state] : dense[(state << 8) | byte]) as number;
       if (hit[state] === 0) continue;
@@ -179,14 +184,14 @@ export class TerminalRedactor {
     if (bytes[from] === ESC && bytes[from + 1] === 0x5b) {
       let last = from + 2;
       while (last < end && ((bytes[last] as number) & 0xe0) === 0x20) last += 1;
-      if (last < end && (bytes[last] as number) >= 0x40) {
+      if (last < end && (bytes[last] as number) >= 0x40 && bytes[last] !== REPEAT) {
         const { automaton, hit } = this.#set;
         for (let at = from; at <= last; at += 1) {
           this.#shown[at] = 0;
           this.#raw = nextState(automaton, this.#raw, bytes[at] as number);
           if (hit[this.#raw] === 1) this.#found(this.#raw, at + 1, false);
         }
-        this.#screen.sequence(bytes[last] as number, last + 1 - from, this.#offset + last);
+        this.#screen.sequence(bytes, from, last + 1, this.#offset + from);
         return last + 1;
       }
     }
@@ -202,24 +207,54 @@ export class TerminalRedactor {
     this.#raw = nextState(automaton, this.#raw, byte);
     if (hit[this.#raw] === 1) this.#found(this.#raw, at + 1, false);
     const role = this.#screen.read(byte, this.#offset + at);
-    if (role === "text") {
-      this.#see(at, at + 1);
-      if (this.#runs.length > 0) this.#feed(byte, at, true);
-      this.#text = nextState(automaton, this.#text, byte);
-      if (hit[this.#text] === 1) this.#found(this.#text, at + 1, true);
+    if (this.#hasLead) {
+      this.#hasLead = false;
+      if (this.#screen.isControl) this.#shown[at - 1] = 0;
+      else this.#readText(C1_LEAD, at - 1);
+    }
+    if (role === "text") return this.#readText(byte, at);
+    if (role === "lead") {
+      this.#hasLead = true;
       return;
     }
     this.#shown[at] = 0;
     if (role === "erase") this.#erase();
-    else if (this.#runs.length > 0 && (role === "break" || byte === 10)) this.#breakText(at, role);
+    else if (role === "repeat") this.#repeat(at);
+    else if (this.#runs.length > 0 && (role === "break" || byte === 10))
+      this.#breakText(at, role === "break");
+  }
+
+  #readText(byte: number, at: number): void {
+    const { automaton, hit } = this.#set;
+    this.#see(at, at + 1);
+    if (this.#runs.length > 0) this.#feed(byte, at, true);
+    this.#text = nextState(automaton, this.#text, byte);
+    if (hit[this.#text] === 1) this.#found(this.#text, at + 1, true);
+  }
+
+  /**
+   * The screen has the last character some times more, and no bytes for it: once the character is masked, so are they. What is found
+   * counts them as bytes, and reaches so much further back.
+   */
+  #repeat(at: number): void {
+    const offset = this.#seen.back(1);
+    if (offset === null) return;
+    const byte = this.#bytes[offset - this.#offset] as number;
+    const { automaton, hit } = this.#set;
+    for (let count = 0; count < this.#screen.repeats; count += 1) {
+      if (this.#runs.length > 0) this.#feed(byte, at, true);
+      this.#text = nextState(automaton, this.#text, byte);
+      if (hit[this.#text] === 1) this.#found(this.#text, at + 1, true);
+      else if (this.#text === 0 && this.#runs.length === 0) return;
+    }
   }
 
   /** The screen's text goes on elsewhere: tokens end there, except those that span lines. */
-  #breakText(at: number, role: "break" | "nothing"): void {
+  #breakText(at: number, isBreak: boolean): void {
     for (const run of this.#runs) {
       if (!run.inText) continue;
       if (run.shape.block) this.#take(run, 10, at);
-      else if (role === "break") this.#take(run, -1, at);
+      else if (isBreak) this.#take(run, -1, at);
     }
     this.#dropEnded();
   }
@@ -424,6 +459,11 @@ function resized(from: Uint8Array, size: number, length: number): Uint8Array<Arr
   const larger = new Uint8Array(size);
   larger.set(from.subarray(0, length));
   return larger;
+}
+
+/** Whether the byte at `at` begins a control of two bytes, as far as it can be told. */
+function isControlLead(bytes: Buffer, at: number, end: number): boolean {
+  return at + 1 === end || ((bytes[at + 1] as number) & 0xe0) === 0x80;
 }
 
 function isWord(byte: number): boolean {

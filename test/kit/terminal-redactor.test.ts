@@ -23,7 +23,7 @@ function all(set: RedactionSet, text: string | Buffer): string {
 /** What a reader of the screen sees: no colours, no wraps. */
 function plain(text: string): string {
   // oxlint-disable-next-line no-control-regex
-  return text.replaceAll(/\x1b\[[0-9;]*[A-Za-z]/g, "").replaceAll(/\r\n/g, "");
+  return text.replaceAll(/(?:\x1b\[|\xc2?\x9b)[0-9;]*[A-Za-z]/g, "").replaceAll(/\r\n/g, "");
 }
 
 suite("known values in a terminal", () => {
@@ -276,6 +276,91 @@ suite("tokens known by their shape", () => {
     assert.equal(plain(all(SHAPES, colored)), `ghp_${"*".repeat(36)} `);
     const wrapped = `${"x ".repeat(30)}${token.slice(0, 20)}\r\n${token.slice(20)}\r\nnext\r\n`;
     assert.ok(plain(all(SHAPES, wrapped)).endsWith(`ghp_${"*".repeat(36)}next`));
+  });
+
+  for (const [how, paint] of [
+    ["each cell by a cursor address", (char, index) => `\x1b[7;${5 + index}H${char}`],
+    ["each cell by a column", (char, index) => `\x1b[${5 + index}G\x1b[3${index % 8}m${char}`],
+    [
+      "runs of four in colours of their own, each put where the cursor is",
+      (char, index) =>
+        index % 4 === 0 ? `\x1b[0m\x1b[7;${5 + index}f\x1b[38;5;${index}m${char}` : char,
+    ],
+    ["the long form of a sequence's beginning", (char) => `\x9b1;31m${char}`],
+  ] satisfies [string, (char: string, index: number) => string][])
+    test(`a token that is painted by ${how} is masked, wherever it is split`, () => {
+      const token = `ghp_${body(36)}`;
+      const painted = token.split("").map(paint).join("");
+      const text = Buffer.from(`\x1b[2J\x1b[7;5H${painted}\x1b[8;5Hnext `);
+      const expected = plain(text.toString()).replace(body(36), "*".repeat(36));
+      for (let split = 0; split <= text.length; split += 1) {
+        const pieces = [text.subarray(0, split), text.subarray(split)];
+        assert.equal(plain(redact(SHAPES, pieces)), expected, `split at ${split}`);
+      }
+    });
+
+  test("a move to any other place ends the token", () => {
+    const token = `ghp_${body(36)}`;
+    for (const move of [
+      "\x1b[8;9H",
+      "\x1b[7;44H",
+      "\x1b[C",
+      "\x1b[A",
+      "\x1b[46G",
+      "\x1b[8d",
+      "\x1b[u",
+    ]) {
+      const masked = all(SHAPES, `\x1b[7;5H${token}${move}words-that-stay`);
+      assert.equal(masked, `\x1b[7;5Hghp_${"*".repeat(36)}${move}words-that-stay`);
+    }
+  });
+
+  test("a token that begins in the middle of a line and wraps at the screen's edge is masked", () => {
+    const token = `ghp_${body(36)}`;
+    for (const start of ["\x1b[7;61H", "\x1b[61G", `\r\n${" ".repeat(60)}`])
+      for (const next of ["\r\n", "\x1b[8;1H"]) {
+        const masked = all(
+          SHAPES,
+          `${start}${token.slice(0, 20)}${next}${token.slice(20)}\r\nstays`,
+        );
+        assert.equal(masked, `${start}ghp_${"*".repeat(16)}${next}${"*".repeat(20)}\r\nstays`);
+      }
+  });
+
+  test("a character that is repeated by a sequence counts as often as it is shown", () => {
+    const token = `ghp_${body(10)}AAAAAAAAAA${body(16)}`;
+    const painted = Buffer.from(`x ${token.replace("AAAAAAAAAA", "A\x1b[9b")} end`);
+    for (let split = 0; split <= painted.length; split += 1) {
+      const masked = redact(SHAPES, [painted.subarray(0, split), painted.subarray(split)]);
+      assert.equal(masked, `x ghp_${"*".repeat(11)}\x1b[9b${"*".repeat(16)} end`);
+    }
+    const value = "seeeeeeeeecret-0f8a77";
+    const known = compileRedactionSet([Buffer.from(value)], []);
+    const masked = all(known, `key: ${value.replace("eeeeeeeee", "e\x1b[8b")}.`);
+    assert.ok(masked.endsWith(`**\x1b[8b${"*".repeat(value.length - 10)}.`), masked);
+  });
+
+  test("repeats without end cost no more than other output", () => {
+    const set = compileRedactionSet([Buffer.from(SECRET)]);
+    const text = Buffer.from(`ghp_${"a\x1b[64b".repeat(200_000)}`);
+    const before = performance.now();
+    assert.equal(redact(set, [text]).length, text.length);
+    assert.ok(performance.now() - before < 10_000);
+  });
+
+  test("characters of two bytes are told from controls of two", () => {
+    const value = "pass£word§0f8a77bé";
+    const set = compileRedactionSet([Buffer.from(value)], []);
+    const colored = Buffer.from(value.split("").join("\x1b[1m\x9b31m"));
+    const bytes = Buffer.byteLength(value);
+    for (let split = 0; split <= colored.length; split += 1) {
+      const masked = redact(set, [colored.subarray(0, split), colored.subarray(split)]);
+      const left = plain(masked).replaceAll("*", "");
+      assert.ok(Buffer.byteLength(left) <= 3, `split at ${split}: ${left}`);
+    }
+    assert.equal(plain(all(set, colored.toString())), "*".repeat(bytes));
+    const title = `\x1b]0;title\x9cghp_${body(20)}\x1b[1m${body(16)} `;
+    assert.ok(all(SHAPES, title).endsWith(`ghp_${"*".repeat(20)}\x1b[1m${"*".repeat(16)} `));
   });
 
   test("a line that ends before the edge ends the token", () => {
