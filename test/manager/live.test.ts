@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { suite, test } from "node:test";
+import { decodeAlis, type AlisFrame } from "../helpers/alis-frames.ts";
+import { verifyAsciicast } from "../../src/protocol/asciicast-verify.ts";
 import { alisEvent, alisInit } from "../../src/manager/alis.ts";
 import {
   api,
@@ -33,6 +36,62 @@ suite("ALiS frames", () => {
   test("are those of asciinema", () => {
     for (const [frame, hex] of golden) assert.equal(frame?.toString("hex"), hex);
     assert.equal(alisEvent({ id: 1, dtUs: 0, code: "z", data: "" }), null);
+  });
+});
+
+// Two sessions as asciinema 3.1 streamed them (`asciinema stream -r`), message by message, before its close 1000 "ended".
+const STREAMED = [
+  [
+    "414c695301",
+    "01000050180000",
+    "6f01dd4d0768656c6c6f0d0a",
+    "6f02d6b30c09e2948220626f780d0a",
+    "7803b8a63d03",
+  ],
+  ["414c695301", "010000641e0000", "6f01a3120468690d0a", "7802f6d43d00"],
+].map((messages) => messages.map((hex) => Buffer.from(hex, "hex")));
+
+suite("what the asciinema CLI streams", () => {
+  for (const [magic, first = Buffer.alloc(0), ...rest] of STREAMED) {
+    const init = decodeAlis(first);
+    assert.ok(init.kind === "init");
+    const size = `${init.cols}x${init.rows}`;
+    test(`at ${size}, kept as a recording, is valid and comes out of the live view as the same events`, async (t) => {
+      const { cols, rows } = init;
+      const { manager, dataDir } = await startManager(t);
+      const run = await seedRun(manager, dataDir, { terminal: { cols, rows } });
+      const { peer } = await recorder(manager, run);
+      const sent = rest.map(decodeAlis).filter((frame) => frame.kind === "event");
+      const lines = sent.map(
+        ({ dtUs, code, data }) =>
+          `[${(dtUs / 1e6).toFixed(6)}, "${code}", ${JSON.stringify(data)}]\n`,
+      );
+      const header = Buffer.from(`{"version":3,"term":{"cols":${cols},"rows":${rows}}}\n`);
+      await ship(peer, 0, header);
+      const viewer = new Peer(manager, `/v1/runs/${run.run}/live`, manager.token, ["v1.alis"]);
+      const begun = [await viewer.next(), await viewer.next(), await viewer.next()] as Buffer[];
+
+      await ship(peer, header.length, Buffer.from(lines.join("")));
+      const shown: AlisFrame[] = [];
+      while (shown.length < sent.length) shown.push(decodeAlis((await viewer.next()) as Buffer));
+
+      assert.deepEqual(begun.slice(0, 2), [magic, first]);
+      // The header is an event of its own to a viewer, so ids are one ahead.
+      assert.deepEqual(
+        shown,
+        sent.map((frame) => ({ ...frame, id: frame.id + 1 })),
+      );
+      const cast = join(dataDir, "runs", run.run, "recording.cast");
+      assert.deepEqual((await verifyAsciicast(cast)).problems, []);
+    });
+  }
+
+  test("is refused by the reader where it is cut anywhere, or has more", () => {
+    for (const frame of STREAMED.flatMap((messages) => messages.slice(1))) {
+      for (let end = 1; end < frame.length; end += 1)
+        assert.throws(() => decodeAlis(frame.subarray(0, end)), /^Error: Frame ends/);
+      assert.throws(() => decodeAlis(Buffer.concat([frame, frame])), /more/);
+    }
   });
 });
 
