@@ -24,13 +24,19 @@ const buildDir = path.join(root, "build");
 
 const COMMON = ["-O2", "-Wall", "-Wextra", "-Werror", "-std=gnu11"];
 // Static, because they run in sandboxes whose libraries are not ours (or not there at all).
-const PROGRAMS = ["zone-init", "tool-spawner", "host-uid", "report", "copy-tree", "pod-zone"].map(
-  (name) => ({
-    source: `${name}.c`,
-    output: name,
-    flags: [...COMMON, "-static"],
-  }),
-);
+const PROGRAMS = [
+  "zone-init",
+  "tool-spawner",
+  "host-uid",
+  "report",
+  "copy-tree",
+  "pod-zone",
+  "set-aside",
+].map((name) => ({
+  source: `${name}.c`,
+  output: name,
+  flags: [...COMMON, "-static"],
+}));
 
 /** Builds what is out of date. Returns the names it built. Throws an Error whose message names the cause and the fix. */
 export function buildNative() {

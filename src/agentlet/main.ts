@@ -13,7 +13,7 @@ import { keyVariableOf } from "../protocol/runtimes.ts";
 import { linesOfEnd } from "./end-lines.ts";
 import { runAgent } from "./run-life.ts";
 import { ZoneRedaction } from "./zone-redaction.ts";
-import { imageEnvironment } from "./image-environment.ts";
+import { imageEnvironment, keyOfEnvironment } from "./image-environment.ts";
 import type { PodFacts } from "./pod-ready.ts";
 import { StopWish } from "./stop.ts";
 
@@ -56,11 +56,10 @@ export async function main(): Promise<number> {
           onParentGone: () => stop.wish("agentlet_fault", "The supervisor is gone"),
         },
         keyDir: null,
-        ownParts: () => {
-          // With `delivery: env`, the variable that Kubernetes set.
-          const key = process.env[keyVariableOf(spec.agent.runtime)];
-          return key === undefined ? {} : { modelKey: Buffer.from(key).toString("base64") };
-        },
+        ownParts: () =>
+          spec.agent.keyDelivery === "env"
+            ? { modelKey: keyOfEnvironment(process.env, keyVariableOf(spec.agent.runtime)) }
+            : {},
       },
       { spec, tokenFile, log, onClock: (aheadMs) => (clockAheadMs = aheadMs) },
     );

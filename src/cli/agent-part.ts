@@ -8,6 +8,7 @@ export type AgentOfManifest = Pick<
   RunSpec["agent"],
   | "runtime"
   | "model"
+  | "keyDelivery"
   | "recordInput"
   | "recordingEnabled"
   | "whenFull"
@@ -18,11 +19,12 @@ export type AgentOfManifest = Pick<
 
 /** Throws `invalid_manifest` for a duration of nothing. */
 export function agentOfManifest(spec: AgentSpec): AgentOfManifest {
-  const { runtime, model, recording = {}, approvals, approvalTimeout } = spec;
+  const { runtime, model, agentToken, recording = {}, approvals, approvalTimeout } = spec;
   const { whenFull, quota } = recording;
   return {
     runtime,
     model,
+    ...(agentToken?.delivery === "env" ? { keyDelivery: "env" } : {}),
     recordInput: recording.input ?? false,
     recordingEnabled: recording.enabled ?? true,
     ...(whenFull === undefined ? {} : { whenFull }),

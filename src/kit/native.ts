@@ -48,7 +48,7 @@ const buildDir = fileURLToPath(new URL("../../build/", import.meta.url));
 
 /** The path of a program built from `src/native/`. Throws `PlatformError` `native_missing` when it is not built. */
 export function nativeProgram(
-  name: "zone-init" | "tool-spawner" | "host-uid" | "report" | "pod-zone",
+  name: "zone-init" | "tool-spawner" | "host-uid" | "report" | "pod-zone" | "set-aside",
 ): string {
   const path = `${buildDir}${name}`;
   if (!existsSync(path)) throw notBuilt(path);

@@ -87,6 +87,12 @@ export const RunSpec = z.strictObject({
     mode: Mode,
     goal: z.string().nullable(),
     model: AgentSpec.shape.model,
+    keyDelivery: z
+      .literal("env")
+      .optional()
+      .describe(
+        "the model key itself goes into the CLI's variable; absent: only the gateway has it",
+      ),
     argv: z
       .array(z.string())
       .describe(

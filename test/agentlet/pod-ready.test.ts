@@ -1,16 +1,18 @@
 import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, suite, test } from "node:test";
-import { imageEnvironment } from "../../src/agentlet/image-environment.ts";
+import { imageEnvironment, keyOfEnvironment } from "../../src/agentlet/image-environment.ts";
 import {
   checkProgram,
   runnerAnswers,
   checkClock,
   checkWritable,
 } from "../../src/agentlet/pod-ready.ts";
+import { nativeProgram } from "../../src/kit/native.ts";
 import { lastWordsAt, sayLastWords, takeBackLastWords } from "../../src/protocol/last-words.ts";
 
 suite("what a run needs of its pod", () => {
@@ -95,5 +97,69 @@ suite("what a run needs of its pod", () => {
       PATH: "/opt/cli/bin:/usr/bin",
       JAVA_HOME: "/opt/java",
     });
+  });
+
+  test("what an image sets for its programs is put aside from ours and given back to the CLI", () => {
+    const hostile = {
+      PATH: "/opt/cli/bin",
+      NODE_OPTIONS: "--require /evil.cjs",
+      LD_PRELOAD: "/evil.so",
+      MALLOC_ARENA_MAX: "8",
+      HOME: "/root",
+      AGENTKUBE_RUN_SPEC: "/etc/agentkube/run.json",
+      AGENTKUBE_ASIDE_AGENTKUBE_TOKEN_FILE: "/evil",
+      ANTHROPIC_API_KEY: "of the image",
+    };
+    const seen = execFileSync(
+      nativeProgram("set-aside"),
+      ["MALLOC_ARENA_MAX=2", process.execPath, "-p", "JSON.stringify(process.env)"],
+      { env: hostile, encoding: "utf8" },
+    );
+
+    const ours = JSON.parse(seen) as Record<string, string>;
+    assert.deepEqual(
+      Object.entries(ours).filter(([name]) => !name.startsWith("AGENTKUBE_ASIDE")),
+      Object.entries({
+        MALLOC_ARENA_MAX: "2",
+        PATH: hostile.PATH,
+        HOME: hostile.HOME,
+        AGENTKUBE_RUN_SPEC: hostile.AGENTKUBE_RUN_SPEC,
+      }),
+    );
+    assert.deepEqual(imageEnvironment(ours, "ANTHROPIC_API_KEY"), {
+      PATH: hostile.PATH,
+      NODE_OPTIONS: hostile.NODE_OPTIONS,
+      LD_PRELOAD: hostile.LD_PRELOAD,
+      MALLOC_ARENA_MAX: "8",
+    });
+  });
+
+  test("set-aside says what it cannot start, and what it expected", () => {
+    const run = (...words: string[]): [number | null, string] => {
+      const { status, stderr } = spawnSync(nativeProgram("set-aside"), words, { encoding: "utf8" });
+      return [status, stderr.trim()];
+    };
+
+    assert.deepEqual(run("/no/program"), [
+      127,
+      "set-aside: /no/program: No such file or directory",
+    ]);
+    assert.deepEqual(run("A=1"), [2, "set-aside: expected [NAME=VALUE]... PROGRAM [ARGUMENT]..."]);
+  });
+
+  test("the key is the CLI's only with delivery env, and a Secret that is not there is named", () => {
+    const variable = "ANTHROPIC_API_KEY";
+    const aside = { AGENTKUBE_ASIDE: "1", [`AGENTKUBE_ASIDE_${variable}`]: "key" };
+
+    assert.equal(keyOfEnvironment(aside, variable), Buffer.from("key").toString("base64"));
+    assert.equal(
+      keyOfEnvironment({ [variable]: "key" }, variable),
+      Buffer.from("key").toString("base64"),
+    );
+    for (const env of [{}, { AGENTKUBE_ASIDE: "1", [variable]: "x" }, { [variable]: "" }])
+      assert.throws(() => keyOfEnvironment(env, variable), {
+        code: "secret_missing",
+        message: /model key in ANTHROPIC_API_KEY/,
+      });
   });
 });

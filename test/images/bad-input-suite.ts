@@ -108,6 +108,10 @@ const CASES: Case[] = [
         container.name === "agent"
           ? {
               ...container,
+              // Without set-aside, which would keep this from our programs.
+              command: (container.command ?? []).slice(
+                (container.command ?? []).findIndex((word) => word.endsWith("/tini")),
+              ),
               env: [
                 ...(container.env ?? []),
                 { name: "LD_PRELOAD", value: "/workspace/clock.so" },

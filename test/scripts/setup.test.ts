@@ -43,7 +43,15 @@ function openCheckout(programs: string[]): Checkout {
     cpSync(path.join(repository, name), path.join(dir, name), { recursive: true });
   const native = path.join(dir, "src/native");
   mkdirSync(native, { recursive: true });
-  for (const name of ["zone-init", "tool-spawner", "host-uid", "report", "copy-tree", "pod-zone"])
+  for (const name of [
+    "zone-init",
+    "tool-spawner",
+    "host-uid",
+    "report",
+    "copy-tree",
+    "pod-zone",
+    "set-aside",
+  ])
     writeFileSync(
       path.join(native, `${name}.c`),
       '#include "common.h"\nint main(void) { return ANSWER; }\n',
@@ -216,7 +224,7 @@ suite("scripts/build-native.mjs", () => {
     assert.equal(first.status, 0, first.stderr);
     assert.match(
       first.stderr,
-      /built zone-init, tool-spawner, host-uid, report, copy-tree, pod-zone, addon\.node/,
+      /built zone-init, tool-spawner, host-uid, report, copy-tree, pod-zone, set-aside, addon\.node/,
     );
     assert.deepEqual(second, { status: 0, stderr: "" });
     assert.match(third.stderr, /built tool-spawner\n/);

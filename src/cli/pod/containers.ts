@@ -6,7 +6,7 @@ import type {
 } from "kubernetes-types/core/v1.d.ts";
 import { keyVariableOf } from "../../protocol/runtimes.ts";
 import type { ImageMatrix } from "./images.ts";
-import { POD_COMMAND, POD_PATHS, POD_USERS } from "./pod-paths.ts";
+import { COMMAND_IN_ANY_IMAGE, POD_COMMAND, POD_PATHS, POD_USERS } from "./pod-paths.ts";
 import type { PodRequest } from "./pod-request.ts";
 import { podLimits } from "./pod-spec.ts";
 import { runnerMemoryBytes } from "./runner-memory.ts";
@@ -68,9 +68,12 @@ function quantity(bytes: number): string {
 }
 
 const SPEC_ENV: EnvVar[] = [
-  ...Object.entries(SMALL_MALLOC).map(([name, value]) => ({ name, value })),
   { name: "AGENTKUBE_RUN_SPEC", value: `${POD_PATHS.spec}/run.json` },
   { name: "AGENTKUBE_TOKEN_FILE", value: `${POD_PATHS.token}/token` },
+];
+const OWN_ENV: EnvVar[] = [
+  ...Object.entries(SMALL_MALLOC).map(([name, value]) => ({ name, value })),
+  ...SPEC_ENV,
 ];
 const SPEC_MOUNT = readOnly("spec", POD_PATHS.spec);
 
@@ -80,7 +83,7 @@ function recorder(request: PodRequest, images: ImageMatrix): Container {
     image: images.component("session-recorder"),
     restartPolicy: "Always",
     command: [...POD_COMMAND, "session-recorder"],
-    env: [...SPEC_ENV, ...envToken(request, "AGENTKUBE_ZONE_SECRET")],
+    env: [...OWN_ENV, ...envToken(request, "AGENTKUBE_ZONE_SECRET")],
     securityContext: restricted(POD_USERS.recorder),
     resources: resources(
       { cpu: "50m", memory: "96Mi" },
@@ -139,7 +142,7 @@ function runner(request: PodRequest, images: ImageMatrix): Container {
     restartPolicy: "Always",
     command: [...POD_COMMAND, "tool-runner"],
     env: [
-      ...SPEC_ENV,
+      ...OWN_ENV,
       { name: "AGENTKUBE_SECRETS_DIR", value: POD_PATHS.secrets },
       ...modelKeyFile(request),
     ],
@@ -173,7 +176,7 @@ function agent(request: PodRequest, images: ImageMatrix): Container {
   return {
     name: "agent",
     image: images.runtime(spec.runtime, spec.image),
-    command: [...POD_COMMAND, "agentlet"],
+    command: [...COMMAND_IN_ANY_IMAGE, "agentlet"],
     workingDir: POD_PATHS.workspace,
     env: [...SPEC_ENV, ...envToken(request, keyVariableOf(spec.runtime))],
     securityContext: restricted(POD_USERS.agent),

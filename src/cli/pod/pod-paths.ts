@@ -1,4 +1,4 @@
-import { SMALL_HEAP } from "../node-options.ts";
+import { SMALL_HEAP, SMALL_MALLOC } from "../node-options.ts";
 
 /** Where things lie in the containers of a run; images, pod and entry points agree on these. */
 export const POD_PATHS = {
@@ -30,3 +30,10 @@ export const POD_COMMAND = [
   ...SMALL_HEAP,
   `${POD_PATHS.install}/bin/agentkube.js`,
 ] as const;
+
+/** The same in an image that is not ours: what its environment means for its own programs is none of our programs' business. */
+export const COMMAND_IN_ANY_IMAGE = [
+  `${POD_PATHS.install}/build/set-aside`,
+  ...Object.entries(SMALL_MALLOC).map(([name, value]) => `${name}=${value}`),
+  ...POD_COMMAND,
+];
