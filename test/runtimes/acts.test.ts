@@ -40,6 +40,16 @@ async function openAlone(options: SessionOptions): Promise<Unattended> {
   return { session, cli };
 }
 
+/** On a busy machine a title may still say busy for seconds after a hook has said that the turn is over. */
+async function promptWhenIdle(cli: Unattended["cli"], ...words: string[]) {
+  let prompted = await cli("prompt", ...words);
+  for (let tries = 0; prompted.text.includes("is busy") && tries < 10; tries++) {
+    await timers.setTimeout(1000);
+    prompted = await cli("prompt", ...words);
+  }
+  return prompted;
+}
+
 /** A CLI may ask more than once before it is done (OpenCode: for the command, then for the file): allows each until it is idle. */
 async function answerTheRest(
   { session, cli }: Unattended,
@@ -97,7 +107,7 @@ for (const runtime of RUNTIMES)
           "Second\0 \x1b[201~\x03\x1b [[say fine]]\nand a second line",
         );
         const at = (await session.states()).length;
-        const prompted = await cli("prompt", "--file", unsafe);
+        const prompted = await promptWhenIdle(cli, "--file", unsafe);
         await session.waitFor(({ state }) => state === "idle", at);
         const huge = await cli(
           "prompt",
@@ -114,12 +124,7 @@ for (const runtime of RUNTIMES)
         assert.match(huge.text, /at most|256 KiB|262144/);
 
         const before = (await session.states()).length;
-        // On a busy machine its title may still say busy for a second after its hook has said that the turn is over.
-        let slow = await cli("prompt", SLOW);
-        for (let tries = 0; slow.text.includes("is busy") && tries < 10; tries++) {
-          await timers.setTimeout(1000);
-          slow = await cli("prompt", SLOW);
-        }
+        const slow = await promptWhenIdle(cli, SLOW);
         await session.until(() => session.promptsSeen("one two three") >= 1, "the slow prompt");
         const interrupted = await cli("interrupt");
         await session.waitFor(({ state }) => state === "idle", before);

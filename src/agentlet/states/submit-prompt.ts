@@ -22,12 +22,12 @@ export async function submitPrompt(controls: Controls, text: string): Promise<Ac
     );
   if (!controls.type(typing)) return refused("The program does not read its input");
   await controls.sleep(controls.rules?.enterAfterMs ?? 100);
-  const { state } = controls.standing;
-  // Not by this prompt, which was not sent: what came up must not get its Enter.
-  if (state !== "idle")
+  // What came up meanwhile must not get this prompt's Enter: a dialog, or a turn of which a slow channel still tells.
+  const isIdle = () => controls.standing.state === "idle";
+  if (!(await controls.until(isIdle, controls.limits.answeredMs, 25)))
     return {
       phase: "unconfirmed",
-      message: `the CLI became ${state} before Enter was pressed; the text may stand in its composer`,
+      message: `the CLI became ${controls.standing.state} before Enter was pressed; the text may stand in its composer`,
     };
   const shown = controls.seen((standing) => standing.state !== "idle");
   try {
