@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
 import { until } from "../helpers/until.ts";
 import { openLab } from "../helpers/lab.ts";
+import { playedText } from "../helpers/screen.ts";
 import { anAgent } from "../helpers/manifests.ts";
 
 /** Asks, waits for a prompt, does it, and asks again: what any program can say of itself with titles and words. */
@@ -13,6 +15,70 @@ working() { printf '\033]0;✦  Working… (lab)\007'; }
 printf 'Overwrite notes.txt? [y/N] '; read -r a; echo "answer:$a"
 ready; read -r p; working; echo "prompt:$p"; sleep 1
 ready; read -r q; working; trap 'echo; ready; read -r end; echo "end:$end"; exit 0' INT; sleep 50 & wait`;
+
+/** Takes pastes as a CLI does, and says of each prompt that was submitted how long it is, its digest, and what of it is no text. */
+const READER = String.raw`
+import { createHash } from "node:crypto";
+const title = (words) => process.stdout.write("\x1b]0;" + words + " (lab)\x07");
+let typed = "";
+let submitted = 0;
+process.stdin.setRawMode(true);
+process.stdin.setEncoding("utf8").on("data", (text) => {
+  typed += text;
+  const end = typed.indexOf("\x1b[201~");
+  if (end < 0 || !typed.slice(end).includes("\r")) return;
+  title("✦  Working…");
+  const prompt = typed.slice(typed.indexOf("\x1b[200~") + 6, end);
+  const rest = typed.slice(end + 6);
+  typed = "";
+  submitted += 1;
+  const digest = createHash("sha256").update(prompt).digest("hex");
+  process.stdout.write("\r\ngot " + JSON.stringify([submitted, prompt.length, digest, rest]) + ".\r\n");
+  setTimeout(() => title("◇  Ready"), 800);
+});
+process.stdout.write("\x1b[?2004h");
+title("◇  Ready");
+`;
+
+suite("prompts that no terminal should be given as they are", () => {
+  test("are refused whole with what to do, or cleaned and submitted once", async () => {
+    await using lab = openLab();
+    writeFileSync(path.join(lab.workspace, "reader.mjs"), READER);
+    const spec = { mode: "supervised", timeout: "100s" };
+    const file = lab.write("agent.yaml", anAgent("exec /opt/agentkube/node ./reader.mjs", spec));
+    const started = await lab.agentkube(["run", file, "--detach", `--data=${lab.data}`]).ended;
+    assert.equal(started.code, 0, started.text);
+    const isIdle = async () => await lab.waitForRun(({ state }) => state === "idle", 30_000);
+    const { run } = await isIdle();
+    const prompt = async (text: string) => {
+      await isIdle();
+      const words = ["prompt", run, "--file", lab.write("prompt", text), `--data=${lab.data}`];
+      return await lab.agentkube(words, { timeoutMs: 60_000 }).ended;
+    };
+    const recording = path.join(lab.data, "runs", run, "recording.cast");
+    const largest = "largest ".repeat(32 * 1024);
+
+    const huge = await prompt("x".repeat(5_000_000));
+    const wide = await prompt("é".repeat(200_000));
+    const nothing = await prompt("\0\x1b\x07");
+    const unsafe = await prompt("one\0 two\x1b[201~\rrm -rf\n\u009b201~three");
+    const whole = await prompt(largest);
+
+    assert.equal(huge.code, 2, huge.text);
+    assert.match(huge.text, /Expected a prompt of 1 to 262144 bytes, got 5000000/);
+    assert.match(huge.text, /put a long text into a file of the workspace/);
+    assert.match(wide.text, /got 400000/);
+    assert.deepEqual([nothing.code, unsafe.code, whole.code], [3, 0, 0], whole.text);
+    assert.match(nothing.text, /Nothing is left of the prompt/);
+    assert.match(unsafe.text, /3 control characters were left out/);
+    await lab.agentkube(["stop", run, `--data=${lab.data}`]).ended;
+    await lab.waitForRun(({ phase }) => phase === "ended", 30_000);
+    const got = playedText(readFileSync(recording, "utf8")).match(/got \[.*?\]\./g);
+    const told = (at: number, text: string) =>
+      `got ${JSON.stringify([at, text.length, createHash("sha256").update(text).digest("hex"), "\r"])}.`;
+    assert.deepEqual(got, [told(1, "one two[201~\nrm -rf\n201~three"), told(2, largest)]);
+  });
+});
 
 suite("a run that nobody is attached to", () => {
   test("is prompted, answered and interrupted from afar, and each is on record with what showed it", async () => {
