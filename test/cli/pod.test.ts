@@ -442,6 +442,30 @@ test("each runtime finds its key in the variable of the matrix", () => {
   );
 });
 
+test("an Agent that is called like what a namespace has of its own touches none of it, and each run has objects of its own", () => {
+  const named = (name: string, run: string): string[] => {
+    const made = request(custom, { run });
+    const agent = { ...made.agent, metadata: { name } };
+    return podObjects({ ...made, agent }).map(
+      (object) => `${object.kind}/${object.metadata?.name}`,
+    );
+  };
+  assert.deepEqual(named("default", "default"), [
+    "ServiceAccount/agentkube-default",
+    "ConfigMap/agentkube-default",
+    "NetworkPolicy/agentkube-default",
+    "Pod/default",
+  ]);
+  const [first, second] = [named("bot", "bot"), named("bot", "bot-2")];
+  assert.deepEqual(
+    first.filter((name) => second.includes(name)),
+    [],
+  );
+  const longest = ["x", "y"].map((end) => named("bot", `${"a".repeat(62)}${end}`));
+  assert.equal(new Set(longest.flat()).size, 8);
+  for (const name of longest.flat()) assert(name.replace(/^.*\//, "").length <= 63, name);
+});
+
 test("labels of agentkube.io cannot be set by a manifest, apart from the agent group", () => {
   const made = REQUESTS["claude-with-tool"] as PodRequest;
   const metadata = { ...made.agent.metadata, labels: { "agentkube.io/role": "runner" } };

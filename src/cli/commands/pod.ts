@@ -24,7 +24,10 @@ export const command = defineCommand({
         'agentkube pod agent.yaml tool.yaml --announcement | curl -sS --fail-with-body -H "Authorization: Bearer $OPERATOR_TOKEN" -d @- $MANAGER/v1/pods',
       does: "tells the manager of the run, which it has to know before the pod comes",
     },
-    { command: "agentkube pod agent.yaml tool.yaml | kubectl apply -f -", does: "starts it" },
+    {
+      command: "agentkube pod agent.yaml tool.yaml | kubectl create -f -",
+      does: "starts it; kubectl apply takes a goal above 256 KiB with --server-side only",
+    },
     {
       command: "AGENTKUBE_IMAGE_REGISTRY=registry.example.com/mirror agentkube pod agent.yaml",
       does: "takes all images that are not named otherwise from a mirror",
@@ -32,7 +35,11 @@ export const command = defineCommand({
   ],
   options: {
     namespace: { type: "string", value: "NS", help: "default: the Agent's, else default" },
-    run: { type: "string", value: "ID", help: "run id (default: the Agent's name)" },
+    run: {
+      type: "string",
+      value: "ID",
+      help: "id of the run, and name of its pod; a later run needs another (default: the Agent's name)",
+    },
     manager: { type: "string", value: "URL", help: `default ${DEFAULT_MANAGER}` },
     announcement: {
       type: "boolean",

@@ -1,5 +1,6 @@
 import type { RegisterPod } from "../../protocol/pod-boot.ts";
 import { PROTOCOL } from "../../protocol/version.ts";
+import { objectNameOf, podNameOf } from "./names.ts";
 import type { PodRequest } from "./pod-request.ts";
 import { podRunSpec } from "./pod-spec.ts";
 
@@ -22,7 +23,10 @@ export function announcementOf(
 
 /** The same for a manager that asks the API server whose a token is. */
 export function kubernetesAnnouncementOf(request: PodRequest): RegisterPod {
-  const { name } = request.agent.metadata;
-  const pod = { namespace: request.namespace, name, serviceAccount: name };
+  const pod = {
+    namespace: request.namespace,
+    name: podNameOf(request),
+    serviceAccount: objectNameOf(request),
+  };
   return { ...announcementOf(request), pod };
 }

@@ -6,20 +6,14 @@ import type {
 } from "kubernetes-types/core/v1.d.ts";
 import { keyVariableOf } from "../../protocol/runtimes.ts";
 import type { ImageMatrix } from "./images.ts";
+import { labelled } from "./names.ts";
 import { COMMAND_IN_ANY_IMAGE, POD_COMMAND, POD_PATHS, POD_USERS } from "./pod-paths.ts";
 import type { PodRequest } from "./pod-request.ts";
 import { podLimits } from "./pod-spec.ts";
 import { runnerMemoryBytes } from "./runner-memory.ts";
 import { runnerNeeds } from "./runner-tier.ts";
 import { SMALL_MALLOC } from "../node-options.ts";
-import {
-  envToken,
-  labelled,
-  modelKeyFile,
-  readOnly,
-  secretMounts,
-  spoolVolumeBytes,
-} from "./volumes.ts";
+import { envToken, modelKeyFile, readOnly, secretMounts, spoolVolumeBytes } from "./volumes.ts";
 
 /**
  * The containers of a run. The recorder is the first of the sidecars, so it starts first and stops last; then the folder that

@@ -1,5 +1,6 @@
 import { isIPv6 } from "node:net";
 import type { NetworkPolicy, NetworkPolicyEgressRule } from "kubernetes-types/networking/v1.d.ts";
+import { objectNameOf } from "./names.ts";
 import type { PodRequest } from "./pod-request.ts";
 import { labelsOf } from "./pod-request.ts";
 
@@ -26,7 +27,7 @@ export function networkPolicy(request: PodRequest): NetworkPolicy {
   return {
     apiVersion: "networking.k8s.io/v1",
     kind: "NetworkPolicy",
-    metadata: { name: request.agent.metadata.name, namespace: request.namespace, labels },
+    metadata: { name: objectNameOf(request), namespace: request.namespace, labels },
     spec: {
       podSelector: {
         matchLabels: { "agentkube.io/run": request.run, "agentkube.io/role": "agent" },

@@ -2,6 +2,7 @@ import type { ConfigMap, Pod, ServiceAccount } from "kubernetes-types/core/v1.d.
 import type { NetworkPolicy } from "kubernetes-types/networking/v1.d.ts";
 import { containersOf } from "./containers.ts";
 import { ImageMatrix } from "./images.ts";
+import { objectNameOf, podNameOf } from "./names.ts";
 import { networkPolicy } from "./network-policy.ts";
 import { POD_USERS } from "./pod-paths.ts";
 import { checkSize, labelsOf, type PodRequest } from "./pod-request.ts";
@@ -19,8 +20,8 @@ const DEADLINE_EXTRA = 300;
 
 /** The Kubernetes objects of a run, in the order in which they are made. Throws `invalid_manifest` and `invalid_image`. */
 export function podObjects(request: PodRequest): PodObject[] {
-  const { namespace, agent } = request;
-  const name = agent.metadata.name;
+  const { namespace } = request;
+  const name = objectNameOf(request);
   const labels = labelsOf(request);
   const spec = podRunSpec(request);
   const runSpec = `${plainJson(spec)}\n`;
@@ -36,7 +37,7 @@ export function podObjects(request: PodRequest): PodObject[] {
     {
       apiVersion: "v1",
       kind: "ConfigMap",
-      metadata: { name: `${name}-run`, namespace, labels },
+      metadata: { name, namespace, labels },
       immutable: true,
       data: { "run.json": runSpec },
     },
@@ -45,7 +46,7 @@ export function podObjects(request: PodRequest): PodObject[] {
       apiVersion: "v1",
       kind: "Pod",
       metadata: {
-        name,
+        name: podNameOf(request),
         namespace,
         labels,
         annotations: {

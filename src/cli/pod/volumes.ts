@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import type { EnvVar, Volume, VolumeMount } from "kubernetes-types/core/v1.d.ts";
 import type { KeyRef } from "../../protocol/manifest.ts";
+import { labelled, objectNameOf } from "./names.ts";
 import { POD_PATHS } from "./pod-paths.ts";
 import type { PodRequest } from "./pod-request.ts";
 import { podLimits, spoolQuotaBytes } from "./pod-spec.ts";
@@ -19,7 +19,7 @@ export function volumesOf(request: PodRequest): Volume[] {
   const scratch = podLimits(request).scratchBytes;
   const half = `${Math.floor(scratch / 2 / 1024 / 1024)}Mi`;
   return [
-    { name: "spec", configMap: { name: `${request.agent.metadata.name}-run`, defaultMode: 0o444 } },
+    { name: "spec", configMap: { name: objectNameOf(request), defaultMode: 0o444 } },
     token("agentlet"),
     token("recorder"),
     token("runner"),
@@ -95,13 +95,6 @@ function memory(name: string): Volume {
 
 function secretVolume(secret: string): string {
   return labelled("secret", secret);
-}
-
-/** `KIND-NAME` as a name of 63 characters at most; a longer one becomes a digest, so that no two are the same. */
-export function labelled(kind: string, name: string): string {
-  const whole = `${kind}-${name}`;
-  if (whole.length <= 63) return whole;
-  return `${kind}-${createHash("sha256").update(name).digest("hex").slice(0, 32)}`;
 }
 
 /** The keys that are needed of each Secret: a key that no rule names is not mounted. */
