@@ -9,7 +9,7 @@ const COMPOSER = /^[❯!]/;
 const OLDER_COMPOSER = /^[>!]/;
 const OLDER_ACTIVITY = /^[·✢✳✶✻✽✺*] \S.*\besc to interrupt\b/;
 /** Above the panels that take the composer's place. */
-const PANEL = /^▔{8}/;
+const PANEL = /^[▔─]{8}/;
 /** What is typed into the composer, below its first row. */
 const TYPED = { gap: 60, without: LINE };
 /** What the composer's footer says while Claude waits; alone it says so only below a composer. */
@@ -133,8 +133,9 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "panel",
       state: "blocked",
-      tail: [PANEL, 60, /\bEsc to \w/i, WRAPPED],
-      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+      // It may have no list: a search, an explanation.
+      tail: [PANEL, 60, /\bEsc to(?: (?:cancel|close|exit|go back|clear)\b|$)/i, WRAPPED],
+      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }, { tail: [SCROLLED, TYPED, LINE, 3] }],
     },
     {
       name: "farewell",

@@ -1,6 +1,7 @@
 import type { AskReading, DialogKeys, RuleSet } from "../screen-rule.ts";
 
-const COMPOSER = /^› ?/;
+/** `!`: what is typed goes to a shell. */
+const COMPOSER = /^[›!] ?/;
 /** The line below the composer, in the forms it had: key help, context left, model and directory. */
 const FOOTER = /\? for shortcuts|← for agents|\d+% (?:context )?left|^ *\S+.* · [~/]\S*(?: · .*)?$/;
 const INTERRUPT = /\((?:\d+[hms] ?)+ • (?:esc|ctrl ?\+? ?c) to interrupt\)/i;
@@ -138,6 +139,16 @@ export const codexRules: RuleSet = {
     { name: "title-action", state: "permission", title: /^\[ [!.] \] Action Required/ },
     { name: "title-spinner", state: "busy", title: /^[⠀-⣿] / },
     {
+      name: "session-list",
+      state: "blocked",
+      tail: [/─ \d+ \/ \d+ · \d+% ─$/, /^ *enter \w+ +esc \w/, 2],
+    },
+    {
+      name: "pager",
+      state: "blocked",
+      tail: [/^ *↑\/↓ to scroll\b/, /^ *q (?:to )?(?:close|quit)\b/],
+    },
+    {
       name: "status-line",
       state: "busy",
       tail: [INTERRUPT, { gap: 8, without: TURN_END }, COMPOSER, TYPED, FOOTER, 2],
@@ -167,6 +178,13 @@ export const codexRules: RuleSet = {
       tail: [/^■ Conversation interrupted/, 3, COMPOSER, TYPED, FOOTER, 2],
     },
     { name: "composer", state: "idle", tail: [COMPOSER, TYPED, FOOTER, 2] },
+    {
+      name: "composer-fills-screen",
+      state: "idle",
+      // Its footer is pushed away; the title says that it rests.
+      title: /^(?!\[)[^⠀-⣿]+$/,
+      tail: [/^› .* ↑$/, TYPED],
+    },
     { name: "bare-prompt", state: "idle", cursorAtEnd: true, tail: [/^❯$/] },
   ],
 };
