@@ -130,6 +130,18 @@ suite("screen rules", () => {
     assert.equal(state({}), undefined);
   });
 
+  test("Goose: words that follow its greeting are work, the greeting alone is not", () => {
+    const state = (...rows: string[]) => {
+      const modes = { takesPaste: false, cursorHidden: false };
+      const view = { rows, title: "🪿 proj", cursor: { row: rows.length, col: 0 }, ...modes };
+      return matchScreen(driverOf("Goose").rules, view, null)?.state;
+    };
+
+    assert.equal(state("     L L     goose is ready", "hello"), "busy");
+    assert.equal(state("     L L     goose is ready"), undefined);
+    assert.equal(state("     L L     goose is ready", "  ╌╌╌╌ 0% 0/128k"), undefined);
+  });
+
   for (const [what, last] of [
     ["prompt", "> "],
     ["question", "Run shell command? (Y)es/(N)o/(D)on't ask again [Yes]: "],

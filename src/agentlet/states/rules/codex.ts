@@ -136,6 +136,11 @@ export const codexRules: RuleSet = {
       state: "exited",
       tail: [/^To continue this session, run:?/, /codex resume [0-9a-f-]{8}/, 1],
     },
+    {
+      name: "farewell-line",
+      state: "exited",
+      tail: [/^To continue this session, run codex resume [0-9a-f-]{8}/, 1],
+    },
     { name: "title-action", state: "permission", title: /^\[ [!.] \] Action Required/ },
     { name: "title-spinner", state: "busy", title: /^[⠀-⣿] / },
     {

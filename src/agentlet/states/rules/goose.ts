@@ -9,6 +9,8 @@ const READY = /^🪿 ?(?:$|Enter to send\b|Interrupted, what should goose work o
 const AT_PROMPT = 4;
 const OLD_PROMPT = /^\( ?[Oo]\)> ?$/;
 const PROMPT = /^(?:🪿|\( ?[Oo]\)>)/u;
+/** Between its greeting and its first prompt. */
+const STARTED = [{ tail: [/goose is ready/] }, { tail: [/goose is ready/, /^ *╌/] }] as const;
 /** A narrow terminal breaks it. */
 const ASKS = /^◆ +(Goose would like to call\b.*|.*do you allow\?)/;
 const DIALOG = { readsLine: false, cursorHidden: true };
@@ -96,7 +98,7 @@ export const gooseRules: RuleSet = {
       state: "busy",
       title: /^🪿 /u,
       tail: [/\S/],
-      not: [{ tail: [PROMPT, 1000] }, { tail: [/^└/] }, { tail: [/goose is ready/, 3] }],
+      not: [{ tail: [PROMPT, 1000] }, { tail: [/^└/] }, ...STARTED],
     },
     {
       name: "reads-no-line",
@@ -105,7 +107,7 @@ export const gooseRules: RuleSet = {
       readsLine: "surely not",
       cursorHidden: false,
       tail: [/\S/],
-      not: [{ tail: [/goose is ready/, 3] }, { tail: [/^error\b/i, 3] }],
+      not: [...STARTED, { tail: [/^error\b/i, 3] }],
     },
   ],
 };
