@@ -35,7 +35,7 @@ const MAX_REPEATS = 64;
 const [ADDRESS, ADDRESS_2, COLUMN, COLUMN_2, ROW] = [0x48, 0x66, 0x47, 0x60, 0x64];
 const [RIGHT, RIGHT_2, LEFT, UP, DOWN, DOWN_2] = [0x43, 0x61, 0x44, 0x41, 0x42, 0x65];
 const STAYS_IN_ROW = new Uint8Array(256);
-for (const final of [COLUMN, COLUMN_2, RIGHT, RIGHT_2, LEFT]) STAYS_IN_ROW[final as number] = 1;
+for (const final of [COLUMN, COLUMN_2, RIGHT, RIGHT_2, LEFT]) STAYS_IN_ROW[final] = 1;
 /** A place on the screen, of row or column, that is not known. */
 const UNKNOWN = 0;
 
