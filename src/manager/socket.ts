@@ -1,4 +1,13 @@
-import { WebSocket } from "ws";
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { WebSocket, WebSocketServer } from "ws";
+
+/** A request to become a WebSocket, as Node's HTTP server gives it. */
+export interface Upgrade {
+  request: IncomingMessage;
+  stream: Duplex;
+  head: Buffer;
+}
 
 /** A close frame holds at most this many bytes of reason. */
 const MAX_REASON_BYTES = 123;
@@ -22,13 +31,29 @@ export function closeSocket(socket: WebSocket, code: number, reason: string): vo
 const TOO_BIG = 1009;
 
 /** A socket whose peer is told why when a message is larger than its server takes: ws closes with 1009 and no word. */
-export class SpokenSocket extends WebSocket {
+class SpokenSocket extends WebSocket {
   override close(code?: number, reason?: string | Buffer): void {
     super.close(
       code,
       reason ?? (code === TOO_BIG ? "The message is larger than is taken here" : ""),
     );
   }
+}
+
+/** What makes WebSockets of requests; a message of more than `maxPayload` bytes closes one with 1009. `choose` picks a subprotocol. */
+export function openServer(
+  maxPayload: number,
+  choose?: (offered: Set<string>) => string | false,
+): WebSocketServer {
+  return new WebSocketServer({
+    noServer: true,
+    // Compression costs more memory and time than the loopback would gain.
+    perMessageDeflate: false,
+    clientTracking: false,
+    maxPayload,
+    WebSocket: SpokenSocket,
+    ...(choose === undefined ? {} : { handleProtocols: choose }),
+  });
 }
 
 /** Sends one JSON text message; a socket that is closing takes nothing. */

@@ -1,0 +1,167 @@
+import type { WebSocket, WebSocketServer } from "ws";
+import { parseJson } from "../kit/json-lines.ts";
+import type { Log } from "../kit/log.ts";
+import { PlatformError } from "../kit/platform-error.ts";
+import { AttachMessage } from "../protocol/agentlet-link.ts";
+import { CloseCode } from "../protocol/recording-link.ts";
+import { fromOf } from "./api.ts";
+import type { AttachRelay } from "./attach-relay.ts";
+import type { Counters } from "./counters.ts";
+import { serveFollow } from "./follow-socket.ts";
+import { LIVE_PROTOCOLS, serveLive } from "./live-socket.ts";
+import type { RecordedSession } from "./recorded-session.ts";
+import type { Replays } from "./replays.ts";
+import { asBuffer } from "./role-link.ts";
+import type { Run } from "./run.ts";
+import type { Shell } from "./shell.ts";
+import { closeSocket, openServer, type Heartbeat, type Upgrade } from "./socket.ts";
+
+const MAX_PAYLOAD = 1024 * 1024;
+
+/** The WebSockets of people: terminal windows, followers of events, and players of what is recorded now. */
+export class ViewerSockets {
+  readonly #replays: Replays;
+  readonly #counters: Counters;
+  readonly #heartbeat: Heartbeat;
+  readonly #log: Log;
+  readonly #server = openServer(MAX_PAYLOAD);
+  readonly #live = openServer(
+    MAX_PAYLOAD,
+    (offered) => LIVE_PROTOCOLS.find((name) => offered.has(name)) ?? false,
+  );
+  readonly #open = new Set<WebSocket>();
+
+  constructor(options: { replays: Replays; counters: Counters; heartbeat: Heartbeat; log: Log }) {
+    this.#replays = options.replays;
+    this.#counters = options.counters;
+    this.#heartbeat = options.heartbeat;
+    this.#log = options.log;
+  }
+
+  /** How many are open now. */
+  get size(): number {
+    return this.#open.size;
+  }
+
+  has(socket: WebSocket): boolean {
+    return this.#open.has(socket);
+  }
+
+  /** A window, a follower or a player of a run. Throws `not_found` for another face. */
+  serve(upgrade: Upgrade, { run, face, url }: { run: Run; face: string; url: URL }): void {
+    if (face === "follow") {
+      const from = fromOf(url);
+      return this.#viewer(this.#server, upgrade, (socket) => {
+        this.#onlyListens(socket);
+        serveFollow(socket, run, from).catch((error: unknown) =>
+          this.#failed(socket, run.id, error),
+        );
+      });
+    }
+    if (face === "live") return this.#liveView(upgrade, run);
+    if (face === "attach") {
+      const write = url.searchParams.get("write") === "1";
+      if (write && !run.info.interactive)
+        throw new PlatformError("read_only", `Run "${run.id}" takes no input from people`, {
+          fix: "attach without --write",
+        });
+      const from = url.searchParams.has("from") ? fromOf(url) : null;
+      return this.#viewer(this.#server, upgrade, (socket) => {
+        const options = { write, from, historyRows: historyOf(url) };
+        this.#attach(socket, run.relay, options);
+        if (!run.isLive) run.relay.end("Run ended");
+      });
+    }
+    throw new PlatformError("not_found", `No WebSocket at ${url.pathname}`);
+  }
+
+  /** A shell is for the one who opened it: who connects may type. Others see its recording, live. */
+  serveShell(
+    upgrade: Upgrade,
+    { shell, face, url }: { shell: Shell; face: string; url: URL },
+  ): void {
+    if (face === "live") return this.#liveView(upgrade, shell);
+    if (face !== "attach") throw new PlatformError("not_found", `No WebSocket at ${url.pathname}`);
+    const from = url.searchParams.has("from") ? fromOf(url) : null;
+    this.#viewer(this.#server, upgrade, (socket) => {
+      this.#attach(socket, shell.relay, { write: true, from });
+      if (!shell.isLive) shell.relay.end(shell.info.reason ?? "The shell has ended");
+    });
+  }
+
+  #liveView(upgrade: Upgrade, session: RecordedSession): void {
+    const offered = (upgrade.request.headers["sec-websocket-protocol"] ?? "").split(/\s*,\s*/);
+    if (!LIVE_PROTOCOLS.some((name) => offered.includes(name)))
+      throw new PlatformError(
+        "bad_request",
+        `Expected one of the WebSocket protocols ${LIVE_PROTOCOLS.join(", ")}`,
+      );
+    this.#viewer(this.#live, upgrade, (socket) => {
+      this.#onlyListens(socket);
+      serveLive(socket, session, this.#replays).catch((error: unknown) =>
+        this.#failed(socket, session.session, error),
+      );
+    });
+  }
+
+  #attach(
+    socket: WebSocket,
+    relay: AttachRelay,
+    options: { write: boolean; from: number | null; historyRows?: number },
+  ): void {
+    relay.join(socket, options);
+    socket.on("message", (data, binary) => {
+      const bytes = asBuffer(data);
+      if (binary) return relay.input(socket, bytes);
+      try {
+        const message = parseJson("an attach message", AttachMessage, bytes.toString("utf8"));
+        if (message.kind !== "resize")
+          throw new PlatformError("bad_message", `Expected resize, got ${message.kind}`);
+        relay.resize(socket, { cols: message.cols, rows: message.rows });
+      } catch (error) {
+        this.#counters.badMessages += 1;
+        closeSocket(socket, CloseCode.badMessage, error instanceof Error ? error.message : "");
+      }
+    });
+  }
+
+  #viewer(
+    server: WebSocketServer,
+    { request, stream, head }: Upgrade,
+    serve: (socket: WebSocket) => void,
+  ): void {
+    server.handleUpgrade(request, stream, head, (socket) => {
+      this.#heartbeat.watch(socket);
+      this.#open.add(socket);
+      socket.once("close", () => this.#open.delete(socket));
+      // A message that is none, or too large; ws has begun to close it.
+      socket.on("error", () => {
+        this.#counters.badMessages += 1;
+        closeSocket(socket, CloseCode.badMessage, "Expected WebSocket frames");
+      });
+      serve(socket);
+    });
+  }
+
+  #onlyListens(socket: WebSocket): void {
+    socket.once("message", () => {
+      this.#counters.badMessages += 1;
+      closeSocket(socket, CloseCode.badMessage, "Expected no message");
+    });
+  }
+
+  #failed(socket: WebSocket, session: string, error: unknown): void {
+    this.#log.error({ session, err: error }, "viewer could not be served");
+    closeSocket(socket, 1011, "The manager failed; see its log");
+  }
+}
+
+/** `?history=ROWS`: rows above the screen that the window wants as well, at most 5,000. */
+function historyOf(url: URL): number {
+  const text = url.searchParams.get("history") ?? "0";
+  if (/^[0-9]{1,4}$/.test(text) && Number(text) <= 5000) return Number(text);
+  throw new PlatformError(
+    "bad_request",
+    `Expected history as a number of rows up to 5000, got "${text.slice(0, 32)}"`,
+  );
+}
