@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { Container, PodSpec } from "kubernetes-types/core/v1.d.ts";
 import { ImageMatrix } from "../../src/cli/pod/images.ts";
 import { kubernetesAnnouncementOf } from "../../src/cli/pod/announcement.ts";
+import { egressOf } from "../../src/cli/pod/egress.ts";
 import { podObjects } from "../../src/cli/pod/pod-objects.ts";
 import { checkForPod, type PodRequest } from "../../src/cli/pod/pod-request.ts";
 import { printObjects } from "../../src/cli/pod/print-objects.ts";
@@ -440,6 +441,111 @@ test("each runtime finds its key in the variable of the matrix", () => {
       "AGENTKUBE_MODEL_KEY",
     ],
   );
+});
+
+const PUBLIC = "0.0.0.0/0";
+const provider = { runtime: "ClaudeCode", network: "gateway" };
+const privateTool = (rule: object): Tool =>
+  Tool.parse({
+    ...githubTool,
+    spec: { ...githubTool.spec, credentials: [], sandbox: { network: [rule] } },
+  });
+
+for (const [what, made, open, notes] of [
+  ["public", request({}), [[PUBLIC, 80, 443]], []],
+  ["gateway, with the model at its provider", request(provider), [[PUBLIC, 443]], [/not fenced/]],
+  ["gateway, with no key and no tool", request({ ...custom, agentToken: undefined }), [], []],
+  [
+    "gateway, with a private endpoint that is an address",
+    request({ ...custom, model: { endpoint: { url: "http://10.9.8.7:4000/v1", private: true } } }),
+    [["10.9.8.7/32", 4000]],
+    [],
+  ],
+  [
+    "gateway, with a private endpoint that is an IPv6 address",
+    request({ ...custom, model: { endpoint: { url: "https://[fd00::7]", private: true } } }),
+    [["fd00::7/128", 443]],
+    [],
+  ],
+  [
+    "gateway, with a private endpoint that has a name",
+    request({ ...custom, model: { endpoint: { url: "http://llm.ml.svc:4000", private: true } } }),
+    [],
+    [/no way to the model's endpoint llm\.ml\.svc:4000.*agentkube\.io\/run: triage-bot/],
+  ],
+  [
+    "gateway, with a public endpoint",
+    request({ ...custom, model: { endpoint: { url: "https://llm.example.com:8443" } } }),
+    [[PUBLIC, 8443]],
+    [/not fenced.* 8443 /],
+  ],
+  [
+    "gateway, with a private host of a tool that has an address",
+    request(
+      { ...custom, agentToken: undefined },
+      { tools: [privateTool({ host: "db.internal", private: true, address: "10.0.0.7" })] },
+    ),
+    [["10.0.0.7/32", 443]],
+    [],
+  ],
+  [
+    "gateway, with a private host of a tool that has a name",
+    request(
+      { ...custom, agentToken: undefined },
+      { tools: [privateTool({ host: "db.internal", private: true, port: 5432 })] },
+    ),
+    [],
+    [/no way to host db\.internal:5432 of Tool "github-issues".*give the rule an address/],
+  ],
+  [
+    "gateway, with a public host of a tool",
+    request(
+      { ...custom, agentToken: undefined },
+      { tools: [privateTool({ host: "api.example.com", port: 8443 })] },
+    ),
+    [[PUBLIC, 8443]],
+    [/not fenced/],
+  ],
+] as const)
+  test(`network of a pod: ${what}`, () => {
+    const { rules, notes: said } = egressOf(made);
+    const [toManager, toNames, ...others] = rules;
+    assert.deepEqual(
+      others.map(({ to, ports }) => [
+        to?.[0]?.ipBlock?.cidr,
+        ...(ports ?? []).map((each) => each.port),
+      ]),
+      open,
+    );
+    assert.equal(toManager?.to?.[0]?.ipBlock, undefined);
+    assert.deepEqual(
+      toNames?.ports?.map(({ port }) => port),
+      [53, 53],
+    );
+    assert.equal(said.length, notes.length, said.join("\n"));
+    for (const [index, note] of notes.entries()) assert.match(said[index] ?? "", note);
+  });
+
+test("the way to the manager is that of its address or of its Service; of another name it is said that there is none", () => {
+  const wayTo = (managerUrl: string) => {
+    const { rules, notes } = egressOf(
+      request({ ...custom, agentToken: undefined }, { managerUrl }),
+    );
+    const first = rules.find(({ ports }) => ports?.[0]?.port !== 53);
+    const { ipBlock, namespaceSelector, podSelector } = first?.to?.[0] ?? {};
+    const labels = { ...namespaceSelector?.matchLabels, ...podSelector?.matchLabels };
+    return [ipBlock?.cidr ?? labels, first?.ports?.[0]?.port, notes.length];
+  };
+  const service = (namespace: string, name: string): object => ({
+    "kubernetes.io/metadata.name": namespace,
+    "app.kubernetes.io/name": name,
+  });
+  const own = service("agentkube-system", "agentkube-manager");
+  assert.deepEqual(wayTo("http://agentkube-manager.agentkube-system.svc:8082"), [own, 8082, 0]);
+  assert.deepEqual(wayTo("https://am.ops.svc.cluster.local"), [service("ops", "am"), 443, 0]);
+  assert.deepEqual(wayTo("https://10.1.2.3:8443"), ["10.1.2.3/32", 8443, 0]);
+  assert.deepEqual(wayTo("http://[fd00::1]"), ["fd00::1/128", 80, 0]);
+  assert.deepEqual(wayTo("https://manager.example.com"), [{}, undefined, 1]);
 });
 
 test("an Agent that is called like what a namespace has of its own touches none of it, and each run has objects of its own", () => {

@@ -3,11 +3,13 @@ import { defineCommand } from "../command.ts";
 import { loadManifests } from "../manifests/load.ts";
 import { UsageError } from "../output.ts";
 import { kubernetesAnnouncementOf } from "../pod/announcement.ts";
+import { egressOf } from "../pod/egress.ts";
 import { podObjects } from "../pod/pod-objects.ts";
 import { checkForPod, type PodRequest } from "../pod/pod-request.ts";
 import { printObjects } from "../pod/print-objects.ts";
 
-const DEFAULT_MANAGER = "http://agentkube-manager.agentkube-system.svc:8082";
+/** Where a pod finds the manager that `images/agentkube-manager/kubernetes.yaml` makes. */
+export const DEFAULT_MANAGER = "http://agentkube-manager.agentkube-system.svc:8082";
 
 /** `agentkube pod`: the Kubernetes objects of a run, as YAML documents or one JSON List. */
 export const command = defineCommand({
@@ -40,7 +42,11 @@ export const command = defineCommand({
       value: "ID",
       help: "id of the run, and name of its pod; a later run needs another (default: the Agent's name)",
     },
-    manager: { type: "string", value: "URL", help: `default ${DEFAULT_MANAGER}` },
+    manager: {
+      type: "string",
+      value: "URL",
+      help: `as the pod reaches it: an address, or a Service; its pods have app.kubernetes.io/name: SERVICE and listen on the URL's port (default ${DEFAULT_MANAGER})`,
+    },
     announcement: {
       type: "boolean",
       help: "print what the manager is told beforehand instead: the body of POST /v1/pods at a manager with --pod-tokens kubernetes",
@@ -70,7 +76,8 @@ export const command = defineCommand({
       managerUrl: managerOf(values.manager ?? DEFAULT_MANAGER),
       env,
     };
-    for (const note of [...loaded.warnings, ...checkForPod(request)]) output.note(`note: ${note}`);
+    const notes = [...loaded.warnings, ...checkForPod(request), ...egressOf(request).notes];
+    for (const note of notes) output.note(`note: ${note}`);
     if (values.announcement === true) {
       output.stdout.write(`${JSON.stringify(kubernetesAnnouncementOf(request))}\n`);
       return 0;
