@@ -104,7 +104,8 @@ for (const runtime of RUNTIMES)
 
         const unsafe = session.lab.write(
           "prompt",
-          "Second\0 \x1b[201~\x03\x1b [[say fine]]\nand a second line",
+          // Slow enough to be seen at work by the screen alone.
+          "Second\0 \x1b[201~\x03\x1b [[slow 4000]] [[say fine and well]]\nand a second line",
         );
         const at = (await session.states()).length;
         const prompted = await promptWhenIdle(cli, "--file", unsafe);

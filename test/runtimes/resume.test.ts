@@ -78,7 +78,7 @@ suite("a run that resumes an older one", () => {
       },
     );
 
-  for (const runtime of ["ClaudeCode", "Codex", "Cline", "Goose", "Aider"] as const)
+  for (const runtime of ["ClaudeCode", "Codex", "OpenCode", "Cline", "Goose", "Aider"] as const)
     test(
       `${runtime}: remembers in its own terminal, and its session is kept again`,
       { skip: skipWithout(knownRuntimes[runtime].program) },
