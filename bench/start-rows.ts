@@ -12,39 +12,46 @@ import { messageOf } from "../src/kit/platform-error.ts";
 import { PROTOCOL } from "../src/protocol/version.ts";
 import type { RunSpec } from "../src/protocol/run-spec.ts";
 import { ownChild, temporaryDirectory } from "./belongings.ts";
-import { median, timesOf } from "./measure.ts";
+import { median, sideBySide } from "./measure.ts";
 import { missingRow, ratioRow } from "./row.ts";
 import type { Row } from "./row.ts";
 
 const agentkube = fileURLToPath(new URL("../bin/agentkube.js", import.meta.url));
-const TURNS = 7;
+const TURNS = 12;
 const GOAL = { atMost: 4 };
 
 /** Each program from its start to its word that it is ready, against the start of Node itself. */
 export async function startRows(): Promise<Row[]> {
   await using directory = temporaryDirectory();
   const dir = directory.path;
-  const node = {
-    name: "node -e 0",
-    value: median(
-      await timesOf(TURNS, () => ended(spawn(process.execPath, ["-e", "0"], { stdio: "ignore" }))),
-    ),
-  };
-  const rows: Row[] = [];
   let turn = 0;
-  for (const program of ["agentlet", "tool-runner", "session-recorder"] as const) {
-    const name = `cold start of ${program} to ready`;
+  // A socket path has at most 107 bytes, so the directories have short names.
+  const place = (): string => path.join(dir, String(turn++));
+  const starts: Record<string, () => Promise<void>> = {
+    "agentlet to ready": () => untilReady("agentlet", place()),
+    "tool-runner to ready": () => untilReady("tool-runner", place()),
+    "session-recorder to ready": () => untilReady("session-recorder", place()),
+    "manager to its port": () => managerUntilReady(place()),
+  };
+  const missing: Row[] = [];
+  for (const [name, start] of Object.entries(starts)) {
     try {
-      // A socket path has at most 107 bytes, so the directories have short names.
-      const times = await timesOf(TURNS, () => untilReady(program, path.join(dir, String(turn++))));
-      rows.push(ratioRow(name, median(times), "ms", node, GOAL));
+      await start();
     } catch (error) {
-      rows.push(missingRow(name, messageOf(error)));
+      delete starts[name];
+      missing.push(missingRow(`cold start of ${name}`, messageOf(error)));
     }
   }
-  const times = await timesOf(TURNS, () => managerUntilReady(path.join(dir, String(turn++))));
-  rows.push(ratioRow("cold start of manager to its port", median(times), "ms", node, GOAL));
-  return rows;
+  const times = await sideBySide(TURNS, {
+    node: () => ended(spawn(process.execPath, ["-e", "0"], { stdio: "ignore" })),
+    ...starts,
+  });
+  const node = { name: "node -e 0", value: median(times.node) };
+  const rows = Object.entries(times).filter(([name]) => name !== "node");
+  return [
+    ...rows.map(([name, ms]) => ratioRow(`cold start of ${name}`, median(ms), "ms", node, GOAL)),
+    ...missing,
+  ];
 }
 
 async function untilReady(
