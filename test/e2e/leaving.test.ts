@@ -124,6 +124,10 @@ function holdStore(lab: Lab): Disposable {
 }
 
 async function supervisorOf(lab: Lab): Promise<number> {
-  const find = () => lab.processes().find(({ command }) => command.endsWith(" supervisor"))?.pid;
+  // Not yet the shell that looks for Node and becomes it: its own children have its name.
+  const find = () =>
+    lab
+      .processes()
+      .find(({ command }) => / supervisor$/.test(command) && !/^\/bin\/sh /.test(command))?.pid;
   return await until("the supervisor", find);
 }
