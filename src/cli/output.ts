@@ -55,6 +55,7 @@ const USAGE_CODES = new Set([
   "package_missing",
   "package_invalid",
   "image_invalid",
+  "invalid_image",
 ]);
 /** Codes that mean: refused by policy, or this machine lacks a capability. */
 const REFUSED_CODES = new Set([

@@ -12,7 +12,17 @@ export const Metadata = z.strictObject({
 });
 
 /** One value of a Secret or ConfigMap. */
-export const KeyRef = z.strictObject({ name: ObjectName, key: z.string().min(1).max(253) });
+export const KeyRef = z.strictObject({
+  name: ObjectName,
+  // As Kubernetes takes it; in a pod it is the name of a file.
+  key: z
+    .string()
+    .max(253)
+    .regex(
+      /^(?!\.$|\.\.)[-._A-Za-z0-9]+$/,
+      "expected letters, digits, dashes, dots and underscores, and no .. at the start",
+    ),
+});
 export type KeyRef = z.infer<typeof KeyRef>;
 
 /** Certificates to trust beside the public ones. */

@@ -9,6 +9,7 @@ import { readRunSpec } from "../protocol/read-run-spec.ts";
 import { RecorderBoot } from "../protocol/run-spec.ts";
 import { isSealed, noteSealed, untilAborted } from "./pod-life.ts";
 import { record } from "./record.ts";
+import { readZoneSecrets } from "./zone-secrets.ts";
 
 /**
  * The session-recorder: `AGENTKUBE_RUN_SPEC` in the environment, `RecorderBoot` and commands on standard input, status on
@@ -51,13 +52,7 @@ export async function main(): Promise<number> {
           onParentGone: () => supervisorGone.abort("supervisor lost"),
         },
         keyDir: dirname(spec.spoolDir),
-        ownParts: () => {
-          // With `delivery: env`, the value to mask.
-          const secret = process.env["AGENTKUBE_ZONE_SECRET"];
-          return secret === undefined
-            ? {}
-            : { zoneSecrets: [Buffer.from(secret).toString("base64")] };
-        },
+        ownParts: () => ({ zoneSecrets: readZoneSecrets(process.env) }),
       },
       { spec, tokenFile, log },
     );

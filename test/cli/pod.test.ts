@@ -3,6 +3,10 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Container, PodSpec } from "kubernetes-types/core/v1.d.ts";
+import { PlatformError } from "../../src/kit/platform-error.ts";
+import { exitCodeOf } from "../../src/cli/output.ts";
+import { KeyRef } from "../../src/protocol/manifest.ts";
+import { readZoneSecrets } from "../../src/recorder/zone-secrets.ts";
 import { ImageMatrix } from "../../src/cli/pod/images.ts";
 import { kubernetesAnnouncementOf } from "../../src/cli/pod/announcement.ts";
 import { egressOf } from "../../src/cli/pod/egress.ts";
@@ -422,9 +426,136 @@ test("a Custom runtime has no image but its own", () => {
     assert.throws(() => new ImageMatrix(MIRROR).runtime("Custom", own), /spec\.image|no image/);
 });
 
-test("an image variable that is not a reference is refused by its name", () => {
-  const env = { AGENTKUBE_IMAGE_CODEX: "two words" };
-  assert.throws(() => new ImageMatrix(env).runtime("Codex", undefined), /AGENTKUBE_IMAGE_CODEX/);
+const SHA = "a".repeat(64);
+for (const reference of [
+  "x",
+  "a/b:1",
+  "localhost:5000/x",
+  "registry.example.com/team/image:1.2",
+  "REGISTRY.example.com/x",
+  "[fd00::1]:5000/x:1",
+  `a@sha256:${SHA}`,
+  `r.example.com/a__b/c-d.e_f:v1.0_x-y@sha256:${SHA}`,
+])
+  test(`${reference} is an image, wherever it is named`, () => {
+    assert.equal(new ImageMatrix({}).runtime("Custom", reference), reference);
+    assert.equal(
+      new ImageMatrix({ AGENTKUBE_IMAGE_CODEX: reference }).runtime("Codex", ""),
+      reference,
+    );
+    const tool = { ...githubTool, spec: { ...githubTool.spec, image: reference } };
+    assert.equal(new ImageMatrix({}).tool(tool), reference);
+  });
+
+for (const reference of [
+  "two words",
+  "docker://a/b",
+  "https://registry.example.com/x",
+  "X/Y:1",
+  "Image",
+  "x/y:",
+  "a@sha256:0123",
+  "m//a",
+  "/a",
+  "a/",
+  "-a",
+  "a:b:c",
+  "a\u2028b",
+  "a\n",
+  `${"a/".repeat(200)}b`,
+])
+  test(`${JSON.stringify(reference.slice(0, 40))} is no image, and is refused by where it was named`, () => {
+    const env = { AGENTKUBE_IMAGE_CODEX: reference };
+    const named = (where: RegExp) => ({ code: "invalid_image", message: where });
+    assert.throws(
+      () => new ImageMatrix(env).runtime("Codex", undefined),
+      named(/AGENTKUBE_IMAGE_CODEX/),
+    );
+    assert.throws(() => new ImageMatrix({}).runtime("Codex", reference), named(/spec\.image/));
+    const tool = { ...githubTool, spec: { ...githubTool.spec, image: reference } };
+    assert.throws(
+      () => podObjects(request(custom, { tools: [tool] })),
+      named(/Tool "github-issues"/),
+    );
+  });
+
+for (const registry of [
+  "https://r.example.com",
+  "/",
+  "m//",
+  "r.example.com/X",
+  "x/y:1",
+  "two words",
+  "r/@a",
+])
+  test(`${registry} is no registry, and is refused by its variable`, () => {
+    const matrix = new ImageMatrix({ AGENTKUBE_IMAGE_REGISTRY: registry });
+    assert.throws(() => matrix.component("agentlet"), {
+      code: "invalid_image",
+      message: /AGENTKUBE_IMAGE_REGISTRY/,
+    });
+  });
+
+test("a registry may have a port and a path", () => {
+  for (const registry of ["localhost:5000", "r.example.com/a/b", "team"])
+    assert.match(
+      new ImageMatrix({ AGENTKUBE_IMAGE_REGISTRY: registry }).component("agentlet"),
+      new RegExp(`^${registry}/agentkube-agentlet:`),
+    );
+});
+
+test("an image that is none is a mistake of the words: exit code 2", () => {
+  assert.equal(exitCodeOf(new PlatformError("invalid_image", "Expected an image")), 2);
+});
+
+test("a timeout of a hundred years is one that Kubernetes takes", () => {
+  assert.equal(
+    podOf(request({ ...custom, timeout: "999999h" })).activeDeadlineSeconds,
+    2 ** 31 - 1,
+  );
+});
+
+test("images are pulled with the Secrets that are named, and with none otherwise", () => {
+  assert.equal(podOf(request(custom)).imagePullSecrets, undefined);
+  assert.deepEqual(
+    podOf(request(custom, { imagePullSecrets: ["pull.me", "b"] })).imagePullSecrets,
+    [{ name: "pull.me" }, { name: "b" }],
+  );
+});
+
+test("a tool that asks for control groups is refused, for its container in a pod can make none", () => {
+  const strict = { ...githubTool.spec, sandbox: { tier: "strict" as const } };
+  const tools = [{ ...githubTool, spec: strict }];
+  assert.throws(() => checkForPod(request(custom, { tools })), {
+    code: "unsupported",
+    message: /tier strict.*no control groups/,
+  });
+});
+
+test("a Secret that is missing keeps no container from starting, so that a program can say it", () => {
+  for (const [name, made] of Object.entries(REQUESTS)) {
+    const spec = podOf(made);
+    for (const volume of spec.volumes ?? [])
+      if (volume.secret !== undefined) assert.equal(volume.secret.optional, true, name);
+    for (const { env = [] } of containers(spec))
+      for (const { valueFrom } of env)
+        if (valueFrom !== undefined) assert.equal(valueFrom.secretKeyRef?.optional, true, name);
+  }
+  const [recorder] = podOf(REQUESTS["codex-env-delivery"] as PodRequest).initContainers ?? [];
+  const named = Object.fromEntries((recorder?.env ?? []).map(({ name, value }) => [name, value]));
+  assert.throws(() => readZoneSecrets(named), {
+    code: "secret_missing",
+    message: /Secret "claude-token\/token"/,
+  });
+  assert.deepEqual(readZoneSecrets({ ...named, AGENTKUBE_ZONE_SECRET: "s" }), ["cw=="]);
+  assert.deepEqual(readZoneSecrets({}), []);
+});
+
+test("the key of a Secret is a file's name of its own and nothing else", () => {
+  const ref = (key: string): boolean => KeyRef.safeParse({ name: "x", key }).success;
+  for (const key of ["token", ".dockerconfigjson", "a-b_c.D9"]) assert.equal(ref(key), true, key);
+  for (const key of ["", ".", "..", "..data", "../../x y", "a/b", "a b", "a\u2028b", "a\n"])
+    assert.equal(ref(key), false, key);
 });
 
 test("each runtime finds its key in the variable of the matrix", () => {
@@ -584,7 +715,11 @@ test("labels of agentkube.io cannot be set by a manifest, apart from the agent g
 test("a tool without an image is refused, for a pod cannot take a directory", () => {
   const made = REQUESTS["claude-with-tool"] as PodRequest;
   const { image: _, ...spec } = githubTool.spec;
-  assert.throws(() => checkForPod({ ...made, tools: [{ ...githubTool, spec }] }), /has no image/);
+  for (const own of [spec, { ...spec, image: "" }])
+    assert.throws(
+      () => podObjects({ ...made, tools: [{ ...githubTool, spec: own }] }),
+      /has no image/,
+    );
 });
 
 test("tools and secrets with the longest names get names of their own", () => {

@@ -84,6 +84,15 @@ const CASES: Case[] = [
     says: /Cannot read Secret "locked-token\/token": ENOENT[^]*create the Secret/,
   },
   {
+    title: "a missing Secret whose value the agent is to have",
+    options: {
+      script: SCRIPT,
+      spec: { agentToken: { secretRef: { name: "model", key: "token" }, delivery: "env" } },
+    },
+    end: ["refused", "not_started"],
+    says: /Cannot read Secret "model\/token"[^]*create the Secret/,
+  },
+  {
     title: "a read-only workspace",
     options: {
       script: SCRIPT,

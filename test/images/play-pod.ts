@@ -143,12 +143,13 @@ function played(container: Container, secrets: PodInputs["secrets"]): Container 
     imagePullPolicy: "Never",
     securityContext: security,
     ...(memory === undefined ? {} : { resources: { limits: { memory } } }),
-    env: (env ?? []).map(({ name, value, valueFrom }) => {
+    env: (env ?? []).flatMap(({ name, value = "", valueFrom }) => {
       const ref = valueFrom?.secretKeyRef;
-      return {
-        name,
-        value: (ref === undefined ? value : secrets[ref.name ?? ""]?.[ref.key]) ?? "",
-      };
+      if (ref === undefined) return [{ name, value }];
+      const secret = secrets[ref.name ?? ""]?.[ref.key];
+      if (secret !== undefined) return [{ name, value: secret }];
+      if (ref.optional !== true) throw new Error(`No Secret ${ref.name}/${ref.key}`);
+      return [];
     }),
     volumeMounts: [
       ...(volumeMounts ?? []),
@@ -222,6 +223,8 @@ function onHost(
   for (const item of volume.secret?.items ?? []) {
     const value = inputs.secrets[volume.secret?.secretName ?? ""]?.[item.key];
     if (value !== undefined) write(item.path, value);
+    // kubelet would wait for it without an end.
+    else if (volume.secret?.optional !== true) throw new Error(`No Secret for ${volume.name}`);
   }
   return { name: volume.name, hostPath: { path: dir, type: "Directory" } };
 }

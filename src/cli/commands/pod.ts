@@ -1,3 +1,4 @@
+import { text } from "node:stream/consumers";
 import { RunId } from "../../protocol/ids.ts";
 import { defineCommand } from "../command.ts";
 import { loadManifests } from "../manifests/load.ts";
@@ -16,7 +17,7 @@ export const command = defineCommand({
   name: "pod",
   summary: "print the Kubernetes objects of a run",
   usage: [
-    "pod AGENT [TOOL…] [--namespace NS] [--run ID] [--manager URL] [--announcement] [--json]",
+    "pod AGENT [TOOL…] [--namespace NS] [--run ID] [--manager URL] [--image-pull-secret NAME]… [--announcement] [--json]",
   ],
   description:
     "ServiceAccount, ConfigMap, NetworkPolicy and Pod, made of the manifests and of AGENTKUBE_IMAGE_* in the environment; the same input gives the same output. Nothing is contacted, and no secret is read: Secrets are named. Kubernetes 1.30 is the least version; what needs more is said in the Pod's annotations.",
@@ -47,17 +48,23 @@ export const command = defineCommand({
       value: "URL",
       help: `as the pod reaches it: an address, or a Service; its pods have app.kubernetes.io/name: SERVICE and listen on the URL's port (default ${DEFAULT_MANAGER})`,
     },
+    "image-pull-secret": {
+      type: "string",
+      multiple: true,
+      value: "NAME",
+      help: "a Secret of the namespace with which images are pulled",
+    },
     announcement: {
       type: "boolean",
       help: "print what the manager is told beforehand instead: the body of POST /v1/pods at a manager with --pod-tokens kubernetes",
     },
   },
   positionals: { min: 1, max: 1024 },
-  run: async ({ values, positionals, cwd, env, output }) => {
+  run: async ({ values, positionals, cwd, env, output, stdin }) => {
     const loaded = loadManifests(
       {
         files: positionals,
-        stdin: null,
+        stdin: positionals.includes("-") ? await text(stdin) : null,
         runtime: null,
         goal: null,
         modelEndpoint: null,
@@ -75,14 +82,15 @@ export const command = defineCommand({
       run: runOf(values.run ?? agent.metadata.name),
       managerUrl: managerOf(values.manager ?? DEFAULT_MANAGER),
       env,
+      imagePullSecrets: (values["image-pull-secret"] ?? []).map(secretOf),
     };
+    const objects = podObjects(request);
     const notes = [...loaded.warnings, ...checkForPod(request), ...egressOf(request).notes];
     for (const note of notes) output.note(`note: ${note}`);
     if (values.announcement === true) {
       output.stdout.write(`${JSON.stringify(kubernetesAnnouncementOf(request))}\n`);
       return 0;
     }
-    const objects = podObjects(request);
     if (output.json) output.document({ apiVersion: "v1", kind: "List", items: objects });
     else output.stdout.write(printObjects(objects));
     return 0;
@@ -93,6 +101,13 @@ function namespaceOf(name: string): string {
   if (/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(name)) return name;
   throw new UsageError(
     `Expected --namespace as lowercase letters, digits and dashes, at most 63, got "${name.slice(0, 80)}"`,
+  );
+}
+
+function secretOf(name: string): string {
+  if (/^(?=.{1,253}$)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?$/.test(name)) return name;
+  throw new UsageError(
+    `Expected --image-pull-secret as the name of a Secret, got "${name.slice(0, 80)}"`,
   );
 }
 

@@ -13,7 +13,14 @@ import { podLimits } from "./pod-spec.ts";
 import { runnerMemoryBytes } from "./runner-memory.ts";
 import { runnerNeeds } from "./runner-tier.ts";
 import { SMALL_MALLOC } from "../node-options.ts";
-import { envToken, modelKeyFile, readOnly, secretMounts, spoolVolumeBytes } from "./volumes.ts";
+import {
+  envToken,
+  maskedToken,
+  modelKeyFile,
+  readOnly,
+  secretMounts,
+  spoolVolumeBytes,
+} from "./volumes.ts";
 
 /**
  * The containers of a run. The recorder is the first of the sidecars, so it starts first and stops last; then the folder that
@@ -27,7 +34,7 @@ export function containersOf(
     initContainers: [
       recorder(request, images),
       install(images),
-      ...request.tools.map((tool) => toolFiles(tool.metadata.name, tool.spec.image ?? "")),
+      ...request.tools.map((tool) => toolFiles(tool.metadata.name, images.tool(tool))),
       runner(request, images),
     ],
     containers: [agent(request, images)],
@@ -77,7 +84,7 @@ function recorder(request: PodRequest, images: ImageMatrix): Container {
     image: images.component("session-recorder"),
     restartPolicy: "Always",
     command: [...POD_COMMAND, "session-recorder"],
-    env: [...OWN_ENV, ...envToken(request, "AGENTKUBE_ZONE_SECRET")],
+    env: [...OWN_ENV, ...maskedToken(request)],
     securityContext: restricted(POD_USERS.recorder),
     resources: resources(
       { cpu: "50m", memory: "96Mi" },

@@ -2,7 +2,9 @@ import { readFileSync } from "node:fs";
 import * as z from "zod";
 import { parseJson } from "../../kit/json-lines.ts";
 import { PlatformError } from "../../kit/platform-error.ts";
+import type { Tool } from "../../protocol/tool-manifest.ts";
 import { knownRuntimes, type Runtime } from "../../protocol/runtimes.ts";
+import { imagePrefix, imageReference } from "./image-reference.ts";
 
 /** What `agentkube` itself brings to a pod or a cluster. */
 export type Component = "manager" | "agentlet" | "session-recorder" | "tool-runner";
@@ -47,7 +49,7 @@ export class ImageMatrix {
 
   /** The reference of the Agent's runtime. Throws `invalid_manifest` for a Custom runtime without `spec.image`. */
   runtime(runtime: Runtime, own: string | undefined): string {
-    if (own !== undefined && own !== "") return checked(own, "spec.image");
+    if (own !== undefined && own !== "") return imageReference(own, "spec.image");
     if (runtime === "Custom")
       throw new PlatformError("invalid_manifest", "Runtime Custom has no image of its own", {
         path: "spec.image",
@@ -58,22 +60,26 @@ export class ImageMatrix {
     return this.#resolve({ image, variable }, this.#versions.runtimes[image] ?? "");
   }
 
+  /** That of a Tool, which has no other. Throws `invalid_manifest` without one. */
+  tool({ metadata, spec }: Tool): string {
+    if (spec.image !== undefined && spec.image !== "")
+      return imageReference(spec.image, `spec.image of Tool "${metadata.name}"`);
+    throw new PlatformError(
+      "invalid_manifest",
+      `Tool "${metadata.name}" has no image, and a pod cannot take a directory of this machine`,
+      {
+        path: "spec.image",
+        fix: "make an image of it with agentkube tool pack, push it, and name it in spec.image",
+      },
+    );
+  }
+
   #resolve({ image, variable }: { image: string; variable: string }, version: string): string {
     const override = this.#env[variable] ?? "";
-    if (override !== "") return checked(override, variable);
-    const registry = (this.#env["AGENTKUBE_IMAGE_REGISTRY"] ?? "").replace(/\/+$/, "");
+    if (override !== "") return imageReference(override, variable);
+    const registry = this.#env["AGENTKUBE_IMAGE_REGISTRY"] ?? "";
     const prefix =
-      registry === "" ? DEFAULT_REGISTRY : checked(registry, "AGENTKUBE_IMAGE_REGISTRY");
+      registry === "" ? DEFAULT_REGISTRY : imagePrefix(registry, "AGENTKUBE_IMAGE_REGISTRY");
     return `${prefix}/${image}:${version}`;
   }
-}
-
-/** The container engines take anything without blanks; what is not one word was not meant. */
-function checked(reference: string, from: string): string {
-  if (/^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,1023}$/.test(reference)) return reference;
-  throw new PlatformError(
-    "invalid_image",
-    `Expected an image reference in ${from}, got ${JSON.stringify(reference.slice(0, 80))}`,
-    { path: from, fix: "write for example registry.example.com/team/image:1.2" },
-  );
 }

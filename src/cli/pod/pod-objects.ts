@@ -17,10 +17,12 @@ export type PodObject = ServiceAccount | ConfigMap | NetworkPolicy | Pod;
 const GRACE = { agentlet: 15, recorder: 25, kubelet: 5 };
 /** What a run may take longer than its own timeout, in seconds, before Kubernetes ends it. */
 const DEADLINE_EXTRA = 300;
+/** More does not fit the field. */
+const MOST_SECONDS = 2 ** 31 - 1;
 
 /** The Kubernetes objects of a run, in the order in which they are made. Throws `invalid_manifest` and `invalid_image`. */
 export function podObjects(request: PodRequest): PodObject[] {
-  const { namespace } = request;
+  const { namespace, imagePullSecrets = [] } = request;
   const name = objectNameOf(request);
   const labels = labelsOf(request);
   const spec = podRunSpec(request);
@@ -58,12 +60,18 @@ export function podObjects(request: PodRequest): PodObject[] {
         os: { name: "linux" },
         restartPolicy: "Never",
         serviceAccountName: name,
+        ...(imagePullSecrets.length === 0
+          ? {}
+          : { imagePullSecrets: imagePullSecrets.map((secret) => ({ name: secret })) }),
         automountServiceAccountToken: false,
         enableServiceLinks: false,
         shareProcessNamespace: false,
         ...needs.pod,
         terminationGracePeriodSeconds: GRACE.agentlet + GRACE.recorder + GRACE.kubelet,
-        activeDeadlineSeconds: Math.ceil((spec.agent.timeoutMs ?? 0) / 1000) + DEADLINE_EXTRA,
+        activeDeadlineSeconds: Math.min(
+          Math.ceil((spec.agent.timeoutMs ?? 0) / 1000) + DEADLINE_EXTRA,
+          MOST_SECONDS,
+        ),
         securityContext: {
           runAsNonRoot: true,
           fsGroup: POD_USERS.group,

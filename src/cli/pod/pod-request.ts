@@ -13,6 +13,8 @@ export interface PodRequest {
   /** the manager, as the pod reaches it */
   readonly managerUrl: string;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Secrets with which kubelet pulls the images, in the pod's namespace */
+  readonly imagePullSecrets?: readonly string[];
 }
 
 const PREFIX = "agentkube.io/";
@@ -71,22 +73,18 @@ export function checkSize(runSpec: string): void {
 export function checkForPod(request: PodRequest): string[] {
   const { agent, tools } = request;
   for (const tool of tools) {
-    const { image, sandbox } = tool.spec;
-    if (image === undefined)
-      throw new PlatformError(
-        "invalid_manifest",
-        `Tool "${tool.metadata.name}" has no image, and a pod cannot take a directory of this machine`,
-        {
-          path: "spec.image",
-          fix: "make an image of it with agentkube tool pack, push it, and name it in spec.image",
-        },
-      );
-    const tier = sandbox?.tier ?? "standard";
+    const tier = tool.spec.sandbox?.tier ?? "standard";
     if (tier === "pod" || tier === "landlock")
       throw new PlatformError(
         "unsupported",
         `Tool "${tool.metadata.name}" asks for tier ${tier}, which is not yet built`,
-        { path: "spec.sandbox.tier", fix: "use standard or strict" },
+        { path: "spec.sandbox.tier", fix: "use standard" },
+      );
+    if (tier === "strict")
+      throw new PlatformError(
+        "unsupported",
+        `Tool "${tool.metadata.name}" asks for tier strict, and a container of a pod has no control groups to make: its tier is standard`,
+        { path: "spec.sandbox.tier", fix: "use standard, or run the Agent with agentkube run" },
       );
   }
   if (agent.spec.recording?.enabled === false)

@@ -41,7 +41,8 @@ export function volumesOf(request: PodRequest): Volume[] {
       name: secretVolume(name),
       secret: {
         secretName: name,
-        optional: false,
+        // The tool-runner names what is missing, and the run ends; a pod that waits for a volume says it nowhere a person looks.
+        optional: true,
         defaultMode: 0o440,
         items: [...keys].sort().map((key) => ({ key, path: key })),
       },
@@ -74,7 +75,15 @@ export function envToken({ agent }: PodRequest, variable: string): EnvVar[] {
   const { agentToken } = agent.spec;
   if (agentToken?.delivery !== "env") return [];
   const { name, key } = agentToken.secretRef;
-  return [{ name: variable, valueFrom: { secretKeyRef: { name, key } } }];
+  return [{ name: variable, valueFrom: { secretKeyRef: { name, key, optional: true } } }];
+}
+
+/** What the recorder is to mask, and the name of the Secret that it misses when there is none. */
+export function maskedToken(request: PodRequest): EnvVar[] {
+  const token = envToken(request, "AGENTKUBE_ZONE_SECRET");
+  const { name = "", key = "" } = request.agent.spec.agentToken?.secretRef ?? {};
+  if (token.length === 0) return [];
+  return [...token, { name: "AGENTKUBE_ZONE_SECRET_NAME", value: `${name}/${key}` }];
 }
 
 function token(role: "agentlet" | "recorder" | "runner"): Volume {
