@@ -8,7 +8,7 @@ import { sayLastWords, takeBackLastWords } from "../protocol/last-words.ts";
 import { readRunSpec } from "../protocol/read-run-spec.ts";
 import { RecorderBoot } from "../protocol/run-spec.ts";
 import { isSealed, noteSealed, untilAborted } from "./pod-life.ts";
-import { record } from "./record.ts";
+import { record, SHIP_IN_POD_MS } from "./record.ts";
 import { readZoneSecrets } from "./zone-secrets.ts";
 
 /**
@@ -67,6 +67,7 @@ export async function main(): Promise<number> {
       },
       producerLost: producerLost.signal,
       supervisorGone: supervisorGone.signal,
+      ...(tokenFile === undefined ? {} : { shipAloneMs: SHIP_IN_POD_MS }),
     });
     if (tokenFile !== undefined && recording.verified) {
       noteSealed(dirname(spec.spoolDir), recording);

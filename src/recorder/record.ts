@@ -4,6 +4,7 @@ import { PlatformError } from "../kit/platform-error.ts";
 import { createSigningKey, readSigningKey } from "../kit/signing.ts";
 import type { ChildStatus, SealedRecording } from "../protocol/child-status.ts";
 import type { RecorderBoot, RunSpec } from "../protocol/run-spec.ts";
+import { POD_GRACE } from "../protocol/pod-grace.ts";
 import { openCheckpoints } from "./checkpoints.ts";
 import { socketModeOf } from "../protocol/socket-mode.ts";
 import { FrameSocket } from "./frame-socket.ts";
@@ -20,6 +21,8 @@ import { untilEnded } from "./until-ended.ts";
 /** How long a finished recording waits for the manager: with a supervisor, and without one. */
 const SHIP_MS = 10 * 60_000;
 const SHIP_ALONE_MS = 10_000;
+/** In a pod; the last of its grace is for saying how it went. */
+export const SHIP_IN_POD_MS = (POD_GRACE.recorder - 1) * 1000;
 
 /** After a loss: how long a connection on its way may take to show, and how long one that is here may take to end by itself. */
 const PRODUCER_LOST = { returnMs: 200, endMs: 2000 };
@@ -36,6 +39,8 @@ export interface RecordOptions {
   producerLost: AbortSignal;
   /** Aborted with the cause, as text, when nobody is left to wait for us. */
   supervisorGone: AbortSignal;
+  /** how long it then goes on shipping; 10 s unless given */
+  shipAloneMs?: number;
 }
 
 /**
@@ -60,7 +65,7 @@ export async function record(options: RecordOptions): Promise<SealedRecording> {
     redaction.add(values);
     log.info({ version: redaction.version, values: redaction.size }, "redaction set grew");
   });
-  using budget = new ShipBudget(options.supervisorGone, spool);
+  using budget = new ShipBudget(options, spool);
   using recording = new Recording(spool, {
     header: {
       ...spec.terminal,
@@ -171,10 +176,12 @@ class Loss implements Disposable {
 class ShipBudget implements Disposable {
   readonly #over = new AbortController();
   readonly #supervisorGone: AbortSignal;
+  readonly #aloneMs: number;
   readonly #spool: Spool;
   readonly #timers: NodeJS.Timeout[] = [];
 
-  constructor(supervisorGone: AbortSignal, spool: Spool) {
+  constructor({ supervisorGone, shipAloneMs = SHIP_ALONE_MS }: RecordOptions, spool: Spool) {
+    this.#aloneMs = shipAloneMs;
     this.#supervisorGone = supervisorGone;
     this.#spool = spool;
     if (supervisorGone.aborted) this.#alone();
@@ -199,7 +206,7 @@ class ShipBudget implements Disposable {
     for (const timer of this.#timers) clearTimeout(timer);
   }
 
-  readonly #alone = (): void => this.#limit(SHIP_ALONE_MS);
+  readonly #alone = (): void => this.#limit(this.#aloneMs);
 
   #limit(ms: number): void {
     this.#timers.push(setTimeout(() => this.giveUp(), ms));

@@ -6,6 +6,7 @@ import type { Log } from "../kit/log.ts";
 import { removeOldGroups } from "../kit/control-groups.ts";
 import { configurePool, emptyPool, poolMetrics, type PoolOptions } from "../kit/sandbox-pool.ts";
 import type { AuditRecord } from "../protocol/audit.ts";
+import { RUNNER_END } from "../protocol/pod-grace.ts";
 import type { RunnerBoot, RunSpec } from "../protocol/run-spec.ts";
 import { socketModeOf } from "../protocol/socket-mode.ts";
 import { AgentHttp, type AgentRoutes } from "./agent-http.ts";
@@ -33,11 +34,8 @@ import { serveToolFace } from "./tool-face.ts";
 import { WorkspaceFlows } from "./workspace-flows.ts";
 import { type LoadedTool, loadTools } from "./tools.ts";
 
-/** Calls of a run that run at once, and that wait. More is refused. */
 /** The name of the model key among the secrets; a Secret's name has a slash. */
 const MODEL_KEY = "model-key";
-const CALLS_END_MS = 3000;
-const FLUSH_MS = 3000;
 
 export interface ServeRunOptions {
   spec: RunSpec;
@@ -181,7 +179,7 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   ended.abort();
   await Promise.race([
     Promise.allSettled(active),
-    timers.setTimeout(CALLS_END_MS, undefined, { ref: false }),
+    timers.setTimeout(RUNNER_END.callsMs, undefined, { ref: false }),
   ]);
   await servers[Symbol.asyncDispose]();
   await http[Symbol.asyncDispose]();
@@ -190,7 +188,7 @@ export async function serveRun(options: ServeRunOptions, stop: AbortSignal): Pro
   await emptyPool();
   secrets.wipe();
   audit.sumUp();
-  const isSent = await link.flush(FLUSH_MS);
+  const isSent = await link.flush(RUNNER_END.flushMs);
   log.info({ records: audit.journal.lastSeq, isSent, pool }, "tool-runner ended");
 }
 

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { Container, PodSpec } from "kubernetes-types/core/v1.d.ts";
@@ -20,6 +22,7 @@ import { RunSpec } from "../../src/protocol/run-spec.ts";
 import { keyVariableOf } from "../../src/protocol/runtimes.ts";
 import { bytesOf } from "../../src/protocol/quantities.ts";
 import { Tool } from "../../src/protocol/tool-manifest.ts";
+import { repository } from "../helpers/lab.ts";
 import { modelProblems } from "../helpers/kubernetes-model.ts";
 
 const GOLDEN = fileURLToPath(new URL("pod-golden/", import.meta.url));
@@ -279,7 +282,7 @@ test("the recorder is the first sidecar, so that it stops last, and the grace pe
     ["session-recorder", "tool-runner"],
   );
   assert.equal(spec.initContainers?.[0]?.name, "session-recorder");
-  assert.equal(spec.terminationGracePeriodSeconds, 15 + 25 + 5);
+  assert.equal(spec.terminationGracePeriodSeconds, 15 + 7 + 25 + 5);
 });
 
 test("sockets lie in memory, and the agent's container cannot write where they lie", () => {
@@ -549,6 +552,33 @@ test("a Secret that is missing keeps no container from starting, so that a progr
   });
   assert.deepEqual(readZoneSecrets({ ...named, AGENTKUBE_ZONE_SECRET: "s" }), ["cw=="]);
   assert.deepEqual(readZoneSecrets({}), []);
+});
+
+const agentkube = (input: string, ...words: string[]) =>
+  spawnSync(process.execPath, [join(repository, "bin/agentkube.js"), "pod", ...words], {
+    input,
+    encoding: "utf8",
+  });
+
+test("an Agent may come by standard input, and the notes go beside the objects", () => {
+  const { status, stdout, stderr } = agentkube(
+    JSON.stringify(REQUESTS["custom-gateway"]?.agent),
+    "-",
+    "--image-pull-secret",
+    "pull",
+  );
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /^kind: Pod$[^]*^ {2}imagePullSecrets:\n {4}- name: pull$/m);
+  assert.match(stderr, /note: egress is not fenced by name/);
+});
+
+test("an image that is none ends the command with 2, and prints no object and no announcement", () => {
+  const { agent } = request({ ...custom, image: "docker://a/b" });
+  for (const more of [[], ["--announcement"]]) {
+    const { status, stdout, stderr } = agentkube(JSON.stringify(agent), "-", ...more);
+    assert.deepEqual([status, stdout], [2, ""]);
+    assert.match(stderr, /Expected an image reference in spec\.image, got "docker:\/\/a\/b"/);
+  }
 });
 
 test("the key of a Secret is a file's name of its own and nothing else", () => {

@@ -1,5 +1,6 @@
 import type { ConfigMap, Pod, ServiceAccount } from "kubernetes-types/core/v1.d.ts";
 import type { NetworkPolicy } from "kubernetes-types/networking/v1.d.ts";
+import { POD_GRACE } from "../../protocol/pod-grace.ts";
 import { containersOf } from "./containers.ts";
 import { ImageMatrix } from "./images.ts";
 import { objectNameOf, podNameOf } from "./names.ts";
@@ -13,8 +14,6 @@ import { volumesOf } from "./volumes.ts";
 
 export type PodObject = ServiceAccount | ConfigMap | NetworkPolicy | Pod;
 
-/** From a stop to the end of the CLI, and from there to a verified recording, in seconds; with five for kubelet. */
-const GRACE = { agentlet: 15, recorder: 25, kubelet: 5 };
 /** What a run may take longer than its own timeout, in seconds, before Kubernetes ends it. */
 const DEADLINE_EXTRA = 300;
 /** More does not fit the field. */
@@ -67,7 +66,10 @@ export function podObjects(request: PodRequest): PodObject[] {
         enableServiceLinks: false,
         shareProcessNamespace: false,
         ...needs.pod,
-        terminationGracePeriodSeconds: GRACE.agentlet + GRACE.recorder + GRACE.kubelet,
+        terminationGracePeriodSeconds: Object.values(POD_GRACE).reduce(
+          (sum, part) => sum + part,
+          0,
+        ),
         activeDeadlineSeconds: Math.min(
           Math.ceil((spec.agent.timeoutMs ?? 0) / 1000) + DEADLINE_EXTRA,
           MOST_SECONDS,
