@@ -30,16 +30,14 @@ export function endOfProgram(
   }
 }
 
-/** The end of a run that we ended. */
-export function endOfStop(reason: StopReason, cause: string): RunEnd {
+/** The end of a run that we ended, with what the program said by its exit; `exit` is null when it was not started. */
+export function endOfStop(reason: StopReason, cause: string, exit: ProgramExit | null): RunEnd {
+  const said = {
+    exitCode: exit?.kind === "exited" ? exit.code : null,
+    signal: exit?.kind === "signalled" ? exit.signal : null,
+  };
   if (reason === "cancelled")
-    return {
-      outcome: "cancelled",
-      reason: "cancelled",
-      exitCode: null,
-      signal: null,
-      detail: { cause },
-    };
+    return { outcome: "cancelled", reason: "cancelled", ...said, detail: { cause } };
   if (reason === "out_of_memory")
     return {
       outcome: "failed",
@@ -52,8 +50,7 @@ export function endOfStop(reason: StopReason, cause: string): RunEnd {
         fix: "raise spec.limits.memory, or give the agent less to do at once",
       },
     };
-  if (reason === "hung_after_result") return failed("hung_after_result", { cause });
-  return failed(reason, { cause });
+  return { ...failed(reason, { cause }), ...said };
 }
 
 /** The status that the recording's last event carries: what a shell would have seen. */

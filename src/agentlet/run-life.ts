@@ -216,7 +216,7 @@ async function runProgram(context: RunContext): Promise<ProgramEnd> {
   } catch (error) {
     log.error({ err: error }, "run could not start or could not be ended in order");
     const end =
-      stop.stop === null ? endOfRefusal(error) : endOfStop(stop.stop.reason, stop.stop.cause);
+      stop.stop === null ? endOfRefusal(error) : endOfStop(stop.stop.reason, stop.stop.cause, null);
     recorder.marker(`agentkube: ${end.detail?.cause ?? end.reason}`);
     // A recorder that could not come to the beginning is not waited for at the end; the manager has the refusal.
     if (!isRecorded && stop.stop === null) recorder.giveUp();
@@ -276,5 +276,5 @@ async function sealRecording(recorder: RecorderLink, { end, exit }: ProgramEnd):
     return end;
   const error = await recorder.lost;
   const cause = `${messageOf(error)}; the program's own end was: ${end.outcome}, ${end.reason}`;
-  return { ...endOfStop("recorder_lost", cause), exitCode: end.exitCode, signal: end.signal };
+  return endOfStop("recorder_lost", cause, exit);
 }

@@ -103,7 +103,7 @@ async function runInSandbox(
   await shells.close("the run is over");
   if (stopped !== null && stopped !== "hung_after_result") {
     const cause = context.stop.stop?.cause ?? stopped;
-    return { exit, end: endOfStop(stopped, cause) };
+    return { exit, end: endOfStop(stopped, cause, exit) };
   }
   const verdict = judge?.verdict(exit, stopped !== null) ?? null;
   return { exit, end: verdict ?? endOfProgram(exit, program) };

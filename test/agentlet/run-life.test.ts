@@ -117,8 +117,8 @@ suite("the life of a run", { concurrency: false }, () => {
     const end = await ended;
 
     assert.deepEqual(
-      [end.outcome, end.reason, end.detail?.cause],
-      ["cancelled", "cancelled", "Stopped by a test"],
+      [end.outcome, end.reason, end.signal, end.detail?.cause],
+      ["cancelled", "cancelled", "SIGKILL", "Stopped by a test"],
     );
     assert.ok(performance.now() - from < 8000);
     assert.equal(exitStatus(), 130);
@@ -126,14 +126,14 @@ suite("the life of a run", { concurrency: false }, () => {
   });
 
   test("a program that obeys the interrupt key ends at once when stopped", async () => {
-    const ended = run("trap 'echo saved; exit 0' INT; echo on; while :; do sleep 0.05; done");
+    const ended = run("trap 'echo saved; exit 7' INT; echo on; while :; do sleep 0.05; done");
     await until("the program is on", () => recorder.output().includes("on"));
     const from = performance.now();
 
     stop.wish("cancelled", "enough");
     const end = await ended;
 
-    assert.equal(end.outcome, "cancelled");
+    assert.deepEqual([end.outcome, end.exitCode, end.signal], ["cancelled", 7, null]);
     assert.match(recorder.output().toString(), /saved/);
     assert.ok(performance.now() - from < 1500);
   });

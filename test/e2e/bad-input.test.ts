@@ -105,7 +105,7 @@ const TABLE: BadInput[] = [
     name: "a missing executable in a package",
     words: (lab) => withTool(lab, { operations: [{ name: "run", command: ["./absent"] }] }),
     code: 2,
-    says: () => ['Tool \"thing\"', 'expected \"absent\"'],
+    says: () => ['Tool \\"thing\\"', 'expected \\"absent\\"'],
   },
   {
     name: "a package that is not there",

@@ -128,6 +128,7 @@ async function supervisorOf(lab: Lab): Promise<number> {
   const find = () =>
     lab
       .processes()
-      .find(({ command }) => / supervisor$/.test(command) && !/^\/bin\/sh /.test(command))?.pid;
+      .find(({ command }) => command.endsWith(" supervisor") && !command.startsWith("/bin/sh "))
+      ?.pid;
   return await until("the supervisor", find);
 }
