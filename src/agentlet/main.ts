@@ -1,7 +1,7 @@
 import { dirname } from "node:path";
 import { native } from "../kit/native.ts";
 import { openLog } from "../kit/log.ts";
-import { errorFacts } from "../kit/platform-error.ts";
+import { errorFacts, PlatformError } from "../kit/platform-error.ts";
 import { setSandboxSearchPath } from "../kit/bubblewrap-zone.ts";
 import { bootProgram, podTokenFile } from "../protocol/begin-program.ts";
 import { say } from "../protocol/boot.ts";
@@ -17,12 +17,16 @@ import { imageEnvironment, keyOfEnvironment } from "./image-environment.ts";
 import type { PodFacts } from "./pod-ready.ts";
 import { StopWish } from "./stop.ts";
 
-function podFacts(spec: RunSpec, tokenFile: string, clockAheadMs: number | null): PodFacts {
+function podFacts(
+  spec: RunSpec,
+  tokenFile: string,
+  found: Pick<PodFacts, "clockAheadMs" | "lacking">,
+): PodFacts {
   const keyVariable = keyVariableOf(spec.agent.runtime);
   return {
     hidden: [dirname(tokenFile)],
     imageEnv: imageEnvironment(process.env, keyVariable),
-    clockAheadMs,
+    ...found,
   };
 }
 
@@ -42,6 +46,7 @@ export async function main(): Promise<number> {
     const redaction = Promise.withResolvers<ZoneRedaction>();
     const tokenFile = podTokenFile(process.env);
     let clockAheadMs: number | null = null;
+    let lacking: PlatformError | null = null;
     const boot = await bootProgram(
       {
         role: "agentlet",
@@ -56,10 +61,16 @@ export async function main(): Promise<number> {
           onParentGone: () => stop.wish("agentlet_fault", "The supervisor is gone"),
         },
         keyDir: null,
-        ownParts: () =>
-          spec.agent.keyDelivery === "env"
-            ? { modelKey: keyOfEnvironment(process.env, keyVariableOf(spec.agent.runtime)) }
-            : {},
+        ownParts: () => {
+          if (spec.agent.keyDelivery !== "env") return {};
+          try {
+            return { modelKey: keyOfEnvironment(process.env, keyVariableOf(spec.agent.runtime)) };
+          } catch (error) {
+            if (!(error instanceof PlatformError)) throw error;
+            lacking = error;
+            return {};
+          }
+        },
       },
       { spec, tokenFile, log, onClock: (aheadMs) => (clockAheadMs = aheadMs) },
     );
@@ -71,7 +82,7 @@ export async function main(): Promise<number> {
       boot,
       redaction: zone,
       nodePath: process.execPath,
-      pod: tokenFile === undefined ? null : podFacts(spec, tokenFile, clockAheadMs),
+      pod: tokenFile === undefined ? null : podFacts(spec, tokenFile, { clockAheadMs, lacking }),
       stop,
       log,
     });

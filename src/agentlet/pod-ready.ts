@@ -24,6 +24,8 @@ export interface PodFacts {
   readonly imageEnv: Readonly<Record<string, string>>;
   /** how far this node's clock is ahead of the manager's; null: the manager does not say */
   readonly clockAheadMs: number | null;
+  /** what Kubernetes did not put into the container; said once manager and recorder are there to be told */
+  readonly lacking: PlatformError | null;
 }
 
 /** Beyond this, times on record are wrong and certificates seem not yet valid, or no more. */
@@ -43,6 +45,7 @@ const CA_BUNDLES = [
  * answers. Throws `PlatformError` that names what is missing and what to do.
  */
 export async function podReady(spec: RunSpec, facts: PodFacts, signal: AbortSignal): Promise<void> {
+  if (facts.lacking !== null) throw facts.lacking;
   checkClock(facts.clockAheadMs);
   for (const dir of [spec.zone.workspace, HOME, "/tmp"]) checkWritable(dir);
   checkProgram(spec.agent.argv[0] ?? "", facts.imageEnv["PATH"] ?? spec.shellPath);

@@ -238,7 +238,11 @@ suite("the life of a run", { concurrency: false }, () => {
   test("in a pod, a recorder that says why it cannot serve ends the run at once with its words", async () => {
     await recorder.kill();
     const socket = join(directory, "rec.sock");
-    const ended = run("echo never > started", {}, { hidden: [], imageEnv: {}, clockAheadMs: null });
+    const ended = run(
+      "echo never > started",
+      {},
+      { hidden: [], imageEnv: {}, clockAheadMs: null, lacking: null },
+    );
     await timers.setTimeout(100);
     const started = performance.now();
 

@@ -84,15 +84,6 @@ const CASES: Case[] = [
     says: /Cannot read Secret "locked-token\/token": ENOENT[^]*create the Secret/,
   },
   {
-    title: "a missing Secret whose value the agent is to have",
-    options: {
-      script: SCRIPT,
-      spec: { agentToken: { secretRef: { name: "model", key: "token" }, delivery: "env" } },
-    },
-    end: ["refused", "not_started"],
-    says: /Cannot read Secret "model\/token"[^]*create the Secret/,
-  },
-  {
     title: "a read-only workspace",
     options: {
       script: SCRIPT,
@@ -164,6 +155,19 @@ export function badInputSuite(of: () => Range): void {
       assert.equal(info.end?.outcome, "refused", pod.lastWords());
       assert.match(pod.terminationMessage("agent"), /ENOSPC/);
       assert.match(pod.terminationMessage("session-recorder"), /ENOSPC/);
+    });
+
+    test("a missing Secret whose value the agent is to have is named by the recorder, and the run does not start", async () => {
+      const agentToken = { secretRef: { name: "model", key: "token" }, delivery: "env" };
+      const options = { name: "bad-key", script: SCRIPT, spec: { agentToken } };
+      await using pod = await PlayedPod.play(of(), options);
+
+      const { info } = await pod.ended(45_000);
+
+      assert.equal(info.end?.outcome, "refused", pod.lastWords());
+      assert.match(info.end?.detail?.cause ?? "", /Secret/);
+      assert.match(pod.terminationMessage("agent"), /Secret[^]*create the Secret/);
+      assert.match(pod.terminationMessage("session-recorder"), /Secret "model\/token"/);
     });
 
     test("a volume without room for our folder is named by the init container, and no agent starts", async () => {
