@@ -11,6 +11,7 @@ import { until } from "../helpers/until.ts";
 import { silentLog } from "../../src/kit/log.ts";
 import { childrenOf } from "../../src/kit/process-tree.ts";
 import { ZoneRedaction } from "../../src/agentlet/zone-redaction.ts";
+import { PlatformError } from "../../src/kit/platform-error.ts";
 import type { PodFacts } from "../../src/agentlet/pod-ready.ts";
 import { runAgent } from "../../src/agentlet/run-life.ts";
 import { StopWish } from "../../src/agentlet/stop.ts";
@@ -253,6 +254,24 @@ suite("the life of a run", { concurrency: false }, () => {
     assert.deepEqual([end.outcome, end.detail], ["refused", detail]);
     assert.equal(manager.events.at(-1)?.event.type, "ended");
     assert.ok(performance.now() - started < 10_000, "nobody waits for a recorder that cannot come");
+    assert.deepEqual(await readdir(join(directory, "workspace")), []);
+  });
+
+  test("in a pod that lacks a Secret no program starts, and the run's end says which", async () => {
+    const fix = "create the Secret";
+    const lacking = new PlatformError("secret_missing", "Expected the model key", { fix });
+
+    const end = await run(
+      "echo never > started",
+      {},
+      { hidden: [], imageEnv: {}, clockAheadMs: null, lacking },
+    );
+
+    assert.deepEqual(
+      [end.outcome, end.detail],
+      ["refused", { cause: "Expected the model key", fix }],
+    );
+    assert.equal(manager.events.at(-1)?.event.type, "ended");
     assert.deepEqual(await readdir(join(directory, "workspace")), []);
   });
 
