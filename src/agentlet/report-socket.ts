@@ -3,6 +3,8 @@ import { chmodSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import type { Socket } from "node:net";
 import * as z from "zod";
+import { isTooDeep } from "../kit/json-nesting.ts";
+import { LineSplitter } from "../kit/line-splitter.ts";
 import type { Log } from "../kit/log.ts";
 
 export const REPORT_LIMITS = {
@@ -11,6 +13,10 @@ export const REPORT_LIMITS = {
   lineBytes: 256 * 1024,
   /** what a CLI with a busy hook may say; beyond this a line is dropped and counted */
   linesPerSecond: 200,
+  /** unfinished lines of all connections together */
+  heldBytes: 2 * 1024 * 1024,
+  /** a line must have its end after so long */
+  lineMs: 10_000,
 };
 
 /** What a hook, a plug-in or a transcript inside zone A says of the CLI: a claim, never a fact. */
@@ -24,7 +30,7 @@ export type Report = z.infer<typeof Report>;
 export interface ReportSocket extends AsyncDisposable {
   /** the path to bind into zone A */
   readonly path: string;
-  /** lines that were no report, too long or too many */
+  /** lines that were no report, too long, too slow or too many, and reports that could not be read */
   readonly dropped: number;
 }
 
@@ -41,38 +47,57 @@ export async function openReportSocket(
   let dropped = 0;
   let second = 0;
   let lines = 0;
-  const drop = (why: string) => {
+  let heldBytes = 0;
+  const drop = (why: string, err?: unknown) => {
     dropped += 1;
-    if (dropped === 1) log.warn({ why }, "a report of zone A was dropped");
+    if (dropped === 1) log.warn({ why, err }, "a report of zone A was dropped");
   };
-  const take = (line: Buffer) => {
+  const take = (line: Buffer | null) => {
     const now = Math.floor(performance.now() / 1000);
     lines = now === second ? lines + 1 : 1;
     second = now;
     if (lines > REPORT_LIMITS.linesPerSecond) return drop("too many lines in a second");
-    const report = reportOf(line);
+    const report = line === null ? null : reportOf(line);
     if (report === null) return drop("not a report");
-    onReport(report);
+    try {
+      onReport(report);
+    } catch (error) {
+      // A claim that we cannot read is a claim less; it must not end the run.
+      drop("it could not be read", error);
+    }
   };
   const server = createServer({ allowHalfOpen: true }, (socket) => {
+    const splitter = new LineSplitter(REPORT_LIMITS.lineBytes);
+    let held = 0;
+    let late: NodeJS.Timeout | undefined;
+    const hold = (bytes: number) => {
+      heldBytes += bytes - held;
+      held = bytes;
+    };
+    const refuse = (why: string) => {
+      clearTimeout(late);
+      drop(why);
+      socket.destroy();
+    };
     sockets.add(socket);
-    socket.on("error", () => socket.destroy()).on("close", () => sockets.delete(socket));
+    socket.on("error", () => socket.destroy());
     socket.on("end", () => socket.end());
-    let held: Buffer[] = [];
-    let heldBytes = 0;
+    socket.on("close", () => {
+      clearTimeout(late);
+      hold(0);
+      sockets.delete(socket);
+    });
     socket.on("data", (chunk: Buffer) => {
-      let rest = chunk;
-      for (let end = rest.indexOf(0x0a); end !== -1; end = rest.indexOf(0x0a)) {
-        take(Buffer.concat([...held, rest.subarray(0, end)]));
-        held = [];
-        heldBytes = 0;
-        rest = rest.subarray(end + 1);
-      }
-      heldBytes += rest.length;
-      if (heldBytes > REPORT_LIMITS.lineBytes) {
-        drop("a line without an end");
-        socket.destroy();
-      } else if (rest.length > 0) held.push(rest);
+      splitter.push(chunk, (line) => {
+        clearTimeout(late);
+        late = undefined;
+        take(line);
+      });
+      hold(splitter.heldBytes);
+      if (splitter.isOverlong) refuse("a line without an end");
+      else if (heldBytes > REPORT_LIMITS.heldBytes) refuse("too much of lines without an end");
+      else if (held > 0)
+        late ??= setTimeout(() => refuse("a line without an end in time"), REPORT_LIMITS.lineMs);
     });
   });
   server.maxConnections = REPORT_LIMITS.connections;
@@ -96,7 +121,7 @@ export async function openReportSocket(
 }
 
 function reportOf(line: Buffer): Report | null {
-  if (line.length > REPORT_LIMITS.lineBytes) return null;
+  if (isTooDeep(line)) return null;
   try {
     return Report.safeParse(JSON.parse(line.toString("utf8"))).data ?? null;
   } catch {

@@ -134,7 +134,16 @@ async function followProgram(
     void delay(ms, undefined, { signal: over.signal }).then(then, () => undefined);
   };
   if (judge !== null) {
-    outputTaps.add((bytes) => judge.push(bytes));
+    let isTold = false;
+    outputTaps.add((bytes) => {
+      try {
+        judge.push(bytes);
+      } catch (error) {
+        // What cannot be read says nothing: then the run has no result, which is a failure of its own.
+        if (!isTold) context.log.warn({ err: error }, "output of the CLI could not be judged");
+        isTold = true;
+      }
+    });
     const followResult = (): void => {
       const { result } = judge;
       void result.then(() =>

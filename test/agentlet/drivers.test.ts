@@ -45,6 +45,24 @@ suite("Claude Code", () => {
   });
 });
 
+suite("a judge of structured output", () => {
+  const exit = { kind: "exited", code: 0 } as const;
+  const judge = () => {
+    const opened = driverOf("ClaudeCode").openJudge(aRunSpec({ agent: { mode: "system" } }));
+    assert.ok(opened);
+    return opened;
+  };
+
+  test("takes no line that nests without end, and reads on", () => {
+    const deep = '{"data":'.repeat(20_000) + "1" + "}".repeat(20_000);
+    const read = judge();
+    read.push(Buffer.from(`{"type":"result","is_error":true,"result":${deep}}\n`));
+    assert.equal(read.verdict(exit, false)?.reason, "result_error");
+    read.push(Buffer.from('{"type":"result","subtype":"success","is_error":false,"result":"x"}\n'));
+    assert.equal(read.verdict(exit, false)?.outcome, "succeeded");
+  });
+});
+
 suite("the end of a program", () => {
   test("is never a success unless it exited with 0", () => {
     const ends = [

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { appendFile, mkdtemp, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
+import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { suite, test } from "node:test";
@@ -16,12 +17,17 @@ import { PtySession } from "../../src/agentlet/pty-session.ts";
 import { zoneEnv, zonePlan } from "../../src/agentlet/zone.ts";
 import { aRunSpec } from "./run-spec.ts";
 
-async function listen(): Promise<{ socket: ReportSocket; reports: Report[] } & AsyncDisposable> {
+async function listen(
+  read: (report: Report) => void = () => undefined,
+): Promise<{ socket: ReportSocket; reports: Report[] } & AsyncDisposable> {
   const dir = mkdtempSync(path.join(tmpdir(), "report-"));
   const reports: Report[] = [];
   const socket = await openReportSocket(
     path.join(dir, "report.sock"),
-    (report) => reports.push(report),
+    (report) => {
+      read(report);
+      reports.push(report);
+    },
     openLog("test"),
   );
   const dispose = async (): Promise<void> => {
@@ -76,6 +82,57 @@ suite("the report socket", () => {
     await timers.setTimeout(1100);
     await say(socket, '{"channel":"hook","name":"after","data":null}\n');
     assert.equal(reports.at(-1)?.name, "after");
+  });
+
+  test("drops a document that nests without end, and a report that its reader throws at", async () => {
+    await using room = await listen(({ name }) => {
+      if (name === "Broken") throw new RangeError("Maximum call stack size exceeded");
+    });
+    const { socket, reports } = room;
+    const line = (name: string, data: string) =>
+      `{"channel":"hook","name":"${name}","data":${data}}\n`;
+    const deep = (open: string, close: string) => open.repeat(20_000) + "1" + close.repeat(20_000);
+
+    await say(socket, line("Deep", `{"tool_input":{"a":${deep("[", "]")}}}`));
+    await say(socket, line("Deep", deep('{"data":', "}")));
+    await say(socket, line("Broken", "1") + line("Stop", "1"));
+
+    assert.deepEqual([reports.map(({ name }) => name), socket.dropped], [["Stop"], 3]);
+  });
+
+  test("keeps unfinished lines within one bound, and none for long", async (t) => {
+    await using room = await listen();
+    const { socket, reports } = room;
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const open = async (): Promise<Socket> => {
+      const client = connect(socket.path);
+      client.on("error", () => undefined).resume();
+      await once(client, "connect");
+      return client;
+    };
+    const clients: Socket[] = [];
+    const piece = Buffer.alloc(REPORT_LIMITS.lineBytes - 1, "x");
+    const fitting = Math.floor(REPORT_LIMITS.heldBytes / piece.length);
+    for (let count = 0; count < fitting; count++) {
+      const client = await open();
+      client.write(piece);
+      clients.push(client);
+    }
+    const one = await open();
+    one.write(piece);
+    const all = [one, ...clients].map((client) => ({
+      client,
+      closed: new Promise((resolve) => client.once("close", resolve)),
+    }));
+    await Promise.race(all.map(async ({ closed }) => await closed));
+    assert.equal(socket.dropped, 1);
+
+    t.mock.timers.tick(REPORT_LIMITS.lineMs);
+    await Promise.all(all.map(async ({ closed }) => await closed));
+    assert.equal(socket.dropped, all.length);
+    t.mock.timers.reset();
+    await say(socket, '{"channel":"hook","name":"after","data":null}\n');
+    assert.equal(reports.length, 1);
   });
 
   test("a hook in a real zone reports through it, silently, and follows a transcript for one kind of line", async () => {

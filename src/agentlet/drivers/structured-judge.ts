@@ -1,4 +1,6 @@
 import type { ProgramExit } from "../../kit/init-channel.ts";
+import { isTooDeep } from "../../kit/json-nesting.ts";
+import { LineSplitter } from "../../kit/line-splitter.ts";
 import type { RunEnd } from "../../protocol/outcome.ts";
 import type { Judge } from "./driver.ts";
 
@@ -28,14 +30,11 @@ export interface StructuredOutput {
  */
 export function openStructuredJudge({ cli, read }: StructuredOutput): Judge {
   let said = Promise.withResolvers<void>();
-  let held: Buffer[] = [];
-  let heldBytes = 0;
+  const splitter = new LineSplitter(MAX_LINE_BYTES);
   let result: FinalResult | null = null;
 
-  const endLine = () => {
-    const line = heldBytes > MAX_LINE_BYTES ? null : objectOf(Buffer.concat(held));
-    held = [];
-    heldBytes = 0;
+  const endLine = (bytes: Buffer | null) => {
+    const line = bytes === null ? null : objectOf(bytes);
     const told = line === null ? null : read(line);
     if (told === null) return;
     if (told.kind !== "more") said.resolve();
@@ -47,18 +46,7 @@ export function openStructuredJudge({ cli, read }: StructuredOutput): Judge {
     get result() {
       return said.promise;
     },
-    push(bytes) {
-      let rest = bytes;
-      for (let end = rest.indexOf(0x0a); end !== -1; end = rest.indexOf(0x0a)) {
-        if (heldBytes <= MAX_LINE_BYTES) held.push(Buffer.from(rest.subarray(0, end)));
-        heldBytes += end;
-        endLine();
-        rest = rest.subarray(end + 1);
-      }
-      heldBytes += rest.length;
-      if (heldBytes > MAX_LINE_BYTES) held = [];
-      else if (rest.length > 0) held.push(Buffer.from(rest));
-    },
+    push: (bytes) => splitter.push(bytes, endLine),
     verdict: (exit, stopped) => verdictOf(cli, result, exit, stopped),
   };
 }
@@ -66,7 +54,7 @@ export function openStructuredJudge({ cli, read }: StructuredOutput): Judge {
 /** A terminal may put control sequences before the document. */
 function objectOf(line: Buffer): Record<string, unknown> | null {
   const start = line.indexOf("{");
-  if (start === -1) return null;
+  if (start === -1 || isTooDeep(line.subarray(start))) return null;
   try {
     const value: unknown = JSON.parse(line.toString("utf8", start));
     return isObject(value) ? value : null;
@@ -111,9 +99,10 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A field as text: a string as it is, an object's `message`, else nothing. */
+/** A field as text: a string as it is, an object's `message` (some levels deep), else nothing. */
 export function textOf(value: unknown): string {
-  if (typeof value === "string") return value;
-  if (!isObject(value)) return "";
-  return textOf(value["message"] ?? value["data"] ?? value["error"]);
+  let text = value;
+  for (let level = 0; level < 8 && isObject(text); level++)
+    text = text["message"] ?? text["data"] ?? text["error"];
+  return typeof text === "string" ? text : "";
 }
