@@ -31,7 +31,7 @@ export const EndDetail = z.strictObject({
 });
 export type EndDetail = z.infer<typeof EndDetail>;
 
-/** How a run ended. At most one of `exitCode` and `signal` is set: what the program ended with, also when it was we who ended it; none when it never ran. */
+/** How a run ended. At most one of `exitCode` and `signal` is set: what the program ended with, also when it was we who ended it; none when it never ran, or was killed with all of its zone. */
 export const RunEnd = z.strictObject({
   outcome: RunOutcome,
   reason: RunReason,
