@@ -32,13 +32,17 @@ export function quantityFrom(floor: string): typeof Quantity {
   });
 }
 
-/** A duration such as `60s`, `30m`, `1h30m`. `millisecondsOf` gives the number. */
+/** Node's timers take no more: a longer one would be over at once. */
+const MOST_MS = 2 ** 31 - 1;
+
+/** A duration such as `60s`, `30m`, `1h30m`, of 596 h at most. `millisecondsOf` gives the number. */
 export const Duration = z
   .string()
   .regex(
     /^(?=.)(?:[0-9]{1,9}h)?(?:[0-9]{1,9}m(?!s))?(?:[0-9]{1,9}s)?(?:[0-9]{1,9}ms)?$/,
     "expected a duration such as 60s, 30m or 1h30m",
   )
+  .refine((duration) => millisecondsOf(duration) <= MOST_MS, "expected a duration of at most 596h")
   .describe("duration, such as 30m");
 export type Duration = z.infer<typeof Duration>;
 
@@ -53,7 +57,7 @@ export function bytesOf(quantity: Quantity): number {
 }
 
 /** The milliseconds of a parsed `Duration`. */
-export function millisecondsOf(duration: Duration): number {
+export function millisecondsOf(duration: string): number {
   let total = 0;
   for (const [, number, unit] of duration.matchAll(/([0-9]+)(ms|s|m|h)/g))
     total += Number(number) * (UNIT_MS[unit ?? ""] ?? Number.NaN);

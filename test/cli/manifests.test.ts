@@ -126,6 +126,11 @@ suite("loadManifests", () => {
       ["spec.command: expected a list, got a string"],
     ],
     [
+      "a time that no timer takes",
+      agent("  timeout: 999999h\n"),
+      ["spec.timeout: expected a duration of at most 596h"],
+    ],
+    [
       "a goal that is a string",
       agent("  goal: hi\n"),
       ["spec.goal: expected a mapping with inline or configMapKeyRef, got a string"],

@@ -511,13 +511,6 @@ test("an image that is none is a mistake of the words: exit code 2", () => {
   assert.equal(exitCodeOf(new PlatformError("invalid_image", "Expected an image")), 2);
 });
 
-test("a timeout of a hundred years is one that Kubernetes takes", () => {
-  assert.equal(
-    podOf(request({ ...custom, timeout: "999999h" })).activeDeadlineSeconds,
-    2 ** 31 - 1,
-  );
-});
-
 test("images are pulled with the Secrets that are named, and with none otherwise", () => {
   assert.equal(podOf(request(custom)).imagePullSecrets, undefined);
   assert.deepEqual(

@@ -16,8 +16,6 @@ export type PodObject = ServiceAccount | ConfigMap | NetworkPolicy | Pod;
 
 /** What a run may take longer than its own timeout, in seconds, before Kubernetes ends it. */
 const DEADLINE_EXTRA = 300;
-/** More does not fit the field. */
-const MOST_SECONDS = 2 ** 31 - 1;
 
 /** The Kubernetes objects of a run, in the order in which they are made. Throws `invalid_manifest` and `invalid_image`. */
 export function podObjects(request: PodRequest): PodObject[] {
@@ -70,10 +68,7 @@ export function podObjects(request: PodRequest): PodObject[] {
           (sum, part) => sum + part,
           0,
         ),
-        activeDeadlineSeconds: Math.min(
-          Math.ceil((spec.agent.timeoutMs ?? 0) / 1000) + DEADLINE_EXTRA,
-          MOST_SECONDS,
-        ),
+        activeDeadlineSeconds: Math.ceil((spec.agent.timeoutMs ?? 0) / 1000) + DEADLINE_EXTRA,
         securityContext: {
           runAsNonRoot: true,
           fsGroup: POD_USERS.group,
