@@ -6,6 +6,7 @@ import type { AgentletEvent } from "../protocol/agentlet-link.ts";
 import { lastWordsSaid } from "../protocol/last-words.ts";
 import { endOfRefusal, type RunEnd } from "../protocol/outcome.ts";
 import type { AgentletBoot, RunSpec } from "../protocol/run-spec.ts";
+import { ClaimBudget } from "./claim-budget.ts";
 import { endOfStop, exitStatusOf } from "./exit.ts";
 import { LiveTerminal } from "./live-terminal.ts";
 import { ManagerLink } from "./manager-link.ts";
@@ -117,12 +118,14 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
       else shells.handle(command);
     },
   });
+  const claims = new ClaimBudget();
   const emit = (event: AgentletEvent) => {
-    const masked = redaction.mask(event);
-    manager.event(masked);
-    // Where it happened in the recording; the exit has an event of its own there.
-    if (masked.type === "state" && masked.state !== "exited")
-      recorder.marker(`state ${masked.state}: ${masked.evidence}`);
+    for (const told of claims.tell(redaction.mask(event))) {
+      manager.event(told);
+      // Where it happened in the recording; the exit has an event of its own there.
+      if (told.type === "state" && told.state !== "exited")
+        recorder.marker(`state ${told.state}: ${told.evidence}`);
+    }
   };
   const notice = (message: string) => {
     log.info({ notice: redaction.mask(message) }, "notice given");

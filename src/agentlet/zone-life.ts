@@ -15,6 +15,8 @@ import { openReportSocket } from "./report-socket.ts";
 import type { RunSpec } from "../protocol/run-spec.ts";
 import type { ProgramEnd, RunContext } from "./run-life.ts";
 import { stopProgram } from "./stop.ts";
+import { ClaimPace } from "./states/claim-pace.ts";
+import { machineClock } from "./states/clock.ts";
 import { RunSession } from "./sessions/run-session.ts";
 import { GATEWAY_PORT, zoneEnv } from "./zone.ts";
 import { REPORT_SOCKET } from "./drivers/hooks.ts";
@@ -43,13 +45,18 @@ export async function runInZone(context: RunContext): Promise<ProgramEnd> {
   };
   const launch = driver.prepare({ spec, gateway, resume: spec.resume?.session ?? null });
   const session = new RunSession(context, driver);
+  using pace = new ClaimPace({
+    clock: machineClock,
+    standing: () => context.states.standing,
+    signal: (signal) => context.states.signal(signal),
+  });
   await using report = await openReportSocket(
     spec.zone.kind === "none" ? REPORT_SOCKET : join(spec.runtimeDir, "report.sock"),
     (said) => {
       context.evidence.report(said);
       session.told(said);
       const signal = driver.signalOf?.(said) ?? null;
-      if (signal !== null) context.states.signal(signal);
+      if (signal !== null) pace.take(signal);
     },
     context.log,
   );
