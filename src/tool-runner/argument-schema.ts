@@ -3,16 +3,17 @@ import { Ajv, type ErrorObject, type Options } from "ajv";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import { messageOf } from "../kit/platform-error.ts";
 import { runBounded } from "./bounded-work.ts";
+import { CheckBudget } from "./check-budget.ts";
 
 /** Checks a value; returns what is wrong with it in words for the caller, nothing when it fits. Never changes the value. */
 export type SchemaCheck = (value: unknown) => string[];
 
-/** A check that takes longer than this is stopped, and the value refused. */
-const CHECK_MS = 250;
-/** The same for the compilation of a schema. */
+/** A compilation that takes longer than this is stopped. */
 const COMPILE_MS = 2000;
 /** Only with these can a check take longer than the schema's and the value's sizes multiplied: backtracking, copies of copies, pairs. */
 const COSTLY = /"(?:pattern|patternProperties|\$ref|\$dynamicRef|\$recursiveRef|uniqueItems)"/;
+/** Above this, sizes multiplied are much by themselves. */
+const SMALL_SCHEMA = 4096;
 
 const HOST =
   /^(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}))*$/;
@@ -45,11 +46,12 @@ const options: Options = {
 
 /**
  * Compiles a JSON Schema (2020-12, or draft-07 when it says so). `strict` false: keywords and
- * formats that are not known are let pass, for a schema that somebody else wrote. Throws an `Error` that says what is wrong.
+ * formats that are not known are let pass, for a schema that somebody else wrote. `budget`: for schemas of one source, who may
+ * together take so much time. Throws an `Error` that says what is wrong.
  */
 export function compileSchema(
   schema: Record<string, unknown>,
-  { strict = true }: { strict?: boolean } = {},
+  { strict = true, budget = new CheckBudget() }: { strict?: boolean; budget?: CheckBudget } = {},
 ): SchemaCheck {
   const dialect = schema["$schema"];
   // Ajv's own: such a check would answer with a promise, which is no answer.
@@ -62,14 +64,14 @@ export function compileSchema(
   } catch (error) {
     throw new Error(explainCompileError(messageOf(error)), { cause: error });
   }
-  const run = COSTLY.test(JSON.stringify(schema))
-    ? (value: unknown): boolean => runBounded(() => validate(value), CHECK_MS)
-    : (value: unknown): boolean => validate(value);
+  const text = JSON.stringify(schema);
+  const isCostly = text.length > SMALL_SCHEMA || COSTLY.test(text);
   return (value) => {
     try {
-      return run(value) ? [] : (validate.errors ?? []).map(explain);
-    } catch {
-      return [`the schema took longer than ${CHECK_MS} ms on this value`];
+      const fits = isCostly ? budget.run(() => validate(value)) : validate(value);
+      return fits ? [] : (validate.errors ?? []).map(explain);
+    } catch (error) {
+      return [messageOf(error)];
     }
   };
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import { compileSchema } from "../../src/tool-runner/argument-schema.ts";
+import { CheckBudget } from "../../src/tool-runner/check-budget.ts";
 import { admitArguments, parseWord, type ArgumentPlan } from "../../src/tool-runner/arguments.ts";
 
 function plan(
@@ -148,7 +149,43 @@ suite("compileSchema", () => {
 
     assert.match(problems.join(), /took longer/);
     assert.ok(performance.now() - startedAt < 5000);
+  });
+
+  test("a schema that took too long takes no value for a minute, nor do others of its source", (context) => {
+    const budget = new CheckBudget();
+    const slow = { type: "object", properties: { v: { pattern: "^(a+)+$" } } };
+    const [check, sibling] = [compileSchema(slow, { budget }), compileSchema(slow, { budget })];
+    const stranger = compileSchema(slow);
     assert.deepEqual(check({ v: "aaa" }), []);
+    assert.match(check({ v: `${"a".repeat(60)}!` }).join(), /longer than 100 ms/);
+
+    const before = process.cpuUsage();
+    for (let call = 0; call < 100; call += 1)
+      assert.match(check({ v: `${"a".repeat(60)}!` }).join(), /takes none for another \d\d s/);
+    assert.match(sibling({ v: "aaa" }).join(), /takes none/);
+    assert.deepEqual(stranger({ v: "aaa" }), []);
+    assert.ok(process.cpuUsage(before).user / 1000 < 100);
+
+    const later = performance.now() + 61_000;
+    context.mock.method(performance, "now", () => later);
+    assert.deepEqual(check({ v: "aaa" }), []);
+  });
+
+  test("many checks that are slow, each below its bound, close a schema as well", () => {
+    const check = compileSchema({ type: "object", properties: { v: { pattern: "^(a+)+$" } } });
+    // The length that takes a good part of the bound on this machine.
+    const value = (length: number) => ({ v: `${"a".repeat(length)}!` });
+    let length = 16;
+    for (let took = 0; took < 15; length += 1) {
+      const before = process.threadCpuUsage();
+      assert.doesNotMatch(check(value(length)).join(), /took/);
+      took = process.threadCpuUsage(before).user / 1000;
+    }
+
+    let calls = 0;
+    while (!/takes none/.test(check(value(length - 1)).join())) calls += 1;
+
+    assert.ok(calls <= 60, `closed only after ${calls} calls`);
   });
 
   for (const [name, schema] of Object.entries({

@@ -36,6 +36,34 @@ const go = (
   runToolCall(runner, { tool: "box", operation: "go", arguments: args, face: "mcp" }, caller);
 
 suite("runToolCall", () => {
+  test("calls with a value that a pattern backtracks on leave the others their time", async (context) => {
+    const schema = { type: "object", properties: { v: { type: "string", pattern: "^(a+)+$" } } };
+    const slow = aTool({
+      operations: [{ name: "go", command: ["/bin/echo", "{{v}}"], inputSchema: schema }],
+    });
+    const runner = await aRunner(context, [{ ...slow, name: "slow" }, aShellTool("echo fine")]);
+    const before = process.threadCpuUsage();
+
+    const bad = Array.from({ length: 30 }, () =>
+      runToolCall(
+        runner,
+        {
+          tool: "slow",
+          operation: "go",
+          arguments: { v: `${"a".repeat(60)}!` },
+          face: "shim",
+        },
+        never,
+      ),
+    );
+    const good = await go(runner);
+    const { user } = process.threadCpuUsage(before);
+
+    assert.equal(good.stdout, "fine\n");
+    for (const { outcome } of await Promise.all(bad)) assert.equal(outcome, "refused");
+    assert.ok(user / 1000 < 1000, `30 refusals took ${user / 1000} ms`);
+  });
+
   test("gives output and exit code, and puts the call on record", async (context) => {
     const runner = await aRunner(context, [aShellTool("echo out; echo err >&2; exit 7")]);
 

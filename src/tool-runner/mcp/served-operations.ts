@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 import type { Tool } from "@modelcontextprotocol/sdk/types.js";
 import { messageOf } from "../../kit/platform-error.ts";
 import { compileSchema, type SchemaCheck } from "../argument-schema.ts";
+import { CheckBudget } from "../check-budget.ts";
 import type { LoadedOperation, ToolProblem } from "../operations.ts";
 
 /** A name that every client and the shim can write. */
@@ -21,6 +22,8 @@ export async function servedOperations(
 ): Promise<{ operations: Map<string, LoadedOperation>; problems: ToolProblem[] }> {
   const operations = new Map<string, LoadedOperation>();
   const problems: ToolProblem[] = [];
+  // One for all: a server that means ill could name a slow schema a hundred times.
+  const budget = new CheckBudget();
   let bytes = 0;
   for (const tool of tools) {
     if (allow !== null && !allow.has(tool.name)) continue;
@@ -38,7 +41,7 @@ export async function servedOperations(
       bytes += schemaBytes(tool);
       if (bytes > MAX_SCHEMAS_BYTES)
         throw new Error(`the schemas up to here have more than ${MAX_SCHEMAS_BYTES} bytes`);
-      operations.set(tool.name, operationOf(tool));
+      operations.set(tool.name, operationOf(tool, budget));
     } catch (error) {
       problems.push({
         path: "spec.mcp",
@@ -68,7 +71,7 @@ function schemaBytes({ inputSchema, outputSchema }: Tool): number {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-function operationOf(tool: Tool): LoadedOperation {
+function operationOf(tool: Tool, budget: CheckBudget): LoadedOperation {
   const inputSchema = tool.inputSchema as Record<string, unknown>;
   const outputSchema = (tool.outputSchema ?? null) as Record<string, unknown> | null;
   return {
@@ -76,8 +79,8 @@ function operationOf(tool: Tool): LoadedOperation {
     description: (tool.description ?? tool.title ?? "").slice(0, MAX_DESCRIPTION),
     inputSchema,
     outputSchema,
-    check: lenient(inputSchema),
-    checkOutput: outputSchema === null ? null : lenient(outputSchema),
+    check: lenient(inputSchema, budget),
+    checkOutput: outputSchema === null ? null : lenient(outputSchema, budget),
     known: Object.keys(tool.inputSchema.properties ?? {}),
     files: [],
     words: [],
@@ -87,6 +90,6 @@ function operationOf(tool: Tool): LoadedOperation {
 }
 
 /** A server writes its schemas for many clients, so unknown keywords and formats are let pass; references to elsewhere are not. */
-function lenient(schema: Record<string, unknown>): SchemaCheck {
-  return compileSchema(schema, { strict: false });
+function lenient(schema: Record<string, unknown>, budget: CheckBudget): SchemaCheck {
+  return compileSchema(schema, { strict: false, budget });
 }
