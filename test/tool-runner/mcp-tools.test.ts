@@ -241,6 +241,24 @@ suite("an MCP server as a tool", () => {
     );
   });
 
+  for (const perCall of [false, true]) {
+    test(`what it answers wrongly is an error of a call that has run${perCall ? ", also in a process of its own" : ""}`, async (context) => {
+      const runner = await aRunner(context, [served("box", [RUDE], { perCall })]);
+
+      for (const [name, words] of [
+        ["refuse", /the database is locked/],
+        ["untyped", /no valid MCP message/],
+        ["deep", /no valid MCP message/],
+      ] as const) {
+        const { outcome, exitCode, stdout } = await call(runner, name);
+
+        assert.deepEqual({ name, outcome, exitCode }, { name, outcome: "completed", exitCode: 1 });
+        assert.match(stdout, words);
+      }
+      assert.equal((await call(runner, "exit")).outcome, "lost");
+    });
+  }
+
   for (const [name, outcome] of [
     ["hang", "timed_out"],
     ["spin", "timed_out"],

@@ -12,7 +12,7 @@ import { PlatformError } from "../../kit/platform-error.ts";
 import type { RedactionTable } from "../../kit/redactor.ts";
 import type { ProgramExit, Sandbox } from "../../kit/sandbox.ts";
 import { CallStopped } from "../call-end.ts";
-import { StdioTransport } from "./stdio-transport.ts";
+import { NO_VALID_MESSAGE, StdioTransport } from "./stdio-transport.ts";
 
 /** How far a call has come, in the server's own words. */
 export interface CallProgress {
@@ -36,8 +36,7 @@ const RUNAWAY_FACTOR = 16;
 const MAX_PAGES = 50;
 const MAX_TOOLS = 512;
 const PING_MS = 800;
-// Errors of the SDK itself, among those that a server answers with.
-const CONNECTION_CLOSED: number = ErrorCode.ConnectionClosed;
+// An error of the SDK itself, among those that a server answers with.
 const REQUEST_TIMEOUT: number = ErrorCode.RequestTimeout;
 
 /**
@@ -103,7 +102,10 @@ export class ServerProcess {
     return tools.slice(0, MAX_TOOLS);
   }
 
-  /** One call. An error that the server answers with is a result with `isError`; aborting tells the server to cancel. */
+  /**
+   * One call. An error that the server answers with, and an answer that is none, is a result with `isError`: the tool has run.
+   * Rejects when the server is gone; aborting tells the server to cancel.
+   */
   async call(
     name: string,
     args: unknown,
@@ -125,8 +127,10 @@ export class ServerProcess {
     } catch (error) {
       // The SDK gives its own error for an abort, as if the server had answered with it.
       signal.throwIfAborted();
-      if (!(error instanceof McpError) || error.code === CONNECTION_CLOSED) throw error;
-      return { content: [{ type: "text", text: error.message }], isError: true };
+      // Not by its code: -32000 is the SDK's for a closed connection, and many a server's for whatever failed.
+      if (this.#transport.isGone) throw error;
+      const text = error instanceof McpError ? error.message : NO_VALID_MESSAGE;
+      return { content: [{ type: "text", text }], isError: true };
     }
   }
 

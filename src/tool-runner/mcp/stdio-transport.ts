@@ -20,6 +20,10 @@ export interface StdioTransportOptions {
 
 const NEWLINE = 0x0a;
 const MAX_UNREAD_BYTES = 16 * 1024 * 1024;
+/** As deep as what comes from an agent: whoever reads the answer next must not run out of stack. */
+const MAX_DEPTH = 128;
+/** Told in place of an answer that cannot be taken. */
+export const NO_VALID_MESSAGE = "The MCP server's answer is no valid MCP message";
 
 /**
  * The pipes of a server in a sandbox as a transport of the MCP SDK: one JSON document a line. What the server says is masked
@@ -48,6 +52,11 @@ export class StdioTransport implements Transport {
     return this.#masked;
   }
 
+  /** Whether nothing can be asked of the server any more. */
+  get isGone(): boolean {
+    return this.#ended || !this.#options.stdin.writable;
+  }
+
   start(): Promise<void> {
     const { stdin, stdout } = this.#options;
     stdin.on("error", () => undefined);
@@ -61,7 +70,7 @@ export class StdioTransport implements Transport {
 
   send(message: JSONRPCMessage): Promise<void> {
     const { stdin, onRunaway } = this.#options;
-    if (this.#ended || !stdin.writable) return Promise.reject(new Error("the server is gone"));
+    if (this.isGone) return Promise.reject(new Error("the server is gone"));
     if ("method" in message && "id" in message) this.#asked.add(message.id);
     if ("method" in message && message.method === "notifications/cancelled")
       this.#asked.delete(message.params?.["requestId"] as RequestId);
@@ -111,6 +120,7 @@ export class StdioTransport implements Transport {
   }
 
   #accept(value: unknown): JSONRPCMessage | null {
+    if (!nestsWithin(value, MAX_DEPTH)) return null;
     try {
       const cleaned = cleanMessage(this.#options.secrets, value);
       this.#masked += cleaned.masked;
@@ -133,6 +143,11 @@ function refusalOf(value: unknown): JSONRPCMessage | null {
   const id = typeof value === "object" && value !== null && "id" in value ? value.id : undefined;
   if ((typeof id !== "number" && typeof id !== "string") || "method" in (value as object))
     return null;
-  const error = { code: -32_603, message: "The MCP server's answer is no valid MCP message" };
+  const error = { code: -32_603, message: NO_VALID_MESSAGE };
   return { jsonrpc: "2.0", id, error };
+}
+
+function nestsWithin(value: unknown, levels: number): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  return levels > 0 && Object.values(value).every((part) => nestsWithin(part, levels - 1));
 }
