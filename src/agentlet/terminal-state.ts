@@ -38,7 +38,29 @@ export const EMULATOR_LIMITS = {
   scrollback: 5000,
   /** rows that are serialised at a time; between, the process does its other work */
   historySlice: 200,
+  /** cells of such a slice: rows may be wide, and colourful */
+  historySliceCells: 24_000,
+  /** a snapshot goes in one message over a link that all viewers share: of its history the newest rows, as JSON */
+  historyBytes: 4 * 1024 * 1024,
+  /** a screen that takes more, as JSON, is painted without its colours */
+  screenBytes: 4 * 1024 * 1024,
 };
+
+/** What a text takes in a message: an escape character is six bytes there. */
+function jsonBytes(text: string): number {
+  return Buffer.byteLength(JSON.stringify(text));
+}
+
+/** The characters of a screen and its cursor; of cells that hold more than anybody sees, the upper rows. */
+function plainScreen({ rows, cursor }: ScreenView): string {
+  let bytes = 0;
+  const fitting = rows.map((row) => {
+    bytes += jsonBytes(row) + 4;
+    return bytes <= EMULATOR_LIMITS.screenBytes ? row : "";
+  });
+  const place = cursor === null ? "" : `\x1b[${cursor.row + 1};${cursor.col + 1}H`;
+  return fitting.map((row, at) => `\x1b[${at + 1}H${row}`).join("") + place;
+}
 
 /** CAN: ends any sequence without acting on it. */
 const CANCEL = "\x18";
@@ -137,7 +159,7 @@ export class TerminalState implements Disposable {
   }
 
   /**
-   * The screen with at most `rows` of history above it, put together in slices, so that nobody waits for it: the terminal is read
+   * The screen with at most `rows` of history above it, and at most 4 MiB of them, put together in slices, so that nobody waits for it: the terminal is read
    * and recorded meanwhile, only the emulator rests. Null as for `snapshot`, and after the end.
    */
   async snapshotWithHistory(rows: number): Promise<Snapshot | null> {
@@ -145,11 +167,18 @@ export class TerminalState implements Disposable {
     try {
       while (this.#busy) await timers.setImmediate();
       const parts: string[] = [];
-      const { historyRows } = this.#screen;
+      const { historyRows, cols } = this.#screen;
+      const slice = Math.ceil(
+        Math.min(EMULATOR_LIMITS.historySlice, EMULATOR_LIMITS.historySliceCells / cols),
+      );
+      let bytes = 0;
       for (let start = Math.max(0, historyRows - rows); start < historyRows;) {
         if (this.#disposed) return null;
-        const { text, end } = this.#screen.historyText(start, EMULATOR_LIMITS.historySlice);
-        parts.push(text, "\x1b[0m\r\n");
+        const { text, end } = this.#screen.historyText(start, slice);
+        const part = `${text}\x1b[0m\r\n`;
+        parts.push(part);
+        bytes += jsonBytes(part);
+        while (bytes > EMULATOR_LIMITS.historyBytes) bytes -= jsonBytes(parts.shift() ?? "");
         start = end + 1;
         await timers.setImmediate();
       }
@@ -185,8 +214,10 @@ export class TerminalState implements Disposable {
 
   #snapshotAt(offset: number, history: string): Snapshot {
     const { title, cols, rows } = this.#screen;
-    const data =
-      CLEAN + (title === "" ? "" : `\x1b]2;${title}\x07`) + history + this.#screen.text();
+    const whole = this.#screen.text();
+    const screen =
+      jsonBytes(whole) <= EMULATOR_LIMITS.screenBytes ? whole : plainScreen(this.view());
+    const data = CLEAN + (title === "" ? "" : `\x1b]2;${title}\x07`) + history + screen;
     return { offset, cols, rows, data };
   }
 

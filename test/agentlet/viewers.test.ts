@@ -7,7 +7,8 @@ import { Attachments } from "../../src/agentlet/attachments.ts";
 import type { AttachTerminal } from "../../src/agentlet/attachments.ts";
 import { OutputRing } from "../../src/agentlet/output-ring.ts";
 import { SequenceScanner } from "../../src/kit/sequence-scanner.ts";
-import { TerminalState } from "../../src/agentlet/terminal-state.ts";
+import { Screen as ShownScreen } from "../../src/kit/screen.ts";
+import { EMULATOR_LIMITS, TerminalState, viewOf } from "../../src/agentlet/terminal-state.ts";
 import type { AgentletMessage } from "../../src/protocol/agentlet-link.ts";
 
 const SIZE = { cols: 60, rows: 15 };
@@ -299,6 +300,47 @@ suite("viewers of a terminal", () => {
     assert.ok(turns >= 20, `${turns} turns`);
     await attachments.finish("over");
     state[Symbol.dispose]();
+  });
+
+  test("a history and a screen full of colours fit into one message: the newest rows, and a large screen plain", async () => {
+    const size = { cols: 1000, rows: 1000 };
+    const ring = new OutputRing();
+    using state = new TerminalState({
+      ring,
+      size,
+      onReply: () => undefined,
+      onAdvance: () => undefined,
+    });
+    let count = 0;
+    const show = async (rows: number, cells: number) => {
+      for (let row = 0; row < rows; row++) {
+        const colours = Array.from({ length: cells }, () => {
+          count += 1;
+          const [r, g, b] = [count % 256, (count >> 8) % 256, (count * 7) % 256];
+          return `\x1b[38;2;${r};${g};${b};48;2;${b};${r};${g}mX`;
+        });
+        ring.write(Buffer.from(`\r\n${row}=${colours.join("")}`));
+        state.wake();
+        while (state.parsedOffset !== ring.end) await timers.setImmediate();
+      }
+    };
+    const bytesOf = (data: string | undefined) => Buffer.byteLength(JSON.stringify(data ?? ""));
+
+    await show(1000, 110);
+    const screen = state.snapshot();
+    assert.ok(bytesOf(screen?.data) <= EMULATOR_LIMITS.screenBytes + 64 * 1024);
+    using shown = new ShownScreen(size, 0);
+    await new Promise<void>((resolve) => shown.write(screen?.data ?? "", resolve));
+    assert.deepEqual(viewOf(shown).rows, state.view().rows);
+    assert.deepEqual(viewOf(shown).cursor, state.view().cursor);
+
+    await show(1500, 110);
+    const all = await state.snapshotWithHistory(5000);
+    const most = EMULATOR_LIMITS.screenBytes + EMULATOR_LIMITS.historyBytes + 64 * 1024;
+    assert.ok(bytesOf(all?.data) <= most, `${bytesOf(all?.data)} bytes`);
+    // The newest row of the history, below the screen's 1,000.
+    assert.match(all?.data ?? "", /499/);
+    assert.ok(bytesOf(all?.data) > EMULATOR_LIMITS.historyBytes);
   });
 
   test("half a sequence before a skip and the tail after it never make a query", async () => {
