@@ -34,13 +34,13 @@ async function main() {
     const names = operations.map((candidate) => candidate.name).join(", ");
     throw new Refusal(`${tool} has no operation "${name}"; it has: ${names}`);
   }
-  if (rest.includes("--help") || rest.includes("-h")) {
+  const { given, directory, wantsHelp } = await readOptions(operation, rest);
+  if (wantsHelp) {
     process.stdout.write(helpOfOperation(operation));
     return 0;
   }
-  const [given, directory] = takeFilesTo(operation, rest);
   const reply = await ask("POST", `/v1/tools/${tool}/${operation.name}`, {
-    arguments: await readArguments(operation, given),
+    arguments: given,
   });
   await Promise.all([write(process.stdout, reply.stdout), write(process.stderr, reply.stderr)]);
   if (reply.detail !== undefined) {
@@ -51,17 +51,6 @@ async function main() {
   }
   await keepFiles(reply, directory);
   return exitCodeOf(reply);
-}
-
-/** `--files-to DIR`, unless the operation has an option of that name itself. */
-function takeFilesTo(operation, words) {
-  const at = words.findIndex((word) => word === "--files-to" || word.startsWith("--files-to="));
-  if (at === -1 || Object.hasOwn(operation.inputSchema.properties ?? {}, "files-to"))
-    return [words, null];
-  const isOne = words[at].includes("=");
-  const directory = isOne ? words[at].slice("--files-to=".length) : words[at + 1];
-  if (!directory) throw new Refusal("--files-to needs a directory");
-  return [words.toSpliced(at, isOne ? 1 : 2), directory];
 }
 
 /** One level at a time: the recursive mkdir never returns where the kernel says ENOENT for what cannot be made, as below /proc. */
@@ -147,18 +136,29 @@ function ask(method, path, body) {
   });
 }
 
-/** `--name value`, `--name=value`, `--flag`, `--no-flag`, `--json '{…}'` (or `--json -` from standard input). */
-async function readArguments(operation, words) {
+/**
+ * `--name value`, `--name=value`, `--flag`, `--no-flag`, `--json '{…}'` (or `--json -` from standard input). Ours are `--help`, `-h`
+ * and `--files-to DIR`, where an option may stand and the operation has none of that name: a value may be any text.
+ */
+async function readOptions(operation, words) {
   const properties = operation.inputSchema.properties ?? {};
   // Without a prototype, a key named __proto__ is a key like any other, and the tool-runner refuses it.
   const given = Object.create(null);
+  let directory = null;
   for (let at = 0; at < words.length; at += 1) {
+    const isHelp = words[at] === "--help" && !Object.hasOwn(properties, "help");
+    if (isHelp || words[at] === "-h") return { given, directory, wantsHelp: true };
     const match = /^--([^=]+)(?:=(.*))?$/s.exec(words[at]);
     if (match === null)
       throw new Refusal(`expected an option such as --name value, got "${words[at]}"; see --help`);
     let [, name, value] = match;
     if (name === "json" && !Object.hasOwn(properties, "json")) {
       Object.assign(given, await readJson(value ?? words[(at += 1)]));
+      continue;
+    }
+    if (name === "files-to" && !Object.hasOwn(properties, "files-to")) {
+      directory = value ?? words[(at += 1)];
+      if (!directory) throw new Refusal("--files-to needs a directory");
       continue;
     }
     const negated = name.startsWith("no-") && !Object.hasOwn(properties, name);
@@ -182,7 +182,7 @@ async function readArguments(operation, words) {
         ? [...given[name], ...converted]
         : converted;
   }
-  return given;
+  return { given, directory, wantsHelp: false };
 }
 
 /** Text to the type that the schema names. What does not fit stays text, and the tool-runner says what it wants. */

@@ -507,6 +507,15 @@ suite("the tool-runner's faces", () => {
     assert.match(operationHelp.stdout, /--text <string>\s+what to say \(required\)/);
   });
 
+  test("has a shim that takes a value for a value, whatever it looks like", async () => {
+    const words = ["-h", "--help", "--files-to", "--files-to=x"];
+    const ran = await shim(started, ["json", "--n", "1", ...words.flatMap((w) => ["--tags", w])]);
+    const help = await shim(started, ["json", "--tags", "-h", "-h"]);
+
+    assert.deepEqual(JSON.parse(ran.stdout), { n: 1, tags: words });
+    assert.match(help.stdout, /Usage: talker json/);
+  });
+
   test("has a shim with the tool's own exit code", async () => {
     const failed = await shim(started, ["fail"]);
     const died = await shim(started, ["die"]);
