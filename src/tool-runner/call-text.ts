@@ -44,7 +44,8 @@ export function textOfCall(
     ...resources(result),
   ];
   if (operation?.checkOutput === undefined || operation.checkOutput === null) return { content };
-  return structured(operation, stdout, content);
+  // Checked when the call ended.
+  return { content, structuredContent: JSON.parse(stdout) as Record<string, unknown> };
 }
 
 /** Each file as a resource of this call, which no later request can ask for: it is all here. */
@@ -81,41 +82,14 @@ function listed({ files, omitted }: ResultFiles): string {
   ].join("\n");
 }
 
-/** With an outputSchema the output must be one JSON document that fits; anything else is the tool's fault and said so. */
-function structured(
-  operation: LoadedOperation,
-  stdout: string,
-  content: CallText["content"],
-): CallText {
-  let value: unknown;
-  try {
-    value = JSON.parse(stdout);
-  } catch {
-    return {
-      content: [
-        text(["The tool's output is not the JSON that its outputSchema promises.", stdout]),
-      ],
-      isError: true,
-    };
-  }
-  const problems = operation.checkOutput?.(value) ?? [];
-  if (problems.length > 0)
-    return {
-      content: [
-        text([`The tool's output does not fit its outputSchema: ${problems.join("; ")}`, stdout]),
-      ],
-      isError: true,
-    };
-  return { content, structuredContent: value as Record<string, unknown> };
-}
-
 function headline(
   tool: string,
   operation: string,
   { outcome, exitCode, detail }: CallResult,
 ): string {
   const name = `${tool} ${operation}`.trim();
-  if (outcome === "completed") return `${name} ended with exit code ${exitCode}.`;
+  if (outcome === "completed")
+    return `${name} ended with exit code ${exitCode}. ${detail?.cause ?? ""}`.trim();
   const fix = detail?.fix === undefined ? "" : `\nWhat to do: ${detail.fix}.`;
   return `${name}: ${outcome.replaceAll("_", " ")}. ${detail?.cause ?? ""}${fix}`.trim();
 }

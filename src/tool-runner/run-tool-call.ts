@@ -12,6 +12,7 @@ import { lendBoundary } from "./lend-boundary.ts";
 import { OpenedDirectory } from "./opened-directory.ts";
 import { collectFiles, NO_FILES, type ResultFiles } from "./result-files.ts";
 import { NO_OUTPUT } from "./no-output.ts";
+import { holdToSchema } from "./promised-output.ts";
 import { copyWorkspace, mergeWorkspace, workspaceOf } from "./call-workspace.ts";
 import { watchDisk } from "./watch-disk.ts";
 import type { PrivateWorkspace } from "./private-workspace.ts";
@@ -168,7 +169,7 @@ async function runInSandbox(
   const exit = await Promise.race([sandbox.toolExit, stopOf(stopped)]);
   await sandbox.kill();
   await Promise.all([stdout.ended, stderr.ended]);
-  const end = endOfRun(exit, call, sandbox);
+  const end = holdToSchema(operation, endOfRun(exit, call, sandbox), stdout.text());
   const { masked, ...files } =
     end.outcome === "completed"
       ? await filesOf(runner, call, sandbox, stopped)

@@ -16,6 +16,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { suite, test } from "node:test";
 import type { ToolSpec } from "../../src/protocol/tool-manifest.ts";
+import { textOfCall } from "../../src/tool-runner/call-text.ts";
 import { runToolCall } from "../../src/tool-runner/run-tool-call.ts";
 import type { CallResult } from "../../src/tool-runner/tool-runner.ts";
 import {
@@ -36,6 +37,34 @@ const go = (
   runToolCall(runner, { tool: "box", operation: "go", arguments: args, face: "mcp" }, caller);
 
 suite("runToolCall", () => {
+  for (const [output, problem] of [
+    ["nope", /Expected JSON/],
+    ['{"n":"text"}', /"n": must be integer/],
+    ['{"n":1,"n":2}', /"n" twice/],
+  ] as const) {
+    test(`output that its schema does not promise is no success on any face: ${output}`, async (context) => {
+      const outputSchema = { type: "object", properties: { n: { type: "integer" } } };
+      const operations = [
+        { name: "go", command: ["/bin/echo", output], outputSchema },
+        { name: "fit", command: ["/bin/echo", '{"n":1}'], outputSchema },
+      ];
+      const runner = await aRunner(context, [aTool({ operations })]);
+
+      for (const face of ["mcp", "shim", "cli"] as const) {
+        const request = { tool: "box", operation: "go", arguments: {}, face };
+        const result = await runToolCall(runner, request, never);
+        const fit = await runToolCall(runner, { ...request, operation: "fit" }, never);
+
+        assert.deepEqual([result.outcome, result.exitCode], ["completed", 1]);
+        assert.match(result.detail?.cause ?? "", problem);
+        const shown = textOfCall("box", runner.tools.get("box")?.operations.get("go"), result);
+        assert.equal(shown.isError, true);
+        assert.match(JSON.stringify(shown.content), /does not fit its outputSchema/);
+        assert.deepEqual([fit.exitCode, fit.detail], [0, undefined]);
+      }
+    });
+  }
+
   test("calls with a value that a pattern backtracks on leave the others their time", async (context) => {
     const schema = { type: "object", properties: { v: { type: "string", pattern: "^(a+)+$" } } };
     const slow = aTool({
