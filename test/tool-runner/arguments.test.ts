@@ -200,6 +200,33 @@ suite("compileSchema", () => {
     test(`refuses ${name}`, () => assert.throws(() => compileSchema(schema)));
   }
 
+  for (const [format, good, bad] of [
+    ["date", ["2024-02-29"], ["2026-02-31", "2026-02-29", "2026-13-01", "2026-1-1"]],
+    [
+      "date-time",
+      ["2026-02-28T23:59:60Z", "2026-02-28t01:02:03.456+05:30"],
+      [
+        "2026-02-28T01:02:03",
+        "2026-02-31T01:02:03Z",
+        "2026-02-28T24:00:00Z",
+        "2026-02-28 01:02:03Z",
+        "2026-02-28T01:02:03Z and more",
+      ],
+    ],
+    [
+      "uri",
+      ["https://example.test/a%20b?c=[d]#e", "urn:isbn:1", "mailto:a@example.test"],
+      ["https://example.test/a b", "https://example.test/\n", " https://a.test", "http://a/%zz"],
+    ],
+  ] as const) {
+    test(`knows what is a ${format}`, () => {
+      const check = compileSchema({ type: "object", properties: { v: { format } } });
+
+      for (const v of good) assert.deepEqual(check({ v }), [], v);
+      for (const v of bad) assert.equal(check({ v }).length, 1, v);
+    });
+  }
+
   test("takes both dialects", () => {
     const draft7 = compileSchema({
       $schema: "http://json-schema.org/draft-07/schema#",

@@ -109,6 +109,18 @@ suite("loadTool", () => {
       { sandbox: { env: { LD_PRELOAD: "/x.so" } } },
       "spec.sandbox.env.LD_PRELOAD",
     ],
+    ...[
+      "PERLLIB",
+      "DOTNET_STARTUP_HOOKS",
+      "AWKPATH",
+      "AWKLIBPATH",
+      "LESSOPEN",
+      "GEM_PATH",
+      "BUNDLE_GEMFILE",
+      "ZDOTDIR",
+    ].map(
+      (name) => [name, { sandbox: { env: { [name]: "/x" } } }, `spec.sandbox.env.${name}`] as const,
+    ),
     [
       "a proxy variable",
       { sandbox: { env: { HTTPS_PROXY: "http://x" } } },
