@@ -101,6 +101,12 @@ async function openFilesOf(place: string): Promise<number> {
   );
 }
 
+/** TCP sockets of a process's network namespace, also those that nobody has accepted yet and those that only send the rest. */
+export async function tcpSocketsAround(pid: number): Promise<number> {
+  const counts = await readText(`/proc/${pid}/net/sockstat`);
+  return Number(/^TCP: inuse (\d+)/m.exec(counts ?? "")?.[1] ?? 0);
+}
+
 /** What the kernel keeps to know what is mapped: also of pages that were only read, which are in no resident size. */
 async function pageTablesOf(place: string): Promise<number> {
   const status = await readText(`${place}/status`);

@@ -109,6 +109,9 @@ export const NUMBERS = {
   inotify_init1: [294, 26],
   io_setup: [206, 0],
   fcntl: [72, 25],
+  landlock_create_ruleset: [444, 444],
+  landlock_add_rule: [445, 445],
+  landlock_restrict_self: [446, 446],
 } as const satisfies Record<string, readonly [number | null, number | null]>;
 type Syscall = keyof typeof NUMBERS;
 
@@ -259,6 +262,8 @@ export const PROFILES: Record<SeccompProfile, Rule[]> = {
     // without: instances run out everywhere.
     ...refuse(["inotify_init", "inotify_init1"], "EMFILE"),
     ...refuse(["fcntl"], "EPERM", { kind: "isOneOf", argument: 1, values: [F_SETLEASE, F_NOTIFY] }),
+    // Rules are the kernel's memory, without a bound and in no process's size. Programs know how to do without.
+    ...refuse(["landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"], "ENOSYS"),
     // Counted for the whole machine.
     ...refuse(["io_setup"], "ENOSYS"),
     {

@@ -97,9 +97,15 @@ static void set(int proc, const char *name, const char *value) {
   close(fd);
 }
 
+/** The same, where the kernel offers it to an ordinary user's namespace, which older ones do not. */
+static void set_if_offered(int proc, const char *name, const char *value) {
+  if (faccessat(proc, name, F_OK, 0) == 0 || errno != ENOENT) set(proc, name, value);
+}
+
 /**
  * The sandbox's own /proc, mounted nowhere yet. Before it is read-only: no user namespace below this one, whatever a filter lets
- * through, and no more of the kernel's memory for a connection than for a socket of another kind, which no process's size shows.
+ * through, no more of the kernel's memory for a connection than for a socket of another kind, which no process's size shows, and
+ * few connections that wait for somebody to accept them, which are no process's descriptors.
  */
 static void make_proc(void) {
   int context = (int)syscall(SYS_fsopen, "proc", FSOPEN_CLOEXEC);
@@ -110,6 +116,7 @@ static void make_proc(void) {
   set(made, "sys/user/max_user_namespaces", "0");
   set(made, "sys/net/ipv4/tcp_rmem", "4096 65536 131072");
   set(made, "sys/net/ipv4/tcp_wmem", "4096 16384 131072");
+  set_if_offered(made, "sys/net/core/somaxconn", "64");
   struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY};
   MUST(syscall(SYS_mount_setattr, made, "", AT_EMPTY_PATH, &attributes, sizeof attributes) == 0, "mount_setattr", "/proc");
   place(made, PROC);

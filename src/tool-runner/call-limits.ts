@@ -1,9 +1,9 @@
-import { processTree, type TreeUsage } from "../kit/process-tree.ts";
+import { processTree, tcpSocketsAround, type TreeUsage } from "../kit/process-tree.ts";
 import { CallStopped } from "./call-end.ts";
 import type { ToolSandbox } from "./tools.ts";
 
 const LOOK_EVERY_MS = 20;
-/** Each may hold some 0.2 MiB of the kernel's memory in buffers, which is in no process's size. */
+/** Each may hold some 0.2 MiB of the kernel's memory in buffers, which is in no process's size. A TCP socket counts without descriptor too. */
 const OPEN_FILES_OF_CALL = 4096;
 
 /** Stops a call when its memory or CPU time is used up. Dispose it with the call. */
@@ -18,9 +18,9 @@ export function watchLimits(
     if (looking) return;
     looking = true;
     try {
-      const usage = await processTree(pid);
+      const [usage, sockets] = await Promise.all([processTree(pid), tcpSocketsAround(pid)]);
       if (usage.memoryBytes > limits.memoryBytes) stop(memoryEnd(limits.memoryBytes));
-      else if (usage.openFiles > OPEN_FILES_OF_CALL) stop(tooManyOpenFiles());
+      else if (usage.openFiles + sockets > OPEN_FILES_OF_CALL) stop(tooManyOpenFiles());
       else if (time.take(usage) > limits.cpuMs)
         stop(overLimit("cpu", `${limits.cpuMs} ms of CPU time`));
     } finally {

@@ -128,6 +128,21 @@ const cases: Case[] = [
     memory: 1280 * MIB,
   },
   {
+    name: "14: connections that nobody accepts",
+    program: "hides backlogs 2",
+    sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
+    outcomes: ["completed"],
+    said: (text) => Number(/^hidden (\d+)/m.exec(text)?.[1]) <= 64,
+    memory: 256 * MIB,
+  },
+  {
+    name: "14: connections that nobody accepts, at many listeners",
+    program: "hides backlogs 200",
+    sandbox: { timeout: "20s", limits: { memory: "128Mi" } },
+    outcomes: ["killed_by_limit"],
+    memory: 1280 * MIB,
+  },
+  {
     name: "14: watched descriptors",
     program: "hides watches",
     sandbox: { timeout: "10s" },
