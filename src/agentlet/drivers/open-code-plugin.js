@@ -13,7 +13,9 @@ const TOLD = new Set([
   "question.replied",
   "question.rejected",
 ]);
-const MAX_LINE = 128 * 1024;
+/** The agentlet takes no longer line: of a larger event its session is told and what it is, without the document. */
+const MAX_LINE_BYTES = 192 * 1024;
+const RECONNECT_MS = 1000;
 /** The name of the server in the driver's configuration. */
 const SERVER = "agentkube";
 /** A server that is being connected is told as disabled, or not at all. */
@@ -24,9 +26,7 @@ const ANSWER_MS = 1000;
 export const Agentkube = async ({ client }) => {
   // A sub-agent's session is a child: when it rests, the session that a person sees does not.
   const children = new Set();
-  const socket = connect("/opt/agentkube/report.sock");
-  socket.on("error", () => undefined);
-  socket.unref?.();
+  const tell = openReports();
   return {
     "chat.message": async () => await toolsConnected(client),
     event: async ({ event }) => {
@@ -35,11 +35,42 @@ export const Agentkube = async ({ client }) => {
       if (type.startsWith("session.") && info?.parentID) children.add(info.id);
       if (!TOLD.has(type)) return;
       if (type.startsWith("session.") && children.has(properties?.sessionID)) return;
-      const line = JSON.stringify({ channel: "event", name: type, data: properties ?? null });
-      if (line.length <= MAX_LINE && !socket.destroyed) socket.write(`${line}\n`);
+      const report = (data) => JSON.stringify({ channel: "event", name: type, data });
+      const line = report(properties ?? null);
+      if (Buffer.byteLength(line) <= MAX_LINE_BYTES) return tell(line);
+      const { sessionID, permission } = properties;
+      const short = report({ sessionID, permission });
+      if (Buffer.byteLength(short) <= MAX_LINE_BYTES) tell(short);
     },
   };
 };
+
+/** The way to the agentlet, taken again after it was lost. What is told meanwhile is told then: the last line of it. */
+function openReports() {
+  let socket;
+  let isOpen = false;
+  let waiting = null;
+  const open = () => {
+    socket = connect("/opt/agentkube/report.sock");
+    socket.on("connect", () => {
+      isOpen = true;
+      if (waiting !== null) socket.write(`${waiting}\n`);
+      waiting = null;
+    });
+    socket.on("error", () => undefined);
+    socket.on("close", () => {
+      isOpen = false;
+      globalThis.setTimeout(open, RECONNECT_MS).unref?.();
+    });
+    socket.resume();
+    socket.unref?.();
+  };
+  open();
+  return (line) => {
+    if (isOpen) socket.write(`${line}\n`);
+    else waiting = line;
+  };
+}
 
 /** Settles when the tools are there, or will not be, or take too long: a prompt without tools is better than none. */
 async function toolsConnected(client) {
