@@ -101,7 +101,9 @@ export const AgentletEvent = z.discriminatedUnion("type", [
       .nonnegative()
       .nullable()
       .optional()
-      .describe("since the CLI's transcript was reported to grow; null: never"),
+      .describe(
+        "since the CLI's transcript said something that a driver asks for, such as an interruption; null: never",
+      ),
     tool: z
       .strictObject({ name: z.string().max(256), ageMs: z.int().nonnegative() })
       .nullable()
