@@ -187,9 +187,20 @@ function tooLarge(path: string): PlatformError {
   );
 }
 
-/** What a package holds, for one who writes it elsewhere. Throws `package_invalid` as `storePackage` does. */
+/**
+ * What a package holds, for one who writes it into an image. Throws `package_invalid` as `storePackage` does, and for names that
+ * a layer has for something else: `.wh.NAME` says there that NAME is removed.
+ */
 export async function entriesOfPackage(dir: string): Promise<PackageEntry[]> {
-  return entriesOf(dir);
+  const entries = await entriesOf(dir);
+  const whiteout = entries.find(({ path }) => /(?:^|\/)\.wh\./.test(path));
+  if (whiteout !== undefined)
+    throw invalid(
+      join(dir, whiteout.path),
+      'has a name that begins with ".wh.", which in an image says that a file is removed',
+      "rename it, or leave it out of the package",
+    );
+  return entries;
 }
 
 /** Every entry below a directory, parents first, in an order that does not depend on the file system. */

@@ -12,9 +12,9 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
-import { storePackage } from "../../src/tool-runner/packages.ts";
+import { entriesOfPackage, storePackage } from "../../src/tool-runner/packages.ts";
 import { temporaryDirectory } from "./support.ts";
 
 function aPackage(context: TestContext): { source: string; store: string; root: string } {
@@ -27,6 +27,20 @@ function aPackage(context: TestContext): { source: string; store: string; root: 
   const store = join(root, "store");
   return { source, store, root };
 }
+
+suite("entriesOfPackage", () => {
+  for (const name of [".wh.run", "lib/.wh..wh..opq", "rootfs/.wh.a/sh"]) {
+    test(`refuses a name that an image takes for a removal: ${name}`, async (context) => {
+      const { source } = aPackage(context);
+      assert.equal((await entriesOfPackage(source)).length, 5);
+
+      mkdirSync(dirname(join(source, name)), { recursive: true });
+      writeFileSync(join(source, name), "");
+
+      await assert.rejects(entriesOfPackage(source), /says that a file is removed/);
+    });
+  }
+});
 
 suite("storePackage", () => {
   test("copies by digest, read-only, and again into the same place", async (context) => {
