@@ -143,7 +143,12 @@ function eventSignal({ name, data }: Report): Signal | null {
     }
     case "permission.asked": {
       const metadata = isObject(fields["metadata"]) ? fields["metadata"] : {};
-      return { ...told("permission"), ask: permissionOf(textOf(fields["permission"]), metadata) };
+      const permission = textOf(fields["permission"]);
+      const ask = permissionOf(permission, metadata);
+      // Its dialog names the directories, not the command that wants them.
+      if (permission === "external_directory" && Array.isArray(fields["patterns"]))
+        ask.detail = [ask.detail, ...fields["patterns"].map(textOf)].join("\n").slice(0, 16_384);
+      return { ...told("permission"), ask };
     }
     case "question.asked":
       return { ...told("question"), ask: questionOf(fields) };

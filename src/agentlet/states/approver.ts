@@ -2,6 +2,7 @@ import type { Approvals, ApprovalAnswer } from "../../protocol/agent-manifest.ts
 import type { Clock } from "./clock.ts";
 import type { Interaction } from "./interaction.ts";
 import type { RunStates } from "./run-states.ts";
+import { looksOf } from "./same-dialog.ts";
 import type { Standing } from "./state-judge.ts";
 
 /** How long an unattended ask waits for an answer unless the Agent says otherwise. */
@@ -65,7 +66,15 @@ export class Approver implements Disposable {
     const { clock, interaction } = this.#options;
     const dialog = interaction.dialogOf(id);
     const answer = dialog === null ? null : approvalOf(approvals, dialog.ask?.tool ?? null);
-    if (answer === "allow" || answer === "deny") return this.#answer(id, answer, "spec.approvals");
+    if (dialog !== null && (answer === "allow" || answer === "deny")) {
+      const judged = looksOf(dialog);
+      return this.#answer(id, answer, "spec.approvals", judged, () => {
+        const now = interaction.dialogOf(id);
+        const isOther = now !== null && looksOf(now) !== judged;
+        if (isOther) this.#decide(id, approvals, sinceMs);
+        return isOther;
+      });
+    }
     if (answer === "ask" || clock.now() - sinceMs > DIALOG_MS) return this.#wait(id, 0);
     this.#cancel = clock.after(DIALOG_LOOK_MS, () => this.#decide(id, approvals, sinceMs));
   }
@@ -82,11 +91,18 @@ export class Approver implements Disposable {
     this.#cancel = clock.after(stepMs, () => this.#wait(id, hasWriter() ? 0 : waitedMs + stepMs));
   }
 
-  /** What could not be answered goes on waiting for a person. */
-  #answer(id: number, kind: "allow" | "deny", by: string): void {
+  /** What could not be answered goes on waiting for a person, unless what stands there now is judged `anew`. */
+  #answer(
+    id: number,
+    kind: "allow" | "deny",
+    by: string,
+    judged: string | null = null,
+    anew: () => boolean = () => false,
+  ): void {
     const { interaction } = this.#options;
-    void interaction.answer({ request: null, by }, id, { kind }).then((phase) => {
-      if (phase !== "done" && id === this.#ask && !this.#over) this.#wait(id, 0);
+    void interaction.answer({ request: null, by }, id, { kind }, judged).then((phase) => {
+      if (phase === "done" || id !== this.#ask || this.#over) return;
+      if (phase === "unconfirmed" || !anew()) this.#wait(id, 0);
     });
   }
 }

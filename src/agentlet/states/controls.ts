@@ -5,6 +5,7 @@ import { matchScreen } from "./match-screen.ts";
 import type { ScreenMatch } from "./match-screen.ts";
 import type { RunStates } from "./run-states.ts";
 import type { RuleSet } from "./screen-rule.ts";
+import { looksOf } from "./same-dialog.ts";
 import { Seen } from "./seen.ts";
 import type { Standing } from "./state-judge.ts";
 
@@ -50,11 +51,6 @@ export interface ControlsOptions {
 
 const NOTHING_ANSWERED = { ask: 0, looks: "" };
 
-/** All that tells one dialog from another. */
-function looksOf({ rule, ask }: ScreenMatch): string {
-  return JSON.stringify([rule.name, ask]);
-}
-
 /** What an act works with: the states, screen and keyboard of one CLI, and waits that end with it. */
 export class Controls implements Disposable {
   readonly states: RunStates;
@@ -99,6 +95,16 @@ export class Controls implements Disposable {
   /** What the screen says now; null when no rule knows it. */
   onScreen(): ScreenMatch | null {
     return this.rules === null ? null : matchScreen(this.rules, this.view, null);
+  }
+
+  /** A dialog that the screen shows, whatever is asked; null when it shows none. */
+  get dialogOnScreen(): ScreenMatch | null {
+    const match = this.onScreen();
+    const isDialog =
+      match?.rule.keys !== undefined ||
+      match?.state === "permission" ||
+      match?.state === "question";
+    return isDialog ? match : null;
   }
 
   /**

@@ -18,9 +18,13 @@ export interface InputLeaseOptions {
   limits?: Partial<typeof LEASE_LIMITS>;
 }
 
-/** Replies and reports that a person's terminal sends by itself: focus, mouse, and answers to queries. */
+/**
+ * Replies and reports that a person's terminal sends by itself: focus, mouse, and answers to queries. Keys have forms close to them:
+ * `CSI 99;5 u` is Ctrl-C and `CSI 1;2 R` is F3, so a `u` needs its `?`, and a position that might be F3 is a key.
+ */
 // oxlint-disable-next-line no-control-regex -- control sequences are what is looked for
-const NO_KEYS = /^(?:\x1b\[(?:[IO]|<[\d;]+[Mm]|[\d;?>]*[cnRu])|\x1b\[M[^]{3})+$/;
+const NO_KEYS =
+  /^(?:\x1b\[(?:[IO]|<[\d;]+[Mm]|[?>=][\d;]*c|\??\d[\d;]*n|\?\d+u|(?!1;)\d+;\d+R|\?[\d;]+R)|\x1b\[M[^]{3})+$/;
 
 /** Who types: one person's keys and automation's never mix. While one types, the other waits. */
 export class InputLease {

@@ -13,6 +13,9 @@ type ActEvent = Extract<AgentletEvent, { type: "act" }>;
 type Act = ActEvent["act"];
 type ActCommand = Extract<AgentletCommand, { kind: Act }>;
 
+/** What a screen shows while there is a turn to be broken off. */
+const RUNNING: ReadonlySet<string> = new Set(["busy", "permission", "question"]);
+
 /** Who asked for an act: a command from afar, or a policy of the Agent. */
 export interface Asker {
   request: string | null;
@@ -63,10 +66,15 @@ export class Interaction implements Disposable {
     return await this.#act("prompt", asker, null, async () => await this.#prompt(text));
   }
 
-  /** Answers the ask that stands, or refuses when another one is meant; what became of it. Never rejects. */
-  async answer(asker: Asker, ask: number | null, choice: Choice): Promise<ActOutcome["phase"]> {
+  /** Answers the ask that stands, or refuses when another one, or a dialog with other looks, is meant; what became of it. Never rejects. */
+  async answer(
+    asker: Asker,
+    ask: number | null,
+    choice: Choice,
+    judged: string | null = null,
+  ): Promise<ActOutcome["phase"]> {
     const id = ask ?? this.#controls.standing.ask?.id ?? null;
-    return await this.#act("answer", asker, id, async () => await this.#answer(id, choice));
+    return await this.#act("answer", asker, id, async () => await this.#answer(id, choice, judged));
   }
 
   /** The dialog of this ask on the screen; null while it is not there. */
@@ -132,7 +140,7 @@ export class Interaction implements Disposable {
     return { ...outcome, message: outcome.message + note };
   }
 
-  async #answer(id: number | null, choice: Choice): Promise<ActOutcome> {
+  async #answer(id: number | null, choice: Choice, judged: string | null): Promise<ActOutcome> {
     const { states, standing, signal } = this.#controls;
     const { ask } = standing;
     if (ask === null || id === null)
@@ -140,12 +148,15 @@ export class Interaction implements Disposable {
     if (ask.id !== id) return refused(`Ask ${id} is over; what is asked now is ask ${ask.id}`);
     if ((await states.protocol?.answer?.(ask, choice, signal)) === true)
       return { phase: "done", message: `${wordOf(choice)}, by the CLI's own protocol` };
-    return await this.#typing(async () => await answerAsk(this.#controls, ask, choice));
+    return await this.#typing(async () => await answerAsk(this.#controls, ask, choice, judged));
   }
 
   async #interrupt(): Promise<ActOutcome> {
     const { states, standing, signal, rules, limits } = this.#controls;
-    if (standing.state === "idle") return refused("No turn runs: the CLI is idle");
+    // A hook may say idle while a turn runs for everybody to see.
+    const visible = this.#controls.onScreen()?.state ?? "idle";
+    const isClaimedIdle = standing.state === "idle";
+    if (isClaimedIdle && !RUNNING.has(visible)) return refused("No turn runs: the CLI is idle");
     if ((await states.protocol?.interrupt?.(signal)) === true)
       return { phase: "done", message: "by the CLI's own protocol" };
     return await this.#typing(async () => {
@@ -156,7 +167,14 @@ export class Interaction implements Disposable {
           if (at > 0) await this.#controls.sleep(KEY_GAP_MS);
           this.#controls.type(key);
         }
-        if (!(await shown.within(limits.interruptedMs)))
+        const isIdle = isClaimedIdle
+          ? await this.#controls.until(
+              () => this.#controls.onScreen()?.state === "idle",
+              limits.interruptedMs,
+              50,
+            )
+          : await shown.within(limits.interruptedMs);
+        if (!isIdle)
           return {
             phase: "unconfirmed",
             message: "its interrupt key was typed, and it is not idle yet",

@@ -23,11 +23,11 @@ export async function submitPrompt(controls: Controls, text: string): Promise<Ac
   if (!controls.type(typing)) return refused("The program does not read its input");
   await controls.sleep(controls.rules?.enterAfterMs ?? 100);
   // What came up meanwhile must not get this prompt's Enter: a dialog, or a turn of which a slow channel still tells.
-  const isIdle = () => controls.standing.state === "idle";
+  const isIdle = () => mayEnter(controls);
   if (!(await controls.until(isIdle, controls.limits.answeredMs, 25)))
     return {
       phase: "unconfirmed",
-      message: `the CLI became ${controls.standing.state} before Enter was pressed; the text may stand in its composer`,
+      message: `the CLI became ${controls.dialogOnScreen?.state ?? controls.standing.state} before Enter was pressed; the text may stand in its composer`,
     };
   const shown = controls.seen((standing) => standing.state !== "idle");
   try {
@@ -45,12 +45,17 @@ export function notIdle({ state }: Standing): string {
     : `The CLI is ${state} and takes no prompt; wait until it is idle`;
 }
 
+/** A hook's word is not enough while a dialog is there to see: Enter would approve it. */
+function mayEnter({ standing, dialogOnScreen }: Controls): boolean {
+  return standing.state === "idle" && dialogOnScreen === null;
+}
+
 /** Again while the text still stands in the composer; the text never. */
 async function pressEnter(controls: Controls, shown: Seen, text: string): Promise<void> {
   const { enters: most, confirmMs } = controls.limits;
   for (let enters = 1; ; enters++) {
     // A dialog that came up meanwhile must not be answered by this Enter.
-    if (controls.standing.state !== "idle") return;
+    if (!mayEnter(controls)) return;
     controls.type("\r");
     if (await shown.within(confirmMs)) return;
     if (enters === most || !isInComposer(controls.view, text)) return;
@@ -83,8 +88,12 @@ async function structuredProof(controls: Controls): Promise<Standing | null> {
 }
 
 /** Why nothing may be typed now; null when it may. */
-function notReady({ standing, stranger, view }: Controls): string | null {
+function notReady(controls: Controls): string | null {
+  const { standing, stranger, view } = controls;
   if (standing.state !== "idle") return notIdle(standing);
+  const shown = controls.onScreen();
+  if (shown !== null && shown.state !== "idle")
+    return `By its screen the CLI is ${shown.state} (${shown.rule.name}) and takes no prompt, whatever else is said of it; wait until it is idle`;
   if (stranger !== null) return `Another program has the terminal (${stranger}), not the CLI`;
   if (unsentOn(view) !== "")
     return "The composer holds text that was not sent; send or clear it first";
