@@ -11,8 +11,7 @@ import { dirname } from "node:path";
 import { nativeProgram } from "../kit/native.ts";
 import { errnoOf, messageOf, PlatformError } from "../kit/platform-error.ts";
 import type { RunSpec } from "../protocol/run-spec.ts";
-import { REPORT_PROGRAM } from "./drivers/hooks.ts";
-import { NODE_IN_ZONE } from "./drivers/hooks.ts";
+import { NODE_IN_ZONE, REPORT_PROGRAM } from "./drivers/hooks.ts";
 import { SHIM_IN_ZONE, shimFile, shimSource, type ZoneParts } from "./zone.ts";
 
 /**

@@ -2,13 +2,10 @@ import { nextState } from "./redaction-set.ts";
 import type { Begun, RedactionSet } from "./redaction-set.ts";
 import { ShapeRun } from "./shape-run.ts";
 import { ShownBytes } from "./shown-bytes.ts";
-import { TerminalText } from "./terminal-text.ts";
+import { C1_LEAD, REPEAT, TerminalText } from "./terminal-text.ts";
 
 const MASK = 0x2a;
 const ESC = 0x1b;
-/** The final byte of the sequence that repeats a character, and the first byte of controls of two. */
-const REPEAT = 0x62;
-const C1_LEAD = 0xc2;
 /** Bytes that were given out and are kept: what stands before a beginning, what a backspace takes back. */
 const CONTEXT_BYTES = 256;
 /** A backspace looks at so many bytes before it. */

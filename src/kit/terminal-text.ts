@@ -27,9 +27,10 @@ const MAX_STRING_BYTES = 64 * 1024;
 /** CSI sequences that put the cursor somewhere else. */
 const MOVES = new Uint8Array(256);
 for (const final of Buffer.from("ABCDEFGHIZ`adefrsu")) MOVES[final] = 1;
-const REPEAT = 0x62;
+/** The final byte of the sequence that repeats a character. */
+export const REPEAT = 0x62;
 /** In UTF-8 the controls of 0x80 to 0x9f begin with this byte. */
-const C1_LEAD = 0xc2;
+export const C1_LEAD = 0xc2;
 /** More of one character is no part of a value or token. */
 const MAX_REPEATS = 64;
 const [ADDRESS, ADDRESS_2, COLUMN, COLUMN_2, ROW] = [0x48, 0x66, 0x47, 0x60, 0x64];

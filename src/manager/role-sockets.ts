@@ -12,13 +12,17 @@ import { runnerLink } from "./runner-link.ts";
 import type { RunnerReports } from "./runner-reports.ts";
 import { closeSocket, openServer, type Heartbeat, type Upgrade } from "./socket.ts";
 
+export interface RoleSocketsOptions {
+  guard: Guard;
+  counters: Counters;
+  reports: RunnerReports;
+  heartbeat: Heartbeat;
+  log: Log;
+}
+
 /** The WebSockets of a run's own programs: agentlet, recorder and tool-runner, each with a token of its own. */
 export class RoleSockets {
-  readonly #guard: Guard;
-  readonly #counters: Counters;
-  readonly #reports: RunnerReports;
-  readonly #heartbeat: Heartbeat;
-  readonly #log: Log;
+  readonly #options: RoleSocketsOptions;
   readonly #admission = new Admission();
   readonly #servers: Record<Role, WebSocketServer> = {
     agentlet: openServer(16 * 1024 * 1024),
@@ -26,18 +30,8 @@ export class RoleSockets {
     runner: openServer(256 * 1024),
   };
 
-  constructor(options: {
-    guard: Guard;
-    counters: Counters;
-    reports: RunnerReports;
-    heartbeat: Heartbeat;
-    log: Log;
-  }) {
-    this.#guard = options.guard;
-    this.#counters = options.counters;
-    this.#reports = options.reports;
-    this.#heartbeat = options.heartbeat;
-    this.#log = options.log;
+  constructor(options: RoleSocketsOptions) {
+    this.#options = options;
   }
 
   /** A role without its token is told so by a close code, which its program can read. */
@@ -47,9 +41,9 @@ export class RoleSockets {
     run: Run | undefined,
     grant?: string,
   ): void {
-    const allowed = this.#guard.isRole(request, run, role);
+    const allowed = this.#options.guard.isRole(request, run, role);
     this.#servers[role].handleUpgrade(request, stream, head, (socket) => {
-      this.#heartbeat.watch(socket);
+      this.#options.heartbeat.watch(socket);
       if (!allowed || run === undefined) {
         socket.on("error", () => socket.terminate());
         return closeSocket(
@@ -64,7 +58,8 @@ export class RoleSockets {
   }
 
   get #tools(): { log: Log; counters: Counters; admission: Admission } {
-    return { log: this.#log, counters: this.#counters, admission: this.#admission };
+    const { log, counters } = this.#options;
+    return { log, counters, admission: this.#admission };
   }
 
   #serveShellRecorder(socket: WebSocket, run: Run, grant: string): void {
@@ -73,7 +68,9 @@ export class RoleSockets {
       return closeSocket(socket, CloseCode.notFound, "No shell was granted under this id");
     socket.once("close", () => {
       if (!shell.isLive)
-        shell.closeFiles().catch((error: unknown) => this.#log.error({ err: error }, "not closed"));
+        shell
+          .closeFiles()
+          .catch((error: unknown) => this.#options.log.error({ err: error }, "not closed"));
     });
     const tools = this.#tools;
     serveLink(socket, shell, recorderLink(socket, shell, tools), tools);
@@ -85,14 +82,16 @@ export class RoleSockets {
     if (!run.isLive && role !== "recorder") return closeSocket(socket, 1000, "Run ended");
     socket.once("close", () => {
       if (!run.isLive)
-        run.closeFiles().catch((error: unknown) => this.#log.error({ err: error }, "not closed"));
+        run
+          .closeFiles()
+          .catch((error: unknown) => this.#options.log.error({ err: error }, "not closed"));
     });
     const refuse = (error: unknown): void => {
-      this.#log.error({ run: run.id, role, err: error }, "journal could not be written");
+      this.#options.log.error({ run: run.id, role, err: error }, "journal could not be written");
       closeSocket(socket, CloseCode.unavailable, "The manager cannot write; send again later");
     };
     if (role === "recorder") serveLink(socket, run, recorderLink(socket, run, tools), tools);
     else if (role === "agentlet") serveLink(socket, run, agentletLink(socket, run, refuse), tools);
-    else serveLink(socket, run, runnerLink(socket, run, this.#reports, refuse), tools);
+    else serveLink(socket, run, runnerLink(socket, run, this.#options.reports, refuse), tools);
   }
 }

@@ -18,12 +18,16 @@ import { closeSocket, openServer, type Heartbeat, type Upgrade } from "./socket.
 
 const MAX_PAYLOAD = 1024 * 1024;
 
+export interface ViewerSocketsOptions {
+  replays: Replays;
+  counters: Counters;
+  heartbeat: Heartbeat;
+  log: Log;
+}
+
 /** The WebSockets of people: terminal windows, followers of events, and players of what is recorded now. */
 export class ViewerSockets {
-  readonly #replays: Replays;
-  readonly #counters: Counters;
-  readonly #heartbeat: Heartbeat;
-  readonly #log: Log;
+  readonly #options: ViewerSocketsOptions;
   readonly #server = openServer(MAX_PAYLOAD);
   readonly #live = openServer(
     MAX_PAYLOAD,
@@ -31,11 +35,8 @@ export class ViewerSockets {
   );
   readonly #open = new Set<WebSocket>();
 
-  constructor(options: { replays: Replays; counters: Counters; heartbeat: Heartbeat; log: Log }) {
-    this.#replays = options.replays;
-    this.#counters = options.counters;
-    this.#heartbeat = options.heartbeat;
-    this.#log = options.log;
+  constructor(options: ViewerSocketsOptions) {
+    this.#options = options;
   }
 
   /** How many are open now. */
@@ -98,7 +99,7 @@ export class ViewerSockets {
       );
     this.#viewer(this.#live, upgrade, (socket) => {
       this.#onlyListens(socket);
-      serveLive(socket, session, this.#replays).catch((error: unknown) =>
+      serveLive(socket, session, this.#options.replays).catch((error: unknown) =>
         this.#failed(socket, session.session, error),
       );
     });
@@ -119,7 +120,7 @@ export class ViewerSockets {
           throw new PlatformError("bad_message", `Expected resize, got ${message.kind}`);
         relay.resize(socket, { cols: message.cols, rows: message.rows });
       } catch (error) {
-        this.#counters.badMessages += 1;
+        this.#options.counters.badMessages += 1;
         closeSocket(socket, CloseCode.badMessage, error instanceof Error ? error.message : "");
       }
     });
@@ -131,12 +132,12 @@ export class ViewerSockets {
     serve: (socket: WebSocket) => void,
   ): void {
     server.handleUpgrade(request, stream, head, (socket) => {
-      this.#heartbeat.watch(socket);
+      this.#options.heartbeat.watch(socket);
       this.#open.add(socket);
       socket.once("close", () => this.#open.delete(socket));
       // A message that is none, or too large; ws has begun to close it.
       socket.on("error", () => {
-        this.#counters.badMessages += 1;
+        this.#options.counters.badMessages += 1;
         closeSocket(socket, CloseCode.badMessage, "Expected WebSocket frames");
       });
       serve(socket);
@@ -145,13 +146,13 @@ export class ViewerSockets {
 
   #onlyListens(socket: WebSocket): void {
     socket.once("message", () => {
-      this.#counters.badMessages += 1;
+      this.#options.counters.badMessages += 1;
       closeSocket(socket, CloseCode.badMessage, "Expected no message");
     });
   }
 
   #failed(socket: WebSocket, session: string, error: unknown): void {
-    this.#log.error({ session, err: error }, "viewer could not be served");
+    this.#options.log.error({ session, err: error }, "viewer could not be served");
     closeSocket(socket, 1011, "The manager failed; see its log");
   }
 }

@@ -31,13 +31,16 @@ export const StateChannel = z.enum([
 ]);
 export type StateChannel = z.infer<typeof StateChannel>;
 
+/** Characters of what an ask is about. Long: what is cut off is approved unseen. */
+export const MAX_ASK_DETAIL = 16_384;
+
 /** What the CLI asks of a person. The CLI's own words: a claim, shown and never believed. */
 export const Ask = z.strictObject({
   id: z.int().positive().describe("number of this ask in the run; an answer names it"),
   kind: z.enum(["permission", "question"]),
   tool: z.string().max(256).nullable().describe("name of the CLI's tool that needs permission"),
   text: z.string().max(4096).describe("the question"),
-  detail: z.string().max(16_384).describe("what it is about: a command, a path, a change"),
+  detail: z.string().max(MAX_ASK_DETAIL).describe("what it is about: a command, a path, a change"),
   options: z
     .array(z.strictObject({ key: z.string().max(64), label: z.string().max(1024) }))
     .max(32),

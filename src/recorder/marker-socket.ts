@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import { parseJson } from "../kit/json-lines.ts";
+import { LineSplitter } from "../kit/line-splitter.ts";
 import type { Log } from "../kit/log.ts";
 import { MarkerLine } from "../protocol/frames.ts";
 import { ProvenServer } from "./proven-server.ts";
@@ -35,18 +36,15 @@ export async function listenForMarkers(options: MarkerSocketOptions): Promise<As
 }
 
 async function readMarkers(socket: Socket, recording: Recording): Promise<void> {
-  let held: Buffer = Buffer.alloc(0);
+  const lines = new LineSplitter(MAX_LINE_BYTES);
+  const tooLong = () => new RangeError(`Expected a marker of at most ${MAX_LINE_BYTES} bytes`);
   for await (const chunk of socket as AsyncIterable<Buffer>) {
-    held = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
-    let from = 0;
-    for (let at = held.indexOf(10); at !== -1; at = held.indexOf(10, from)) {
-      const marker = parseJson("a marker", MarkerLine, held.toString("utf8", from, at));
+    lines.push(chunk, (line) => {
+      if (line === null) throw tooLong();
+      const marker = parseJson("a marker", MarkerLine, line.toString("utf8"));
       recording.mark(marker.label, marker.timeUs);
-      from = at + 1;
-    }
-    held = Buffer.from(held.subarray(from));
-    if (held.length > MAX_LINE_BYTES)
-      throw new RangeError(`Expected a marker of at most ${MAX_LINE_BYTES} bytes`);
+    });
+    if (lines.isOverlong) throw tooLong();
     // The disk sets the pace here too.
     await recording.room();
   }

@@ -169,7 +169,8 @@ async function runInSandbox(
   const exit = await Promise.race([sandbox.toolExit, stopOf(stopped)]);
   await sandbox.kill();
   await Promise.all([stdout.ended, stderr.ended]);
-  const end = holdToSchema(operation, endOfRun(exit, call, sandbox), stdout.text());
+  const said = stdout.text();
+  const end = holdToSchema(operation, endOfRun(exit, call, sandbox), said);
   const { masked, ...files } =
     end.outcome === "completed"
       ? await filesOf(runner, call, sandbox, stopped)
@@ -177,7 +178,7 @@ async function runInSandbox(
   return {
     ...end,
     files,
-    stdout: stdout.text(),
+    stdout: said,
     stderr: stderr.text(),
     truncated: stdout.truncated || stderr.truncated,
     masked: stdout.masked + stderr.masked + masked,

@@ -1,9 +1,10 @@
+import { MAX_ASK_DETAIL } from "../../protocol/agentlet-link.ts";
 import type { Report } from "../report-socket.ts";
 import type { AskClaim, Signal } from "../states/signal.ts";
 import { isObject, textOf } from "./structured-judge.ts";
 
-/** What a person reads before an answer. A detail stays long: what is cut off is approved unseen. */
-const LIMITS = { text: 2048, detail: 16_384, label: 256, options: 16 };
+/** What a person reads before an answer. */
+const LIMITS = { text: 2048, detail: MAX_ASK_DETAIL, label: 256, options: 16 };
 
 /** What hooks of Claude Code's family say, in the words that Codex shares. Null for a hook that says nothing of the state. */
 export function hookSignal({ name, data }: Report): Signal | null {

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { MAX_ASK_DETAIL } from "../../protocol/agentlet-link.ts";
 import type { Report } from "../report-socket.ts";
 import type { Signal } from "../states/signal.ts";
 import { goalFiles, homeFile, promptOf, withGoalOnStdin } from "./driver.ts";
@@ -147,7 +148,9 @@ function eventSignal({ name, data }: Report): Signal | null {
       const ask = permissionOf(permission, metadata);
       // Its dialog names the directories, not the command that wants them.
       if (permission === "external_directory" && Array.isArray(fields["patterns"]))
-        ask.detail = [ask.detail, ...fields["patterns"].map(textOf)].join("\n").slice(0, 16_384);
+        ask.detail = [ask.detail, ...fields["patterns"].map(textOf)]
+          .join("\n")
+          .slice(0, MAX_ASK_DETAIL);
       return { ...told("permission"), ask };
     }
     case "question.asked":

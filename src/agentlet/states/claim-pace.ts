@@ -24,7 +24,6 @@ export class ClaimPace implements Disposable {
   #tokens = PACE_LIMITS.burst;
   #countedAtMs: number;
   #lastAsk = "";
-  #late: Signal | null = null;
   #cancel: (() => void) | null = null;
 
   constructor(options: ClaimPaceOptions) {
@@ -34,7 +33,6 @@ export class ClaimPace implements Disposable {
 
   take(signal: Signal): void {
     // The newest claim of a channel replaces the one before, also one that waits.
-    this.#late = null;
     this.#cancel?.();
     this.#cancel = null;
     const ask = JSON.stringify(signal.ask ?? null);
@@ -46,15 +44,12 @@ export class ClaimPace implements Disposable {
 
   [Symbol.dispose](): void {
     this.#cancel?.();
-    this.#late = null;
   }
 
   #delay(signal: Signal): void {
-    this.#late = signal;
     const waitMs = ((1 - this.#tokens) * 1000) / PACE_LIMITS.perSecond;
     this.#cancel = this.#options.clock.after(Math.ceil(waitMs), () => {
-      this.#cancel = null;
-      if (this.#late !== null) this.take(this.#late);
+      this.take(signal);
     });
   }
 

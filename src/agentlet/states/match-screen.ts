@@ -1,4 +1,4 @@
-import type { AgentState } from "../../protocol/agentlet-link.ts";
+import { MAX_ASK_DETAIL, type AgentState } from "../../protocol/agentlet-link.ts";
 import type { ScreenView } from "../terminal-state.ts";
 import type { AskReading, RowGap, RuleSet, ScreenRule, TailPattern } from "./screen-rule.ts";
 import type { AskClaim } from "./signal.ts";
@@ -146,7 +146,7 @@ function readAsk(reading: AskReading, rows: string[]): AskClaim {
   return {
     tool,
     text: text.slice(0, 4096),
-    detail: detail.join("\n").slice(0, 16_384),
+    detail: detail.join("\n").slice(0, MAX_ASK_DETAIL),
     options: options.slice(0, 32),
   };
 }

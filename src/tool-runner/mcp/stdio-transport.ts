@@ -5,6 +5,8 @@ import {
   type JSONRPCMessage,
   type RequestId,
 } from "@modelcontextprotocol/sdk/types.js";
+import { isTooDeep } from "../../kit/json-nesting.ts";
+import { LineSplitter } from "../../kit/line-splitter.ts";
 import type { RedactionTable } from "../../kit/redactor.ts";
 import { cleanMessage } from "./clean-message.ts";
 
@@ -18,7 +20,6 @@ export interface StdioTransportOptions {
   readonly onRunaway: () => void;
 }
 
-const NEWLINE = 0x0a;
 const MAX_UNREAD_BYTES = 16 * 1024 * 1024;
 /** As deep as what comes from an agent: whoever reads the answer next must not run out of stack. */
 const MAX_DEPTH = 128;
@@ -34,8 +35,8 @@ export class StdioTransport implements Transport {
   onclose?: () => void;
   onerror?: (error: Error) => void;
   readonly #options: StdioTransportOptions;
-  #pieces: Buffer[] = [];
-  #pieceBytes = 0;
+  /** its bound is that of what is unanswered, below */
+  readonly #lines = new LineSplitter(Number.POSITIVE_INFINITY);
   #unanswered = 0;
   /** what was asked and not answered yet: only an answer to one of these counts as one */
   readonly #asked = new Set<RequestId>();
@@ -88,31 +89,23 @@ export class StdioTransport implements Transport {
   #take(chunk: Buffer): void {
     if (this.#ended) return;
     this.#unanswered += chunk.length;
-    let from = 0;
-    for (let at = chunk.indexOf(NEWLINE); at !== -1; at = chunk.indexOf(NEWLINE, from)) {
-      this.#pieces.push(chunk.subarray(from, at));
-      this.#takeLine(Buffer.concat(this.#pieces).toString("utf8"));
-      this.#pieces = [];
-      this.#pieceBytes = 0;
-      from = at + 1;
-    }
-    const rest = chunk.subarray(from);
-    this.#pieces.push(rest);
-    this.#pieceBytes += rest.length;
-    if (Math.max(this.#unanswered, this.#pieceBytes) <= this.#options.limitBytes) return;
+    this.#lines.push(chunk, (line) => {
+      if (line !== null) this.#takeLine(line);
+    });
+    if (Math.max(this.#unanswered, this.#lines.heldBytes) <= this.#options.limitBytes) return;
     this.#end();
     this.#options.onRunaway();
   }
 
-  #takeLine(line: string): void {
+  #takeLine(line: Buffer): void {
     let value: unknown;
     try {
-      value = JSON.parse(line);
+      value = JSON.parse(line.toString("utf8"));
     } catch {
       // Some servers log on standard output.
       return;
     }
-    const message = this.#accept(value) ?? refusalOf(value);
+    const message = (isTooDeep(line, MAX_DEPTH) ? null : this.#accept(value)) ?? refusalOf(value);
     if (message === null) return;
     if (!("method" in message) && this.#asked.delete(message.id ?? "")) this.#unanswered = 0;
     // One after the other: the SDK takes a notification a tick later than an answer, and would drop the last progress of a call.
@@ -120,7 +113,6 @@ export class StdioTransport implements Transport {
   }
 
   #accept(value: unknown): JSONRPCMessage | null {
-    if (!nestsWithin(value, MAX_DEPTH)) return null;
     try {
       const cleaned = cleanMessage(this.#options.secrets, value);
       this.#masked += cleaned.masked;
@@ -133,7 +125,6 @@ export class StdioTransport implements Transport {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#pieces = [];
     this.onclose?.();
   }
 }
@@ -145,9 +136,4 @@ function refusalOf(value: unknown): JSONRPCMessage | null {
     return null;
   const error = { code: -32_603, message: NO_VALID_MESSAGE };
   return { jsonrpc: "2.0", id, error };
-}
-
-function nestsWithin(value: unknown, levels: number): boolean {
-  if (typeof value !== "object" || value === null) return true;
-  return levels > 0 && Object.values(value).every((part) => nestsWithin(part, levels - 1));
 }
