@@ -2,6 +2,7 @@ import { processTree } from "../kit/process-tree.ts";
 import type { AgentletEvent } from "../protocol/agentlet-link.ts";
 import type { Evidence } from "./states/evidence.ts";
 import { StallWatch } from "./states/stall-watch.ts";
+import type { TranscriptGrowth } from "./transcript-growth.ts";
 
 export const HEARTBEAT_LIMITS = { checkMs: 1000, checksPerHeartbeat: 5 };
 
@@ -12,6 +13,8 @@ export interface HeartbeatOptions {
   outputOffset: () => number;
   /** what the CLI has said of itself */
   evidence: () => Evidence;
+  /** what it writes down; null when nobody knows where */
+  transcript: Pick<TranscriptGrowth, "size" | "look"> | null;
   isBusy: () => boolean;
   /** It says that it is busy and shows no sign of life for very long. Called once. */
   onStalled: (silentMs: number) => void;
@@ -47,7 +50,8 @@ export function startHeartbeat(options: HeartbeatOptions): Disposable {
       options.onMemoryExceeded(usage.memoryBytes);
     }
     const nowMs = performance.now();
-    const evidence = options.evidence();
+    const transcript = options.transcript?.size ?? null;
+    const evidence = withGrowth(options.evidence(), transcript?.grownMsAgo ?? null);
     const signs = { ...evidence, nowMs, outputOffset: offset, cpuMs, isBusy: options.isBusy() };
     const life = stall.look(signs);
     if (life.stalled && !stalled) {
@@ -67,9 +71,12 @@ export function startHeartbeat(options: HeartbeatOptions): Disposable {
         processes: usage.pids.length,
         cpuPercent: Math.round(((cpuMs - told.cpuMs) / (nowMs - told.atMs)) * 1000) / 10,
         ...evidence,
+        transcriptBytes: transcript?.bytes ?? null,
       });
       told = { cpuMs, atMs: nowMs };
     }
+    // Not waited for: what it finds is told by the next heartbeat.
+    if ((checks + 1) % HEARTBEAT_LIMITS.checksPerHeartbeat === 0) void options.transcript?.look();
     timer = setTimeout(() => void check(), HEARTBEAT_LIMITS.checkMs);
   };
 
@@ -79,5 +86,15 @@ export function startHeartbeat(options: HeartbeatOptions): Disposable {
       stopped = true;
       clearTimeout(timer);
     },
+  };
+}
+
+/** A transcript that grows is a word of the CLI like one that says something. */
+function withGrowth(evidence: Evidence, grownMsAgo: number | null): Evidence {
+  if (grownMsAgo === null) return evidence;
+  const { lastTranscriptMsAgo } = evidence;
+  return {
+    ...evidence,
+    lastTranscriptMsAgo: Math.min(lastTranscriptMsAgo ?? Infinity, grownMsAgo),
   };
 }

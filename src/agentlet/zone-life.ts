@@ -18,6 +18,7 @@ import { stopProgram } from "./stop.ts";
 import { ClaimPace } from "./states/claim-pace.ts";
 import { machineClock } from "./states/clock.ts";
 import { RunSession } from "./sessions/run-session.ts";
+import { type TranscriptGrowth, watchTranscript } from "./transcript-growth.ts";
 import { GATEWAY_PORT, zoneEnv } from "./zone.ts";
 import { REPORT_SOCKET } from "./drivers/hooks.ts";
 
@@ -87,6 +88,7 @@ async function runInSandbox(
   const { spec, states, shells } = context;
   const [program = ""] = launch.argv;
   const env = zoneEnv(spec, gateway, launch.env, context.pod?.imageEnv);
+  await using transcript = await watchTranscript(sandbox, driver, context.log);
   let started: StartedProgram;
   try {
     started = await sandbox.start({
@@ -106,7 +108,10 @@ async function runInSandbox(
   });
   if (launch.prompt !== undefined) void giveGoal(context, launch.prompt);
   const judge = driver.openJudge(spec);
-  const { exit, stopped } = await followProgram(context, sandbox, started, judge);
+  const { exit, stopped } = await followProgram(context, sandbox, started, {
+    judge,
+    transcript,
+  });
   await shells.close("the run is over");
   if (stopped !== null && stopped !== "hung_after_result") {
     const cause = context.stop.stop?.cause ?? stopped;
@@ -133,7 +138,7 @@ async function followProgram(
   context: RunContext,
   sandbox: Sandbox,
   started: StartedProgram,
-  judge: Judge | null,
+  { judge, transcript }: { judge: Judge | null; transcript: TranscriptGrowth | null },
 ) {
   const { spec, stop, terminal, recorder, valve, notice, outputTaps } = context;
   const over = new AbortController();
@@ -184,6 +189,7 @@ async function followProgram(
     memoryBytes: spec.zone.memoryBytes,
     outputOffset: () => terminal.outputOffset,
     evidence: () => context.evidence.now,
+    transcript,
     isBusy: () => context.states.standing.state === "busy",
     onStalled: (silentMs) =>
       stop.wish(

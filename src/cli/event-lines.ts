@@ -27,7 +27,7 @@ export function eventLine(line: string, output: Output): string | null {
           : `quiet ${humanSpan(event.lastOutputMsAgo)}`;
       return output.paint(
         "dim",
-        `${clock(event.time)}  heartbeat  ${humanBytes(event.outputOffset)} of output, ${quiet}, ${event.processes} processes, ${humanBytes(event.memoryBytes)}, ${humanSpan(event.cpuMs)} CPU${usingOf(event.tool)}`,
+        `${clock(event.time)}  heartbeat  ${humanBytes(event.outputOffset)} of output, ${quiet}, ${event.processes} processes, ${humanBytes(event.memoryBytes)}, ${humanSpan(event.cpuMs)} CPU${writtenOf(event)}${usingOf(event.tool)}`,
       );
     }
     case "notice":
@@ -50,6 +50,12 @@ export function eventLine(line: string, output: Output): string | null {
       );
     }
   }
+}
+
+function writtenOf(heartbeat: Extract<AgentletEvent, { type: "heartbeat" }>): string {
+  const { transcriptBytes: bytes, lastTranscriptMsAgo: ago } = heartbeat;
+  if (bytes == null) return "";
+  return `, transcript ${humanBytes(bytes)}${ago == null ? "" : ` grew ${humanSpan(ago)} ago`}`;
 }
 
 function usingOf(tool: { name: string; ageMs: number } | null | undefined): string {

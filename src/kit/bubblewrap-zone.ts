@@ -50,6 +50,10 @@ export async function openBubblewrapZone(
 class BubblewrapZone extends ZoneProcess {
   #initPid: number | undefined;
 
+  get rootPath(): string {
+    return `/proc/${this.#initPid ?? "none"}/root`;
+  }
+
   /** Before anything runs in it: what is mounted now stays mounted. */
   async checkBinds({ binds }: SandboxPlan): Promise<void> {
     [this.#initPid] = await childrenOf(this.pid);

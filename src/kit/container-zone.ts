@@ -79,6 +79,8 @@ function startFailure({ said, exitCode }: FailedStart): PlatformError {
 }
 
 class FencedZone extends ZoneProcess {
+  readonly rootPath = "/";
+
   /** There is no namespace to take away: everything that zone-init has inherited is killed, until nothing is left. */
   async kill(): Promise<void> {
     while (!this.isGone) {

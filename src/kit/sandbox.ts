@@ -23,6 +23,8 @@ export interface Sandbox extends AsyncDisposable {
   readonly stderr: Readable | null;
   /** port inside → listening descriptor, for `net.Server.listen({fd})`; the caller owns them */
   readonly listeners: Map<number, number>;
+  /** zone-init: where its root directory is reached from here, while it lives */
+  readonly rootPath?: string;
   /** zone-init: starts a program as session leader on a new PTY inside. Rejects with `PlatformError` `spawn_failed`. */
   start(request: ProgramRequest): Promise<StartedProgram>;
   /** tool-init: how the tool ended; never rejects */

@@ -60,6 +60,8 @@ export abstract class ZoneProcess implements Sandbox {
     });
   }
 
+  abstract readonly rootPath: string;
+
   get isGone(): boolean {
     return this.#isGone;
   }

@@ -105,8 +105,14 @@ export const AgentletEvent = z.discriminatedUnion("type", [
       .nullable()
       .optional()
       .describe(
-        "since the CLI's transcript said something that a driver asks for, such as an interruption; null: never",
+        "since the CLI's transcript was seen to grow, or to say something that a driver asks for, such as an interruption; null: never",
       ),
+    transcriptBytes: z
+      .int()
+      .nonnegative()
+      .nullable()
+      .optional()
+      .describe("size of the files in which the CLI keeps its session; null: none are known"),
     tool: z
       .strictObject({ name: z.string().max(256), ageMs: z.int().nonnegative() })
       .nullable()

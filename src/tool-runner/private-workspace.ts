@@ -4,7 +4,7 @@ import * as z from "zod";
 import { parseJson } from "../kit/json-lines.ts";
 import { PlatformError, errnoOf } from "../kit/platform-error.ts";
 import { type RedactionTable, Redactor } from "../kit/redactor.ts";
-import { OpenedDirectory } from "./opened-directory.ts";
+import { OpenedDirectory } from "../kit/opened-directory.ts";
 import { removeLeftTree } from "./remove-left-tree.ts";
 import { copyTree, hashTree, type Tree } from "./workspace-copy.ts";
 import { MergeChange, applyChange, changesOf, conflictsOf } from "./workspace-merge.ts";

@@ -1,7 +1,7 @@
 import fs from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { errnoOf } from "../kit/platform-error.ts";
-import { OpenedDirectory } from "./opened-directory.ts";
+import { OpenedDirectory } from "../kit/opened-directory.ts";
 
 /**
  * Removes a directory that a tool left in any state: nested deeper than any path is long, with directories that nobody may read or

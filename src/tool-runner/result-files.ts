@@ -4,7 +4,7 @@ import { type RedactionTable, redactWhole } from "../kit/redactor.ts";
 import type { OmittedFile, ToolCallReply } from "../protocol/tool-api.ts";
 import type { FilePattern, PatternPart } from "./file-patterns.ts";
 import { mediaTypeOf } from "./media-type.ts";
-import type { OpenedDirectory } from "./opened-directory.ts";
+import type { OpenedDirectory } from "../kit/opened-directory.ts";
 
 /** A file that a tool gave as a result: whole, and masked like all that a tool says. */
 export interface ResultFile {

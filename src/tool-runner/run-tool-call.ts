@@ -9,7 +9,7 @@ import { CallOutput } from "./call-output.ts";
 import { recordEnd, recordStart } from "./call-records.ts";
 import { planCall } from "./call-sandbox.ts";
 import { lendBoundary } from "./lend-boundary.ts";
-import { OpenedDirectory } from "./opened-directory.ts";
+import { OpenedDirectory } from "../kit/opened-directory.ts";
 import { collectFiles, NO_FILES, type ResultFiles } from "./result-files.ts";
 import { NO_OUTPUT } from "./no-output.ts";
 import { holdToSchema } from "./promised-output.ts";

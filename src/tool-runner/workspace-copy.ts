@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { PlatformError, errnoOf } from "../kit/platform-error.ts";
-import type { OpenedDirectory } from "./opened-directory.ts";
+import type { OpenedDirectory } from "../kit/opened-directory.ts";
 
 /** A regular file of a tree: relative path (latin1, parts joined by `/`) to content hash and whether it may be executed. */
 export type TreeFiles = Map<string, { hash: string; executable: boolean }>;

@@ -1,6 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import * as z from "zod";
-import type { OpenedDirectory } from "./opened-directory.ts";
+import type { OpenedDirectory } from "../kit/opened-directory.ts";
 import { hashEntry, transfer, type Tree } from "./workspace-copy.ts";
 
 const Hash = z.string().regex(/^[0-9a-f]{64}$/);

@@ -13,6 +13,7 @@ import { childrenOf } from "../../src/kit/process-tree.ts";
 import { ZoneRedaction } from "../../src/agentlet/zone-redaction.ts";
 import { PlatformError } from "../../src/kit/platform-error.ts";
 import type { PodFacts } from "../../src/agentlet/pod-ready.ts";
+import { HEARTBEAT_LIMITS } from "../../src/agentlet/heartbeat.ts";
 import { runAgent } from "../../src/agentlet/run-life.ts";
 import { StopWish } from "../../src/agentlet/stop.ts";
 import { sayLastWords } from "../../src/protocol/last-words.ts";
@@ -197,6 +198,24 @@ suite("the life of a run", { concurrency: false }, () => {
     });
 
     assert.deepEqual([end.outcome, end.reason, end.exitCode], ["failed", "result_error", 0]);
+  });
+
+  test("heartbeats tell how large the CLI's transcript is and since when it has not grown", async (t) => {
+    const { checkMs } = HEARTBEAT_LIMITS;
+    HEARTBEAT_LIMITS.checkMs = 50;
+    t.after(() => {
+      HEARTBEAT_LIMITS.checkMs = checkMs;
+    });
+    const write =
+      "d=~/.claude/projects/-w; mkdir -p $d; printf 12345 > $d/0.jsonl; sleep 1; printf 67890 >> $d/0.jsonl; sleep 1";
+
+    await run("", { agent: { runtime: "ClaudeCode", argv: ["/bin/sh", "-c", write] } });
+
+    const told = manager.events.flatMap(({ event }) => (event.type === "heartbeat" ? [event] : []));
+    const sizes = [...new Set(told.map((event) => event.transcriptBytes))].filter(Number);
+    const last = told.at(-1);
+    assert.deepEqual(sizes, [5, 10]);
+    assert.ok((last?.lastTranscriptMsAgo ?? Infinity) < 5000);
   });
 
   test("goes on when recorder and manager are killed, and nothing is missing in the end", async () => {

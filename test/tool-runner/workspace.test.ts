@@ -18,7 +18,7 @@ import { join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
 import timers from "node:timers/promises";
 import { compileRedaction } from "../../src/kit/redactor.ts";
-import { OpenedDirectory } from "../../src/tool-runner/opened-directory.ts";
+import { OpenedDirectory } from "../../src/kit/opened-directory.ts";
 import {
   finishMerges,
   type MergeOptions,

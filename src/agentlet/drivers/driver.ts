@@ -57,6 +57,8 @@ export interface Judge {
 export interface DriverSession {
   /** patterns below HOME of this session's own files: no configuration, no token, nothing that a CLI runs */
   files(session: string): readonly string[];
+  /** what grows beside these files while the CLI runs, such as a database's log, and is part of none of them at the end */
+  readonly logs?: readonly string[];
   /** the name of every run's session, when the CLI has none of its own that a report could tell */
   readonly name?: string;
   /** the run's token is in its files, and a later run needs its own there */

@@ -22,6 +22,7 @@ export const goose: Driver = {
   openJudge: (spec) => (spec.agent.mode === "system" ? openGooseJudge() : null),
   session: {
     files: () => [".local/share/goose/sessions/sessions.db"],
+    logs: [".local/share/goose/sessions/sessions.db-wal"],
     name: SESSION,
     // It takes its tools' address and headers from the session, not from its settings.
     holdsToken: true,

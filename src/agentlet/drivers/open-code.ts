@@ -48,6 +48,7 @@ export const openCode: Driver = {
   // All sessions of a HOME are in one database; a run has one.
   session: {
     files: () => [".local/share/opencode/opencode*.db"],
+    logs: [".local/share/opencode/opencode*.db-wal"],
     modes: ["supervised", "system"],
   },
   quit: ["\x03"],

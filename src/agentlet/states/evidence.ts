@@ -3,7 +3,7 @@ import type { Clock } from "./clock.ts";
 /** What a CLI has said of itself lately, for heartbeats: claims, as all that it says. */
 export interface Evidence {
   lastSignalMsAgo: number | null;
-  /** since its transcript had a line that a driver asks for; its other growth is not reported */
+  /** since its transcript was seen to grow, or had a line that a driver asks for */
   lastTranscriptMsAgo: number | null;
   /** the tool that it says it is using */
   tool: { name: string; ageMs: number } | null;

@@ -5,7 +5,10 @@ export const STALLED_AFTER_MS = 30 * 60_000;
 /** Less CPU time than this in a second of looking is no sign of life: timers of an idle runtime take some. */
 const ALIVE_CPU_MS_PER_SECOND = 20;
 
-export interface LifeSigns extends Pick<Evidence, "lastSignalMsAgo" | "tool"> {
+export interface LifeSigns extends Pick<
+  Evidence,
+  "lastSignalMsAgo" | "lastTranscriptMsAgo" | "tool"
+> {
   nowMs: number;
   outputOffset: number;
   cpuMs: number;
@@ -13,7 +16,7 @@ export interface LifeSigns extends Pick<Evidence, "lastSignalMsAgo" | "tool"> {
   isBusy: boolean;
 }
 
-/** Tells slow from stalled: output, CPU, hooks and a tool in flight are each a sign of life, and only a busy CLI can stall. */
+/** Tells slow from stalled: output, CPU, hooks, a transcript that grows and a tool in flight are each a sign of life, and only a busy CLI can stall. */
 export class StallWatch {
   readonly #afterMs: number;
   #last: LifeSigns | null = null;
@@ -27,14 +30,15 @@ export class StallWatch {
   look(signs: LifeSigns): { silentMs: number; stalled: boolean } {
     const last = this.#last;
     this.#last = signs;
-    const seconds = last === null ? 1 : Math.max(0.001, (signs.nowMs - last.nowMs) / 1000);
+    const sinceMs = last === null ? 1000 : Math.max(1, signs.nowMs - last.nowMs);
     const isAlive =
       last === null ||
       !signs.isBusy ||
       signs.tool !== null ||
       signs.outputOffset !== last.outputOffset ||
-      (signs.lastSignalMsAgo ?? Infinity) < signs.nowMs - last.nowMs ||
-      (signs.cpuMs - last.cpuMs) / seconds > ALIVE_CPU_MS_PER_SECOND;
+      (signs.lastSignalMsAgo ?? Infinity) < sinceMs ||
+      (signs.lastTranscriptMsAgo ?? Infinity) < sinceMs ||
+      (signs.cpuMs - last.cpuMs) / (sinceMs / 1000) > ALIVE_CPU_MS_PER_SECOND;
     if (isAlive) this.#aliveAtMs = signs.nowMs;
     const silentMs = signs.nowMs - this.#aliveAtMs;
     return { silentMs, stalled: silentMs >= this.#afterMs };

@@ -70,6 +70,7 @@ suite("signs of life", () => {
     cpuMs: 100,
     isBusy: true,
     lastSignalMsAgo: null,
+    lastTranscriptMsAgo: null,
     tool: null,
   };
   /** Ten seconds of looking each second, with a change from the fifth on. */
@@ -96,6 +97,10 @@ suite("signs of life", () => {
     );
     assert.equal(
       look((second) => ({ lastSignalMsAgo: second > 4 ? (second - 5) * 1000 : null })),
+      false,
+    );
+    assert.equal(
+      look((second) => ({ lastTranscriptMsAgo: second > 4 ? (second - 5) * 1000 : null })),
       false,
     );
     assert.equal(

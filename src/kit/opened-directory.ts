@@ -1,6 +1,6 @@
 import { closeSync, constants, type Dirent, type Stats } from "node:fs";
 import fs from "node:fs/promises";
-import { errnoOf } from "../kit/platform-error.ts";
+import { errnoOf } from "./platform-error.ts";
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
