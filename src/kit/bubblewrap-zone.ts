@@ -1,10 +1,11 @@
 import { closeSync, existsSync } from "node:fs";
+import timers from "node:timers/promises";
 import { randomInt } from "node:crypto";
 import { delimiter, join } from "node:path";
 import { checkMountedBinds, movableBinds } from "./mounted-binds.ts";
 import { native, nativeProgram } from "./native.ts";
 import { PlatformError } from "./platform-error.ts";
-import { killNow } from "./process-alive.ts";
+import { isGone, killNow, processStart, processState } from "./process-alive.ts";
 import { childrenOf } from "./process-tree.ts";
 import {
   insideIdentity,
@@ -23,6 +24,8 @@ import { type FailedStart, launchZone, openedZone, ZoneProcess } from "./zone-pr
 const SECCOMP_DESCRIPTOR = 4;
 /** Where host-uid mounts its clones, in its own mount namespace; every Linux has the directory. */
 const STAGE = "/mnt";
+/** A launcher whose mounts take longer than this is killed as it is. */
+const FREEZE_LIMIT_MS = 2000;
 /** Dedicated uids lie above what distributions and container engines hand out. */
 const DEDICATED_UIDS = { first: 0x7000_0000, count: 0x0100_0000 };
 
@@ -62,12 +65,30 @@ class BubblewrapZone extends ZoneProcess {
   }
 
   async kill(): Promise<void> {
-    if (!this.isGone) {
-      const [init] = this.#initPid === undefined ? [undefined] : await childrenOf(this.pid);
+    if (this.#initPid === undefined) await this.#killLauncher();
+    else if (!this.isGone) {
+      const [init] = await childrenOf(this.pid);
       // Killing init first: the outer process returns only when the kernel has emptied the namespace.
       if (init === undefined || !killNow(init)) this.child.kill("SIGKILL");
     }
     await this.closed;
+  }
+
+  /**
+   * Ends a launcher that has not finished its work. Its child waits for it to map the uids, and dies with it only later: one whose
+   * launcher is killed before that waits for ever. So the launcher is frozen, and then both are killed.
+   */
+  async #killLauncher(): Promise<void> {
+    if (this.isGone || this.pid === -1 || !this.child.kill("SIGSTOP")) return;
+    const isFrozen = (): boolean => ["T", null].includes(processState(this.pid));
+    for (let waited = 0; !isFrozen() && waited < FREEZE_LIMIT_MS; waited++)
+      await timers.setTimeout(1);
+    const pids = await childrenOf(this.pid);
+    const children = pids.map((pid) => ({ pid, start: processStart(pid) }));
+    for (const pid of pids) killNow(pid);
+    this.child.kill("SIGKILL");
+    while (children.some(({ pid, start }) => start !== null && !isGone(pid, start)))
+      await timers.setTimeout(1);
   }
 }
 

@@ -5,6 +5,16 @@ import { readFileSync } from "node:fs";
  * process: pids are used again.
  */
 export function processStart(pid: number): string | null {
+  return livingFields(pid)?.[19] ?? null;
+}
+
+/** The state of a process as a letter of proc_pid_stat(5); null when it is gone or a zombie. */
+export function processState(pid: number): string | null {
+  return livingFields(pid)?.[0] ?? null;
+}
+
+/** What /proc says of a process, from its state on; null when it is gone or a zombie. */
+function livingFields(pid: number): string[] | null {
   let stat: string;
   try {
     stat = readFileSync(`/proc/${pid}/stat`, "utf8");
@@ -13,8 +23,7 @@ export function processStart(pid: number): string | null {
   }
   // The name of the program, in parentheses, may hold spaces; the state is the field after it.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const state = fields[0];
-  return state === "Z" || state === "X" ? null : (fields[19] ?? null);
+  return fields[0] === "Z" || fields[0] === "X" ? null : fields;
 }
 
 /** True when the process is gone, a zombie included: who reaps it, and when, is not ours to know. `start` null: any process of that pid. */

@@ -18,6 +18,7 @@ import { suite, test } from "node:test";
 import { text } from "node:stream/consumers";
 import timers from "node:timers/promises";
 import { atEnd } from "../helpers/at-end.ts";
+import { processesNaming } from "../helpers/processes.ts";
 import { native } from "../../src/kit/native.ts";
 import { processTree } from "../../src/kit/process-tree.ts";
 import { setSandboxSearchPath } from "../../src/kit/bubblewrap-zone.ts";
@@ -408,5 +409,24 @@ attempt("own", "\\0${name}-own")
     );
 
     assert.equal(output, "600\ncontent\nagent\n");
+  });
+
+  test("given up while it starts, at any moment, leaves no process", async () => {
+    const hostname = `given-up-${process.pid}`;
+    const stdio = { stdin: "ignore", stdout: "ignore", stderr: "ignore" } as const;
+    let rejected = 0;
+
+    for (let delayMs = 0; delayMs < 40; delayMs += 0.5) {
+      const giveUp = new AbortController();
+      const timer = setTimeout(() => giveUp.abort(new Error("given up")), delayMs);
+      await openSandbox(zonePlan({ hostname }), stdio, giveUp.signal).then(
+        async (sandbox) => await sandbox.kill(),
+        () => rejected++,
+      );
+      clearTimeout(timer);
+    }
+
+    assert.ok(rejected > 0);
+    assert.deepEqual(processesNaming(hostname), []);
   });
 });
