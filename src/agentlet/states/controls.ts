@@ -14,6 +14,11 @@ export const INTERACTION_LIMITS = {
   composerMs: 2000,
   /** how long a dialog that a hook told of may take to be drawn; a CLI that starts its tools on a busy machine takes seconds */
   dialogMs: 5000,
+  /** a dialog is answered once it has stood for this long: keys that come while it is drawn may be lost */
+  dialogRestsMs: 150,
+  /** a dialog that stands as it stood, with nothing else said, has lost its key; it gets it again after this long */
+  pressAgainMs: 2000,
+  presses: 3,
   /** a dialog that looks like the one answered before is taken for that one, still on the screen, for this long */
   sameDialogMs: 1000,
   /** a prompt that nothing has confirmed gets Enter again after this long, never its text */
@@ -73,6 +78,11 @@ export class Controls implements Disposable {
   /** Aborted when the program has ended. */
   get signal(): AbortSignal {
     return this.#over.signal;
+  }
+
+  /** On the clock of the acts, in ms. */
+  get now(): number {
+    return this.#options.clock.now();
   }
 
   get standing(): Standing {

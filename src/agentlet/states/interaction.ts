@@ -1,6 +1,6 @@
 import type { AgentletCommand, AgentletEvent, Choice } from "../../protocol/agentlet-link.ts";
 import { messageOf } from "../../kit/platform-error.ts";
-import { answerAsk, wordOf } from "./answer-ask.ts";
+import { answerAsk, overOf, wordOf } from "./answer-ask.ts";
 import { Controls, refused } from "./controls.ts";
 import type { ActOutcome, ControlsOptions } from "./controls.ts";
 import { InputLease } from "./input-lease.ts";
@@ -145,7 +145,7 @@ export class Interaction implements Disposable {
     const { ask } = standing;
     if (ask === null || id === null)
       return refused(`Nothing is asked: the CLI is ${standing.state}`);
-    if (ask.id !== id) return refused(`Ask ${id} is over; what is asked now is ask ${ask.id}`);
+    if (ask.id !== id) return refused(overOf({ id }, ask));
     if ((await states.protocol?.answer?.(ask, choice, signal)) === true)
       return { phase: "done", message: `${wordOf(choice)}, by the CLI's own protocol` };
     return await this.#typing(async () => await answerAsk(this.#controls, ask, choice, judged));

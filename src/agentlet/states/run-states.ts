@@ -27,7 +27,7 @@ export class RunStates implements Disposable {
   readonly #resting: Resting;
   /** not an agent that shows when it is ready: what it does is unknown until something says so */
   readonly #isAnyProgram: boolean;
-  #hasStructured = false;
+  #reports = 0;
   readonly #listeners = new Set<(standing: Standing) => void>();
 
   constructor(options: RunStatesOptions) {
@@ -72,12 +72,17 @@ export class RunStates implements Disposable {
 
   /** True once a structured channel has spoken in this run. */
   get hasStructured(): boolean {
-    return this.#hasStructured;
+    return this.#reports > 0;
+  }
+
+  /** How often a structured channel has spoken: the same number twice means that none has said anything between. */
+  get reports(): number {
+    return this.#reports;
   }
 
   /** A claim of a structured channel: hook, event, protocol, transcript. */
   signal(signal: Signal): void {
-    this.#hasStructured ||= signal.channel !== "output";
+    if (signal.channel !== "output") this.#reports += 1;
     this.#judge.signal(signal);
   }
 

@@ -1,5 +1,6 @@
 import type { AgentState, Ask, StateChannel } from "../../protocol/agentlet-link.ts";
 import type { Clock } from "./clock.ts";
+import { saysNothing } from "./same-dialog.ts";
 import type { AskClaim, Signal, SignalChannel } from "./signal.ts";
 
 export const JUDGE_LIMITS = {
@@ -178,6 +179,8 @@ export class StateJudge implements Disposable {
     const { ask: old } = standing;
     const isOther =
       old === null ||
+      // An answer to the ask that said nothing was given without knowing what this one says.
+      (saysNothing(old.kind, old) && !saysNothing(old.kind, ask)) ||
       (signal.channel === standing.channel &&
         (old.text !== ask.text || (old.detail !== ask.detail && old.tool === ask.tool)));
     if (isOther) {

@@ -51,7 +51,7 @@ function openQuickEvents(answeredBy: (typed: number) => void) {
     outputOffset: () => 0,
     emit,
     onHands: () => undefined,
-    limits: { answeredMs: 200 },
+    limits: { answeredMs: 200, presses: 1 },
   });
   const approver = new Approver({
     states,

@@ -31,7 +31,11 @@ const WORKS = ["✻ Working… (3s)", LINE, "❯ ", LINE, "  esc to interrupt"];
 /** Claude Code with the given screen, whose hooks say what the test wants. */
 function openClaude(
   rows: string[],
-  { approvals = "ask", stranger = "" }: { approvals?: Approvals; stranger?: string } = {},
+  {
+    approvals = "ask",
+    stranger = "",
+    presses = 1,
+  }: { approvals?: Approvals; stranger?: string; presses?: number } = {},
 ) {
   const screen = { rows };
   const typed: string[] = [];
@@ -56,7 +60,14 @@ function openClaude(
     },
     stranger: () => (stranger === "" ? null : stranger),
     onHands: () => undefined,
-    limits: { answeredMs: 100, composerMs: 100, interruptedMs: 100 },
+    limits: {
+      answeredMs: 100,
+      composerMs: 100,
+      interruptedMs: 100,
+      dialogMs: 1000,
+      pressAgainMs: 300,
+      presses,
+    },
   });
   const approver = new Approver({
     states,
@@ -145,6 +156,46 @@ suite("a hook that tells of something else than the screen shows", () => {
 
     assert.equal(ask.detail, "mkdir /tmp/made\n/tmp/*");
     assert.ok(shown !== null && isDialogOf({ ...ask, id: 1, kind: "permission" }, channel, shown));
+  });
+
+  test("an ask that says nothing is over once its dialog says something; what was answered blindly is not typed", async () => {
+    using cli = openClaude(WORKS);
+    cli.says("PermissionRequest", asks("Bash", {}));
+    const blind = cli.interaction.answer(ASKER, 1, { kind: "allow" });
+    await timers.setTimeout(100);
+    cli.screen.rows = REMOVES;
+    cli.states.screenChanged();
+    const phases = [await blind];
+    const { ask } = cli.states.standing;
+    phases.push(await cli.interaction.answer(ASKER, ask?.id ?? 0, { kind: "allow" }));
+
+    assert.deepEqual(phases, ["refused", "unconfirmed"]);
+    assert.match(cli.acts[0] ?? "", /Ask 1 is over/);
+    assert.deepEqual([ask?.id, ask?.tool], [2, "Bash"]);
+    assert.match(ask?.detail ?? "", /rm -rf/);
+    assert.deepEqual(cli.typed, [`"1" into Bash command`]);
+  });
+
+  test("a key is pressed again only while nothing has come of it, on the screen or by a report", async () => {
+    const answer = async (meanwhile: (cli: ReturnType<typeof openClaude>) => void) => {
+      using cli = openClaude(REMOVES, { presses: 3 });
+      cli.says("PermissionRequest", asks("Bash", { command: "rm -rf /workspace" }));
+      const answered = cli.interaction.answer(ASKER, 1, { kind: "allow" });
+      for (let waited = 0; cli.typed.length === 0 && waited < 3000; waited += 10)
+        await timers.setTimeout(10);
+      meanwhile(cli);
+      assert.equal(await answered, "unconfirmed");
+      return cli.typed.length;
+    };
+
+    assert.equal(await answer(() => undefined), 3);
+    assert.equal(await answer((cli) => (cli.screen.rows = ["● Bash", ...REMOVES])), 1);
+    assert.equal(
+      await answer((cli) =>
+        cli.says("PermissionRequest", asks("Bash", { command: "rm -rf /workspace" })),
+      ),
+      1,
+    );
   });
 
   test("a policy's answer goes only into the dialog that it judged; what came instead is judged anew", async () => {
