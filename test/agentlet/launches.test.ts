@@ -1,5 +1,6 @@
 // How each runtime is started and how its structured output is judged: promises that hold without its CLI.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { suite, test } from "node:test";
 import { driverOf } from "../../src/agentlet/drivers/registry.ts";
 import type { Launch } from "../../src/agentlet/drivers/driver.ts";
@@ -65,6 +66,31 @@ suite("a launch of every runtime", () => {
       }
     });
   }
+
+  test("Codex starts without its daemon in the versions that have one, also when its program needs another to run it", () => {
+    const started = (help: string): string => {
+      const stand = `if [ "$1" = --help ]; then echo "${help}"; else printf '%s|' "$@"; fi`;
+      const argv = ["/bin/sh", "-c", stand, "it's codex"];
+      const spec = aRunSpec({
+        agent: { runtime: "Codex", goal: "do it", argv, mode: "supervised" },
+      });
+      const [program = "", ...words] = driverOf("Codex").prepare({
+        spec,
+        gateway: GATEWAY,
+        resume: "0199-id",
+      }).argv;
+      return spawnSync(program, words, { encoding: "utf8" }).stdout;
+    };
+
+    assert.equal(
+      started("      --no-daemon"),
+      "--no-daemon|--dangerously-bypass-hook-trust|resume|0199-id|--|do it|",
+    );
+    assert.equal(
+      started("      --no-alt-screen"),
+      "--dangerously-bypass-hook-trust|resume|0199-id|--|do it|",
+    );
+  });
 
   test("a key that the manifest delivers is in the runtime's own variable", () => {
     const variables = {

@@ -18,8 +18,9 @@ const HOOKS = [
 /** How the rollout file says what no hook does: that a person ended the turn. */
 const INTERRUPTED = '"turn_aborted"';
 const KEY_VARIABLE = "OPENAI_API_KEY";
+const NO_DAEMON = "--no-daemon";
 
-/** Codex: model through the gateway as a provider of its own, no login, no daemon outside the process tree. Measured with 0.169.0. */
+/** Codex: model through the gateway as a provider of its own, no login, no daemon outside the process tree. Measured with 0.155.0 and 0.169.0. */
 export const codex: Driver = {
   prepare(input) {
     const { spec, gateway } = input;
@@ -53,10 +54,9 @@ function argvOf({ spec, resume }: LaunchInput): string[] {
   // Without this its hooks are skipped in silence: they are ours.
   const trust = "--dangerously-bypass-hook-trust";
   if (mode === "supervised") {
-    const session = resume === null ? [] : ["resume"];
-    const words = ["--no-daemon", trust, ...(resume === null ? [] : [resume])];
+    const session = resume === null ? [] : ["resume", resume];
     const prompt = goal === null ? [] : ["--", promptOf(goal)];
-    return [...argv, ...session, ...words, ...prompt];
+    return [...withoutDaemon(argv), trust, ...session, ...prompt];
   }
   // Nobody answers a one-shot run, and zone A is its sandbox.
   const open = ["--dangerously-bypass-approvals-and-sandbox", trust, "--skip-git-repo-check"];
@@ -71,6 +71,16 @@ function argvOf({ spec, resume }: LaunchInput): string[] {
   ];
   // It reads its standard input to the end: the goal is there, never the terminal.
   return goal === null ? words : withGoalOnStdin([...words, "-"]);
+}
+
+/**
+ * The argv that starts Codex in this process, whatever its version: newer ones leave a server behind unless they are told, and
+ * older ones refuse the word for it.
+ */
+function withoutDaemon(argv: readonly string[]): string[] {
+  const codex = argv.map((word) => `'${word.replaceAll("'", String.raw`'\''`)}'`).join(" ");
+  const script = `case "$(${codex} --help 2>&1)" in *${NO_DAEMON}*) set -- ${NO_DAEMON} "$@" ;; esac; exec ${codex} "$@"`;
+  return ["/bin/sh", "-c", script, "codex"];
 }
 
 function configOf(input: LaunchInput): string {

@@ -26,8 +26,8 @@ export const INTERACTION_LIMITS = {
   enters: 3,
   /** a screen alone is believed to have shown it this long after a structured channel could have said so */
   structuredMs: 1000,
-  /** how long a CLI on a busy machine may take to show that it was answered */
-  answeredMs: 8000,
+  /** how long a CLI on a busy machine may take to show that it was answered, or took a prompt */
+  answeredMs: 15_000,
   interruptedMs: 5000,
   /** commands that wait their turn */
   waiting: 16,

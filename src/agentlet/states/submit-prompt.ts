@@ -64,6 +64,9 @@ async function pressEnter(controls: Controls, shown: Seen, text: string): Promis
 
 /** What showed that a prompt was taken: a structured channel, else the screen, else the composer that is empty again. */
 async function proofOf(controls: Controls, shown: Seen, text: string): Promise<ActOutcome> {
+  // A CLI that has taken the text out of its composer may be slow to say so.
+  if (shown.standing === null && !isInComposer(controls.view, text))
+    await shown.within(controls.limits.answeredMs);
   const first = shown.standing;
   if (first === null) {
     const message = isInComposer(controls.view, text)
