@@ -30,13 +30,18 @@ export function agentletLink(
       const { seq, event } = message;
       const events = await run.events();
       // Not awaited one by one: events that arrive together share one sync, in order.
+      const { eventBudget: budget } = run;
+      const kept = seq > events.lastSeq ? budget.keep(event, events.bytes) : event;
       events
-        .append(seq, event)
+        .append(seq, kept)
         .then((isNew) => {
-          if (isNew) run.noteEvent(seq, event);
+          if (isNew && kept !== null) run.noteEvent(seq, kept);
           sendJson(socket, { kind: "event_ack", seq } satisfies AgentletCommand);
         })
-        .catch(refuse);
+        .catch((error: unknown) => {
+          budget.forget();
+          refuse(error);
+        });
       if (events.pendingBytes > MAX_PENDING_BYTES) await events.flushed();
     },
     binary(bytes) {

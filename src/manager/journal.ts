@@ -58,17 +58,21 @@ export class Journal implements AsyncDisposable {
     return this.#pendingBytes;
   }
 
+  /** Bytes of the file, those on their way to it included. */
+  get bytes(): number {
+    return this.#size + this.#pendingBytes;
+  }
+
   /**
-   * Takes one line; a text is written as it is, and must hold `seq` itself. Resolves with true when it is on disk, with false when this sequence number was there already. After a failed
+   * Takes one line; a text is written as it is, and must hold `seq` itself; null takes the number alone, without a line. Resolves with true when it is on disk, with false when this sequence number was there already. After a failed
    * write the lines on their way are forgotten, so that their sender can send them again.
    */
-  async append(seq: number, value: object | string): Promise<boolean> {
+  async append(seq: number, value: object | string | null): Promise<boolean> {
     if (seq <= this.#lastSeq) {
       await this.flushed();
       return false;
     }
-    const text = typeof value === "string" ? value : JSON.stringify({ seq, ...value });
-    const line = Buffer.from(`${text}\n`);
+    const line = lineOf(seq, value);
     const done = Promise.withResolvers<void>();
     this.#waiting.push({ seq, line, done });
     this.#lastSeq = seq;
@@ -96,8 +100,10 @@ export class Journal implements AsyncDisposable {
       this.#waiting = [];
       const bytes = Buffer.concat(group.map((item) => item.line));
       try {
-        await writeFully(this.#handle, bytes, this.#size);
-        await this.#handle.datasync();
+        if (bytes.length > 0) {
+          await writeFully(this.#handle, bytes, this.#size);
+          await this.#handle.datasync();
+        }
         this.#size += bytes.length;
         for (const item of group) item.done.resolve();
       } catch (error) {
@@ -141,6 +147,12 @@ export async function* readJournal(path: string, from: number): AsyncGenerator<s
   } finally {
     await handle.close();
   }
+}
+
+function lineOf(seq: number, value: object | string | null): Buffer {
+  if (value === null) return Buffer.alloc(0);
+  const text = typeof value === "string" ? value : JSON.stringify({ seq, ...value });
+  return Buffer.from(`${text}\n`);
 }
 
 async function lastLineOf(handle: FileHandle, whole: number): Promise<string | null> {

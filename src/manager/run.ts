@@ -9,6 +9,7 @@ import type { FollowMessage, RunInfo } from "../protocol/manager-api.ts";
 import type { RunEnd } from "../protocol/outcome.ts";
 import { AttachRelay } from "./attach-relay.ts";
 import { AuditFile } from "./audit-file.ts";
+import { EventBudget } from "./event-budget.ts";
 import type { Identity } from "./identity.ts";
 import { Journal } from "./journal.ts";
 import { OpenOnUse } from "./open-on-use.ts";
@@ -38,6 +39,7 @@ export interface RoleLink {
 export class Run implements RecordedSession {
   readonly relay = new AttachRelay();
   readonly shells: RunShells;
+  readonly eventBudget = new EventBudget();
   /** The connection of each role; the newest one wins. */
   readonly links: Record<Role, RoleLink | null> = { agentlet: null, recorder: null, runner: null };
   /** Since when a role has no connection, in `performance.now()` time; null while it has one. */

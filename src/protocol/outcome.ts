@@ -36,7 +36,7 @@ export const RunEnd = z.strictObject({
   outcome: RunOutcome,
   reason: RunReason,
   exitCode: z.int().min(0).max(255).nullable(),
-  signal: z.string().nullable().describe("signal name, such as SIGKILL"),
+  signal: z.string().max(32).nullable().describe("signal name, such as SIGKILL"),
   detail: EndDetail.optional(),
 });
 export type RunEnd = z.infer<typeof RunEnd>;

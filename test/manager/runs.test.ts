@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { appendFile, mkdir, readFile, rm, rmdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { suite, test } from "node:test";
+import { EVENT_LIMITS } from "../../src/manager/event-budget.ts";
 import type { RunInfo } from "../../src/protocol/manager-api.ts";
 import {
   auditMessages,
@@ -97,6 +98,48 @@ suite("runs", () => {
     const info = await (await api(manager, `/v1/runs/${run.run}`)).json();
     const { phase, state: now } = info as { phase: string; state: string };
     assert.deepEqual({ phase, now }, { phase: "running", now: "permission" });
+  });
+
+  test("take only so many events of a run, say so in them, and keep how it ended, also after a restart", async (t) => {
+    const { runBytes } = EVENT_LIMITS;
+    EVENT_LIMITS.runBytes = 16 * 1024;
+    t.after(() => {
+      EVENT_LIMITS.runBytes = runBytes;
+    });
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const link = await agentlet(manager, run);
+    const file = join(dataDir, "runs", run.run, "events.jsonl");
+    const text = "x".repeat(1000);
+    const flood = async (peer: Peer, from: number, to: number) => {
+      for (let seq = from; seq <= to; seq++)
+        await peer.send({ kind: "event", seq, event: { type: "screen", time, text } });
+      await peer.until((message) => message["seq"] === to);
+    };
+    const exited = { ...state("exited"), channel: "process" };
+
+    await flood(link, 1, 500);
+    const cut = await readFile(file, "utf8");
+    await manager[Symbol.asyncDispose]();
+    const { manager: next } = await startManager(t, { dataDir });
+    const back = await agentlet(next, run);
+    await flood(back, 501, 1000);
+    const info = (await (await api(next, `/v1/runs/${run.run}`)).json()) as RunInfo;
+    const ended = { type: "ended", time, end: SUCCEEDED };
+    for (const [at, event] of [exited, ended, exited, ended].entries())
+      await back.send({ kind: "event", seq: 1001 + at, event });
+    await back.until((message) => message["seq"] === 1004);
+
+    const lines = (await readFile(file, "utf8")).trimEnd().split("\n");
+    const told = lines.map((line) => JSON.parse(line) as { seq: number; evidence?: string });
+    assert.match(cut.trimEnd().split("\n").at(-1) ?? "", /keeps no more of this run's events/);
+    assert.ok(cut.length < 17 * 1024);
+    assert.ok(lines.join("\n").length < 18 * 1024);
+    assert.equal(info.state, "unknown");
+    assert.deepEqual(
+      told.slice(-3).map(({ seq }) => seq),
+      [501, 1001, 1002],
+    );
   });
 
   test("repair a torn last line and work out their state again after a restart", async (t) => {
