@@ -4,7 +4,12 @@ import type { Evidence } from "./states/evidence.ts";
 import { StallWatch } from "./states/stall-watch.ts";
 import type { TranscriptGrowth } from "./transcript-growth.ts";
 
-export const HEARTBEAT_LIMITS = { checkMs: 1000, checksPerHeartbeat: 5 };
+export const HEARTBEAT_LIMITS = {
+  checkMs: 1000,
+  checksPerHeartbeat: 5,
+  /** a busy CLI that shows no sign of life at all for this long is ended as stalled */
+  stalledMs: 30 * 60_000,
+};
 
 export interface HeartbeatOptions {
   /** host pid whose descendants are zone A */
@@ -18,7 +23,6 @@ export interface HeartbeatOptions {
   isBusy: () => boolean;
   /** It says that it is busy and shows no sign of life for very long. Called once. */
   onStalled: (silentMs: number) => void;
-  stalledAfterMs?: number;
   onHeartbeat: (event: Extract<AgentletEvent, { type: "heartbeat" }>) => void;
   /** Zone A uses more memory than it may. Called once. */
   onMemoryExceeded: (usedBytes: number) => void;
@@ -32,7 +36,7 @@ export function startHeartbeat(options: HeartbeatOptions): Disposable {
   let stopped = false;
   let stalled = false;
   let told = { cpuMs: 0, atMs: performance.now() };
-  const stall = new StallWatch(options.stalledAfterMs);
+  const stall = new StallWatch(HEARTBEAT_LIMITS.stalledMs);
   let lastOffset = options.outputOffset();
   let lastOutputAt: number | null = null;
   let timer: NodeJS.Timeout;

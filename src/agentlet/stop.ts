@@ -73,6 +73,8 @@ export async function stopProgram(
   if (reason !== "out_of_memory") {
     if (await leavesByKeys(program, limits)) return;
     program.signalAll(constants.signals.SIGTERM);
+    // One that is stopped (Ctrl-Z, SIGSTOP) would get it when it is woken, which is never.
+    program.signalAll(constants.signals.SIGCONT);
     if (await endsWithin(program.exited, limits.terminateMs)) return;
   }
   await program.kill();

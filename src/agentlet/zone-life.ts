@@ -22,8 +22,10 @@ import { type TranscriptGrowth, watchTranscript } from "./transcript-growth.ts";
 import { GATEWAY_PORT, zoneEnv } from "./zone.ts";
 import { REPORT_SOCKET } from "./drivers/hooks.ts";
 
-/** How long a CLI may stay after it said its result. */
-const LEAVE_AFTER_RESULT_MS = 10_000;
+export const RESULT_LIMITS = {
+  /** how long a CLI may stay after it said its result */
+  leaveMs: 10_000,
+};
 /** How often a CLI that is idle, and then not ready for it, is given its goal. */
 const GOAL_TRIES = 3;
 
@@ -159,11 +161,11 @@ async function followProgram(
     const followResult = (): void => {
       const { result } = judge;
       void result.then(() =>
-        after(LEAVE_AFTER_RESULT_MS, () => {
+        after(RESULT_LIMITS.leaveMs, () => {
           if (judge.result !== result) return followResult();
           stop.wish(
             "hung_after_result",
-            `The CLI gave its result and did not leave within ${LEAVE_AFTER_RESULT_MS} ms`,
+            `The CLI gave its result and did not leave within ${RESULT_LIMITS.leaveMs} ms`,
           );
         }),
       );

@@ -1,7 +1,5 @@
 import type { Evidence } from "./evidence.ts";
 
-/** A busy CLI that shows no sign of life at all for this long is ended as stalled. */
-export const STALLED_AFTER_MS = 30 * 60_000;
 /** Less CPU time than this in a second of looking is no sign of life: timers of an idle runtime take some. */
 const ALIVE_CPU_MS_PER_SECOND = 20;
 
@@ -22,7 +20,7 @@ export class StallWatch {
   #last: LifeSigns | null = null;
   #aliveAtMs = 0;
 
-  constructor(afterMs = STALLED_AFTER_MS) {
+  constructor(afterMs: number) {
     this.#afterMs = afterMs;
   }
 

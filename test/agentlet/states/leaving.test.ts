@@ -50,8 +50,8 @@ suite("stopping a CLI", () => {
     await stopProgram(terminated.program, "timed_out", LIMITS);
     await stopProgram(killed.program, "cancelled", LIMITS);
 
-    assert.deepEqual(terminated.done, ["interrupt", "quit", "signal 15"]);
-    assert.deepEqual(killed.done, ["interrupt", "quit", "signal 15", "kill"]);
+    assert.deepEqual(terminated.done, ["interrupt", "quit", "signal 15", "signal 18"]);
+    assert.deepEqual(killed.done, ["interrupt", "quit", "signal 15", "signal 18", "kill"]);
   });
 
   test("asks nothing of a zone that is out of memory", async () => {
