@@ -17,15 +17,28 @@ const IDLE_FOOTER =
   /\? for shortcuts|(?:mode|edits|bypass permissions) on\b|shift\+tab to|← for agents|Press (?:Ctrl-C|Ctrl-D|Esc) again/;
 /** A line of help that a narrow terminal breaks; below a composer's text there is always a line across the screen. */
 const WRAPPED = { gap: 2, without: LINE };
+/** Below a dialog: its help, and the tasks of the turn. */
+const BELOW_DIALOG = { gap: 16, without: LINE };
+/** Between the composer and its footer: what a person's own status line prints. */
+const STATUS_LINE = { gap: 4, without: LINE };
+/** What the turn does, above the composer; a model that does not answer is tried again, a background agent waited for. */
+const ACTIVITY =
+  /^[·✢✳✶✻✽✺*] \S.*(?:… ?(?:\(|$)| · Retrying in \d)|^✻ Waiting for \d+ \S.* to finish/;
+/** Below the activity: a tip, the tasks; nothing that was said later. */
+const BELOW_ACTIVITY = { gap: 14, without: /^(?:[⏺●❯] |✻ \S+ for \d|─{8})/ };
+/** What is said goes on below its first row. */
+const SAID = { gap: 200, without: /^(?:✻ \S+ for \d|❯ |─{8})| {2}⎿ {1,2}Interrupted · / };
+const TEXT = /^ {2,4}[^\s⎿]/;
 const INTERRUPT = /esc to interrupt/i;
 
 /** The question above the options; in a narrow terminal it goes on in the next row. */
 const ASKS = /^ ?(?:Do you want|Would you like|Claude needs|Allow )/;
+const ASKS_FOR_PLAN = /^ {0,4}(?:Ready to code|(?:Claude has .* )?Would you like to proceed)\?$/;
 
 /** Refusing by a number is not safe (No was 4 for Bash and 3 for Write): Esc refuses everywhere, and ends the turn. */
 const PERMISSION_KEYS: DialogKeys = { allow: "1", deny: "\x1b", option: "key" };
 const PERMISSION_ASK = {
-  text: /^[ │]*((?:Do you want|Would you like|Claude needs|Allow |Exit plan mode|Ready to code).*\?)[ │]*$/,
+  text: /^[ │]*((?:Do you want|Would you like|Claude (?:needs|has written)|Allow |Exit plan mode|Ready to code).*\?)[ │]*$/,
   tool: /^ (\S.*?)(?: command)?$/,
   option: /^[ │❯]*(?<key>\d)\. (?<label>.+?)[ │]*$/,
 };
@@ -77,14 +90,14 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "question-dialog",
       state: "question",
-      tail: [/^[ ←]*[☐☒☑✔] /, 60, /^[ ❯] ?\d+\. /, 20, /^ ?Enter to select · /, WRAPPED],
+      tail: [/^[ ←]*[☐☒☑✔] /, 60, /^[ ❯] ?\d+\. /, 20, /^ ?Enter to select · /, BELOW_DIALOG],
       ask: QUESTION_ASK,
       keys: { deny: "\x1b", option: "key" },
     },
     {
       name: "question-dialog-scrolled",
       state: "question",
-      tail: [/\?$/, 60, /^[ ❯↓] ?\d+\. /, 20, /^ ?Enter to select · /, WRAPPED],
+      tail: [/\?$/, 60, /^[ ❯↓] ?\d+\. /, 20, /^ ?Enter to select · /, BELOW_DIALOG],
       ask: QUESTION_ASK,
       keys: { deny: "\x1b", option: "key" },
     },
@@ -92,7 +105,7 @@ export const claudeCodeRules: RuleSet = {
       name: "question-review",
       state: "question",
       // After several questions: the answers, before they are sent.
-      tail: [/^ ?[ ❯] ?1\. Submit answers/, /^ ?[ ❯] ?2\. Cancel/, 1],
+      tail: [/^ ?[ ❯] ?1\. Submit answers/, /^ ?[ ❯] ?2\. Cancel/, BELOW_DIALOG],
       ask: {
         text: /^(Review your answers|Ready to submit your answers\?)/,
         option: /^ ?[ ❯] ?(?<key>\d)\. (?<label>.+)$/,
@@ -103,7 +116,7 @@ export const claudeCodeRules: RuleSet = {
       name: "plan-dialog",
       state: "permission",
       // As its hook has it: the tool is ExitPlanMode.
-      tail: [/^ ?(?:Would you like to proceed|Ready to code)\?$/, 3, /^ ?[❯ ] ?1\. Yes/, 8],
+      tail: [ASKS_FOR_PLAN, 3, /^ *[❯ ] ?1\. Yes/, { gap: 8, without: LINE }],
       not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
       ask: PERMISSION_ASK,
       keys: PERMISSION_KEYS,
@@ -129,6 +142,12 @@ export const claudeCodeRules: RuleSet = {
       state: "blocked",
       tail: [/^ *❯ /, 30, /^ *\S.*(?:· |^ *)Esc to (?:cancel|exit|close|go back|clear)\b/i],
       not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+    },
+    {
+      name: "numbered-dialog",
+      state: "blocked",
+      // Without a line of help; what is typed into the composer stands above a line.
+      tail: [LINE, { gap: 30, without: LINE }, /^ {1,4}❯ \d+\. /, { gap: 12, without: LINE }],
     },
     {
       name: "panel",
@@ -187,24 +206,58 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "activity-line",
       state: "busy",
-      tail: [/^[·✢✳✶✻✽✺*] \S.*… ?(?:\(|$)/, 5, LINE, COMPOSER, TYPED, LINE, 3],
+      tail: [ACTIVITY, BELOW_ACTIVITY, LINE, COMPOSER, TYPED, LINE, 4],
     },
     {
       name: "activity-line-scrolled",
       state: "busy",
-      tail: [/^[·✢✳✶✻✽✺*] \S.*… ?(?:\(|$)/, 5, SCROLLED, TYPED, LINE, 3],
+      tail: [ACTIVITY, BELOW_ACTIVITY, SCROLLED, TYPED, LINE, 4],
+    },
+    {
+      name: "open-turn",
+      state: "busy",
+      versions: ">=2.1.200",
+      // Without a title nothing but the missing end of the turn tells.
+      title: /^$/,
+      tail: [
+        /^[⏺●] (?!How is Claude doing)\S/,
+        SAID,
+        LINE,
+        COMPOSER,
+        TYPED,
+        LINE,
+        STATUS_LINE,
+        IDLE_FOOTER,
+        2,
+      ],
+    },
+    {
+      name: "open-turn-scrolled",
+      state: "busy",
+      versions: ">=2.1.200",
+      title: /^$/,
+      tail: [
+        ...Array.from({ length: 12 }, () => TEXT),
+        LINE,
+        COMPOSER,
+        TYPED,
+        LINE,
+        STATUS_LINE,
+        IDLE_FOOTER,
+        2,
+      ],
     },
     {
       name: "composer-scrolled",
       state: "idle",
       title: /^(?:✳ |$)/,
-      tail: [SCROLLED, TYPED, LINE, IDLE_FOOTER, 2],
+      tail: [SCROLLED, TYPED, LINE, STATUS_LINE, IDLE_FOOTER, 2],
     },
     {
       name: "composer",
       state: "idle",
       title: /^(?:✳ |$)/,
-      tail: [LINE, COMPOSER, TYPED, LINE, IDLE_FOOTER, 2],
+      tail: [LINE, COMPOSER, TYPED, LINE, STATUS_LINE, IDLE_FOOTER, 2],
     },
     {
       name: "composer-resting",
@@ -232,6 +285,13 @@ export const claudeCodeRules: RuleSet = {
       state: "idle",
       versions: "<2.1",
       tail: [LINE, OLDER_COMPOSER, TYPED, LINE, 3],
+    },
+    {
+      name: "composer-bare",
+      state: "idle",
+      versions: "<2.1",
+      title: /^$/,
+      tail: [LINE, /^❯$/, LINE],
     },
     {
       name: "composer-box",

@@ -3,12 +3,16 @@ import type { AskReading, DialogKeys, RuleSet } from "../screen-rule.ts";
 /** `!`: what is typed goes to a shell. */
 const COMPOSER = /^[›!] ?/;
 /** The line below the composer, in the forms it had: key help, context left, model and directory. */
-const FOOTER = /\? for shortcuts|← for agents|\d+% (?:context )?left|^ *\S+.* · [~/]\S*(?: · .*)?$/;
+const FOOTER =
+  /\? for shortcuts|← for agents|\d+% (?:context )?left|^ *\S+.* · [~/]\S*(?: · .*)?$|^ {2}[~/]\S*(?: · .*)?$/;
 const INTERRUPT = /\((?:\d+[hms] ?)+ • (?:esc|ctrl ?\+? ?c) to interrupt\)/i;
 /** What stands at the end of every turn of 0.169. */
-const TURN_END = /^ {2}Worked for |^■ |^› /;
+const TURN_END = /^(?: {2}|─ )Worked for |^■ |^› /;
 /** What is typed into the composer: its further rows are indented. */
 const TYPED = { gap: 60, without: /^(?:[•■✔✗›] | {2}Worked for )/ };
+
+/** A title that says neither of a turn nor of a dialog. */
+const RESTS = /^(?!\[)[^⠀-⣿]+$/;
 
 /** What an MCP server's tool needs permission with: a form of one field. */
 const TOOL_FORM = /^ {2}Allow the .* MCP server\b/;
@@ -154,6 +158,13 @@ export const codexRules: RuleSet = {
       tail: [/^ *↑\/↓ to scroll\b/, /^ *q (?:to )?(?:close|quit)\b/],
     },
     {
+      name: "panel",
+      state: "blocked",
+      // What it says last is which keys it takes; below a composer there is its footer.
+      tail: [/^ {2}Press \S+ to \w/i],
+      not: [{ title: /Action Required/ }],
+    },
+    {
       name: "status-line",
       state: "busy",
       tail: [INTERRUPT, { gap: 8, without: TURN_END }, COMPOSER, TYPED, FOOTER, 2],
@@ -177,6 +188,13 @@ export const codexRules: RuleSet = {
       ],
     },
     {
+      name: "tool-ends-turn",
+      state: "busy",
+      // A turn never ends with what a tool said.
+      title: /^$/,
+      tail: [/^ {2}└ \S/, { gap: 12, without: /^(?! {4})/ }, COMPOSER, TYPED, FOOTER, 2],
+    },
+    {
       name: "interrupted",
       state: "idle",
       endsTurn: true,
@@ -187,8 +205,16 @@ export const codexRules: RuleSet = {
       name: "composer-fills-screen",
       state: "idle",
       // Its footer is pushed away; the title says that it rests.
-      title: /^(?!\[)[^⠀-⣿]+$/,
+      title: RESTS,
       tail: [/^› .* ↑$/, TYPED],
+    },
+    {
+      name: "composer-without-footer",
+      state: "idle",
+      title: RESTS,
+      cursorAtEnd: true,
+      cursorHidden: false,
+      tail: [/^[›!] ?(?!\d+\. |\[)/, TYPED],
     },
     { name: "bare-prompt", state: "idle", cursorAtEnd: true, tail: [/^❯$/] },
   ],

@@ -1,0 +1,469 @@
+// Screens as CLIs draw them that are not run here, or only in ways that a test cannot bring about: without a title, as a text has none.
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import { driverOf } from "../../../src/agentlet/drivers/registry.ts";
+import { matchScreen, versionOn } from "../../../src/agentlet/states/match-screen.ts";
+import type { AgentState } from "../../../src/protocol/agentlet-link.ts";
+import type { Runtime } from "../../../src/protocol/runtimes.ts";
+
+const LINE = "─".repeat(80);
+const boxed = (...rows: string[]) => [
+  ` ┌${LINE}┐`,
+  ...rows.map((row) => ` │ ${row.padEnd(79)}│`),
+  ` └${LINE}┘`,
+];
+
+/** Cursor's composer between half blocks, and what stands below it. */
+const cursor = (typed: string, ...below: string[]) => [
+  ` ${"▄".repeat(80)}`,
+  `  → ${typed}`,
+  ` ${"▀".repeat(80)}`,
+  ...(below.length === 0 ? ["  Auto · 6.3% · 1 file edited", "  ~/work/proj · main"] : below),
+];
+const FOLLOW_UP = "Add a follow-up";
+const STOP = `${FOLLOW_UP}${" ".repeat(40)}ctrl+c to stop`;
+const ERROR = [
+  "",
+  "  Error: the limit of this month is reached",
+  "  limitType: included",
+  "  spendLimits: [1,2]",
+];
+const COMMAND = [
+  LINE,
+  " $  rm made.txt in .",
+  " Run this command?",
+  " Not in allowlist: rm",
+  "  → Run (once) (y)",
+  "    Add Shell(rm) to allowlist? (tab)",
+  "    Run Everything (shift+tab)",
+  "    Skip & tell the agent what to do instead (esc or n)",
+];
+const PLAN = boxed(
+  "Suggested Plan",
+  "",
+  "Ready to build?",
+  "",
+  "   1. Yes, build locally (b)",
+  " → 2. No, propose changes (p or Esc)",
+);
+
+/** Claude Code's composer with a status line of the person's own above its footer. */
+const claude = (...above: string[]) => [
+  ...above,
+  LINE,
+  "❯",
+  LINE,
+  "  a model | 12 % of the context | 1m",
+  "  ⎇ main | ~/proj",
+  "  ⏵⏵ bypass permissions on (shift+tab to cycle) · ← for agents",
+];
+const CLAUDE_NEW = [" ▐▛███▛█   Claude Code v2.1.288", "▝▜██████▀  a model", " ▝▝   ▝▝   ~/proj"];
+const codex = (footer: string, ...above: string[]) => [
+  ...above,
+  "",
+  "› Ask Codex to do anything",
+  "",
+  `  ${footer}`,
+];
+
+const screens: [Runtime, AgentState, string, string[]][] = [
+  ["Cursor", "idle", "after a turn", ["  Done.", ...cursor(FOLLOW_UP)]],
+  [
+    "Cursor",
+    "idle",
+    "an error below the footer",
+    cursor(FOLLOW_UP, "  Ask (shift+tab to cycle)", "  Auto", "  ~/proj", ...ERROR),
+  ],
+  [
+    "Cursor",
+    "idle",
+    "the menu of commands below what is typed",
+    cursor(
+      "/",
+      "   → /model [filter]    Select a model",
+      "     /plan [prompt]     Make a plan",
+      "     ↓ more below",
+    ),
+  ],
+  [
+    "Cursor",
+    "idle",
+    "a draft of two lines",
+    [
+      "  Shall I?",
+      ` ${"▄".repeat(80)}`,
+      "  → - one (y)",
+      "    two",
+      ` ${"▀".repeat(80)}`,
+      "  Auto",
+    ],
+  ],
+  [
+    "Cursor",
+    "idle",
+    "a draft without half blocks",
+    ["output", "  → not yet", "  1 task", "  Auto · 85%", "  ~/proj · main"],
+  ],
+  [
+    "Cursor",
+    "idle",
+    "without half blocks",
+    ["  2", "", "  → Add a follow-up", "  A model      Run Everything", "  /work/proj · main · #1"],
+  ],
+  [
+    "Cursor",
+    "idle",
+    "a dialog quoted above the composer",
+    [...COMMAND, "  That was it.", ...cursor(FOLLOW_UP)],
+  ],
+  [
+    "Cursor",
+    "idle",
+    "a spinner quoted above the composer",
+    ["    ⠴ Exploring 205s", "", "  It was a quote.", "  No more.", ...cursor(FOLLOW_UP)],
+  ],
+  [
+    "Cursor",
+    "busy",
+    "a spinner and how to stop",
+    ["  $ echo hi 0ms", " ⠀⠞ Running  71 tokens", ...cursor(STOP)],
+  ],
+  [
+    "Cursor",
+    "busy",
+    "how to stop in the footer",
+    ["⠀⠞ Thinking  28 tokens", ...cursor(FOLLOW_UP, "  Auto · Run Everything      ctrl+c to stop")],
+  ],
+  [
+    "Cursor",
+    "busy",
+    "only a spinner above the composer",
+    [" ⠠⠜ Reconnecting (attempt 1, 0s)", ...cursor(FOLLOW_UP)],
+  ],
+  [
+    "Cursor",
+    "busy",
+    "only a spinner and a tip",
+    [" ⠰⠰ Waiting  26.02k tokens", "    Tip: use it", ...cursor(FOLLOW_UP)],
+  ],
+  [
+    "Cursor",
+    "busy",
+    "a quoted dialog, then a spinner",
+    [...COMMAND, " ⠀⠞ Running  71 tokens", ...cursor(STOP)],
+  ],
+  [
+    "Cursor",
+    "permission",
+    "a command",
+    [...COMMAND, `${" ".repeat(60)}ctrl+r to review changed files`],
+  ],
+  [
+    "Cursor",
+    "permission",
+    "a command, the last option chosen",
+    COMMAND.map((row) => row.replace("→ Run", "  Run").replace("  Skip", "→ Skip")),
+  ],
+  [
+    "Cursor",
+    "permission",
+    "a file",
+    [LINE, " Delete file: made.txt", " Delete this file?", "  → Delete (y)", "    Keep (n)"],
+  ],
+  ["Cursor", "permission", "a plan, and an error below it", [...PLAN, ...ERROR]],
+  [
+    "Cursor",
+    "permission",
+    "a plan while it connects again",
+    [...PLAN, " ⠠⠛ Reconnecting (attempt 1, 1s)"],
+  ],
+  [
+    "Cursor",
+    "permission",
+    "a decision that the composer waits for",
+    cursor("Waiting for decision (y/n/p)..."),
+  ],
+  [
+    "Cursor",
+    "question",
+    "a question that the composer waits for",
+    [
+      " ⠰⠰ Waiting for you  2k tokens",
+      ...cursor("Answer questions (Enter to select/next, Esc to skip)"),
+    ],
+  ],
+  [
+    "Cursor",
+    "question",
+    "what to do instead",
+    [
+      ...boxed("$  rm made.txt in ."),
+      ...cursor(
+        "Tell the agent what to do instead (Enter to send, empty to skip, Esc to cancel)   ctrl+c to stop",
+        "",
+      ),
+    ],
+  ],
+  [
+    "Cursor",
+    "blocked",
+    "a list",
+    [
+      LINE,
+      "    All chats • This workspace",
+      LINE,
+      "  → A chat      Today",
+      "    Another",
+      LINE,
+      "   1/2 • ↑/↓ to navigate • Enter to select • Esc to close",
+    ],
+  ],
+  [
+    "Cursor",
+    "starting",
+    "trust",
+    boxed(
+      "⚠ Workspace Trust Required",
+      "",
+      "▶ [a] Trust this workspace",
+      "  [q] Quit",
+      "",
+      "Use arrow keys to navigate, Enter to select, or press the key shown",
+    ),
+  ],
+  [
+    "Cursor",
+    "idle",
+    "its first composer below the dialog that it left standing",
+    [
+      ...boxed("[a] Trust this workspace", "[q] Quit", "⏳ Trusting workspace..."),
+      "  Cursor Agent",
+      ...cursor("Plan, search, build anything"),
+    ],
+  ],
+
+  [
+    "ClaudeCode",
+    "idle",
+    "a status line of one's own",
+    claude(...CLAUDE_NEW, "❯ do it", "⏺ Done.", "✻ Worked for 4s · done 12:26 PM"),
+  ],
+  [
+    "ClaudeCode",
+    "idle",
+    "asked how it was",
+    claude(
+      "⏺ Done.",
+      "✻ Baked for 25s · done 3:30 PM",
+      "● How is Claude doing this session? (optional)",
+      "  1: Bad    2: Fine   3: Good   0: Dismiss",
+    ),
+  ],
+  [
+    "ClaudeCode",
+    "idle",
+    "a command's words after a turn",
+    claude(
+      "⏺ Done.",
+      "✻ Baked for 25s",
+      "❯ /cost",
+      "  ⎿  Total cost: $0.01",
+      "     Total duration: 1s",
+    ),
+  ],
+  [
+    "ClaudeCode",
+    "idle",
+    "activity quoted in a turn that is over",
+    claude("⏺ It showed:", "✻ Frosting… (3s)", "✻ Worked for 4s · done 12:26 PM"),
+  ],
+  [
+    "ClaudeCode",
+    "busy",
+    "it tries again",
+    claude(
+      ...CLAUDE_NEW,
+      "❯ do it",
+      "✻ Connection refused (ECONNREFUSED) · Retrying in 14s · attempt 6/10",
+    ),
+  ],
+  [
+    "ClaudeCode",
+    "busy",
+    "hooks at the end of a turn",
+    claude(
+      "  and so on",
+      "✳ Frosting… (running Stop hooks… 2/3 · 11s · ↓ 720 tokens)",
+      "  ⎿  Tip: try it",
+    ),
+  ],
+  [
+    "ClaudeCode",
+    "busy",
+    "a list of tasks below the activity",
+    claude(
+      "⏺ Now.",
+      "✶ Doing it… (4s)",
+      ...Array.from({ length: 9 }, (_, at) => `     ◻ task ${at}`),
+    ),
+  ],
+  [
+    "ClaudeCode",
+    "busy",
+    "an answer that streams, no activity line",
+    claude(...CLAUDE_NEW, "✻ Worked for 4s", "❯ again", "⏺ One", "  two", "  three"),
+  ],
+  [
+    "ClaudeCode",
+    "busy",
+    "an answer that streams and fills the screen",
+    claude(...Array.from({ length: 40 }, (_, at) => `  ${at} is a number.`)),
+  ],
+  [
+    "ClaudeCode",
+    "busy",
+    "a background agent that it waits for",
+    claude(
+      "⏺ Started it.",
+      "✻ Crunched for 14s · done 7:39 AM",
+      "✻ Waiting for 1 background agent to finish",
+    ),
+  ],
+  [
+    "ClaudeCode",
+    "permission",
+    "a plan of 2.1.209",
+    [
+      `  ${LINE}`,
+      "   Claude has written up a plan and is ready to execute. Would you like to proceed?",
+      "",
+      "   ❯ 1. Yes, and bypass permissions",
+      "     2. Yes, manually approve edits",
+      "     3. Tell Claude what to change",
+      "        shift+tab to approve with this feedback",
+      "   ctrl+g to edit in Nvim · ~/.claude/plans/a.md",
+    ],
+  ],
+  [
+    "ClaudeCode",
+    "question",
+    "tasks below its help",
+    [
+      LINE,
+      " ☐ Next",
+      "What should happen?",
+      "❯ 1. This",
+      "  2. That",
+      LINE,
+      "  3. Chat about this",
+      "Enter to select · ↑/↓ to navigate · Esc to cancel",
+      "  4 tasks (2 done, 2 open)",
+      "  ✔ one",
+      "  ✔ two",
+      "  ◻ three",
+      "  ◻ four",
+    ],
+  ],
+  [
+    "ClaudeCode",
+    "blocked",
+    "numbers without help",
+    [
+      "❯ /model",
+      LINE,
+      "  Switch model?",
+      "  The next answer is slower",
+      "  ❯ 1. Yes, switch",
+      "    2. No, go back",
+    ],
+  ],
+  [
+    "ClaudeCode",
+    "idle",
+    "numbers that are typed",
+    [LINE, "❯ 1. Yes", "  2. No", LINE, "  ? for shortcuts"],
+  ],
+
+  ["Codex", "idle", "a status line that is a directory", codex("~/work/proj")],
+  [
+    "Codex",
+    "idle",
+    "a dialog quoted in an answer",
+    codex(
+      "a-model high · ~/proj",
+      "› why?",
+      "• It showed:",
+      "    Command Approval Required",
+      "    [a] Accept  [d] Decline",
+      "  and waited.",
+    ),
+  ],
+  [
+    "Codex",
+    "idle",
+    "a refused command",
+    codex(
+      "a-model · ~/proj",
+      "• Failed (exit 1) touch a",
+      "  └ (no output)",
+      "■ Conversation interrupted - use /feedback",
+    ),
+  ],
+  [
+    "Codex",
+    "busy",
+    "a tool was the last to speak",
+    codex(
+      "/work/proj · main · a-model high · Context 70% left",
+      "• Waiting for agents",
+      "• Finished waiting",
+      "  └ No agents completed yet",
+    ),
+  ],
+  [
+    "Codex",
+    "blocked",
+    "a panel without a list",
+    [
+      "  Hooks",
+      "  Event        Installed",
+      "  PreToolUse   0",
+      "",
+      "  Press enter to view hooks; esc to close",
+    ],
+  ],
+  [
+    "Codex",
+    "blocked",
+    "boxes to tick",
+    [
+      "  Experimental features",
+      "› [ ] Memories",
+      "  [ ] Proxy",
+      "  Press space to select or enter to save for next conversation",
+    ],
+  ],
+];
+
+suite("drawn screens", () => {
+  for (const [runtime, state, what, rows] of screens)
+    test(`${runtime}: ${what} is ${state}`, () => {
+      const { rules } = driverOf(runtime);
+      const view = { rows, title: "", cursor: null };
+
+      const match = matchScreen(rules, view, versionOn(rules, view));
+
+      assert.equal(match?.state, state, `by ${match?.rule.name}`);
+    });
+
+  test("Cursor: an option is answered by the key that stands behind it", () => {
+    const { rules } = driverOf("Cursor");
+    const asked = (rows: string[]) => matchScreen(rules, { rows, title: "", cursor: null }, null);
+
+    assert.deepEqual(
+      asked(COMMAND)?.ask?.options.map(({ key }) => key),
+      ["y", "tab", "shift+tab", "esc or n"],
+    );
+    assert.deepEqual([asked(COMMAND)?.rule.keys?.allow, asked(PLAN)?.rule.keys?.allow], ["y", "b"]);
+  });
+});
