@@ -3,11 +3,13 @@ import type { RedactionSet } from "../kit/redaction-set.ts";
 import { Attachments } from "./attachments.ts";
 import type { AttachWire } from "./attachments.ts";
 import type { PtySession, TerminalSize } from "./pty-session.ts";
+import { machineClock } from "./states/clock.ts";
 import { strangerOn } from "./states/foreground.ts";
 import type { RecorderLink } from "./recorder-link.ts";
 import { ShownOutput } from "./shown-output.ts";
 import type { ScreenView } from "./terminal-state.ts";
 import { TerminalState } from "./terminal-state.ts";
+import { TypedPastes } from "./typed-pastes.ts";
 
 /** Fewer bytes that may begin a secret are shown at once: echo does not wait. The recorder waits for all of them. */
 const ECHO_BYTES = 8;
@@ -26,6 +28,8 @@ export interface LiveTerminalOptions {
   onPersonTypes?: (bytes: Buffer, deliver: (bytes: Buffer) => void) => boolean;
   /** A viewer types and the program has stopped reading: its input queue is full, and what is typed is not taken. */
   onRefusedInput: () => void;
+  /** A paste that a person began was ended for them, and why. */
+  onPasteEnded?: (message: string) => void;
 }
 
 /**
@@ -37,6 +41,7 @@ export class LiveTerminal implements Disposable {
   readonly #shown: ShownOutput;
   readonly #state: TerminalState;
   readonly #attachments: Attachments;
+  readonly #pastes: TypedPastes;
   #size: TerminalSize;
   #pty: PtySession | null = null;
   #refusing = false;
@@ -61,16 +66,18 @@ export class LiveTerminal implements Disposable {
         options.onScreen();
       },
     });
+    this.#pastes = new TypedPastes({
+      clock: machineClock,
+      type: (bytes) => this.#type(bytes),
+      hasWriter: () => this.#attachments.hasWriter,
+      onEnded: (message) => options.onPasteEnded?.(message),
+    });
     this.#attachments = new Attachments({
       ring,
       snapshot: () => this.#state.snapshot(),
       snapshotWithHistory: (rows) => this.#state.snapshotWithHistory(rows),
       size: () => this.#size,
-      type: (bytes) => {
-        const deliver = (taken: Buffer) => this.#type(taken);
-        if (options.onPersonTypes === undefined) deliver(bytes);
-        else if (!options.onPersonTypes(bytes, deliver)) options.onRefusedInput();
-      },
+      type: (bytes) => this.#personTypes(bytes),
       resize: (size) => this.#resize(size),
     });
   }
@@ -88,10 +95,16 @@ export class LiveTerminal implements Disposable {
     return this.#attachments.hasWriter;
   }
 
+  /** The program is inside a paste of a person, and takes whatever is typed for a part of it. */
+  get isPasting(): boolean {
+    return this.#pastes.isOpen;
+  }
+
   /** The program's terminal, once it runs; null when it has ended. */
   use(pty: PtySession | null): void {
     this.#pty = pty;
     if (pty !== null) return;
+    this.#pastes.forget();
     this.#shown.end();
     this.#advance();
   }
@@ -137,8 +150,20 @@ export class LiveTerminal implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#pastes[Symbol.dispose]();
     this.#attachments[Symbol.dispose]();
     this.#state[Symbol.dispose]();
+  }
+
+  #personTypes(bytes: Buffer): void {
+    const typed = this.#pastes.sent(bytes);
+    if (typed.length === 0) return;
+    const deliver = (taken: Buffer) => this.#pastes.type(taken);
+    const { onPersonTypes, onRefusedInput } = this.#options;
+    if (onPersonTypes === undefined) return deliver(typed);
+    if (onPersonTypes(typed, deliver)) return;
+    onRefusedInput();
+    this.#pastes.lost();
   }
 
   /** The emulator is the one terminal that answers the program's queries; viewers never see one. */

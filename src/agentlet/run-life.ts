@@ -94,6 +94,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     },
     onScreen: () => states.screenChanged(),
     onPersonTypes: (bytes, deliver) => interaction.lease.person(bytes, deliver),
+    onPasteEnded: (message) => notice(message),
     onRefusedInput: () =>
       notice("The program does not read its input; what was typed is not taken until it does"),
   });
@@ -158,6 +159,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     stranger: () => terminal.stranger,
     outputOffset: () => terminal.outputOffset,
     emit,
+    isPasting: () => terminal.isPasting,
     onHands: (hands) => {
       const outputOffset = terminal.outputOffset;
       emit({ type: "input", time: new Date().toISOString(), hands, outputOffset });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
 import { tmpdir } from "node:os";
@@ -16,6 +16,7 @@ import type { PodFacts } from "../../src/agentlet/pod-ready.ts";
 import { HEARTBEAT_LIMITS } from "../../src/agentlet/heartbeat.ts";
 import { runAgent } from "../../src/agentlet/run-life.ts";
 import { StopWish } from "../../src/agentlet/stop.ts";
+import { PASTE_LIMITS } from "../../src/agentlet/typed-pastes.ts";
 import { sayLastWords } from "../../src/protocol/last-words.ts";
 import { aRunSpec } from "./run-spec.ts";
 import { SmallManager } from "./small-manager.ts";
@@ -321,6 +322,42 @@ suite("the life of a run", { concurrency: false }, () => {
     const typed = recorder.frames.filter((frame) => frame.type === "input").length;
     assert.equal(typed, 2);
     assert.ok(manager.messages.some((message) => message.kind === "attach_close"));
+  });
+
+  test("a paste that a program does not read is cut, one whose viewer is gone is ended: the next keys are keys", async () => {
+    const ended = run(
+      "stty raw -echo; printf ready; until test -e go; do sleep 0.1; done; printf reading; timeout --foreground 6 cat > /tmp/f; (head -c 30; tail -c 20) < /tmp/f | cat -v",
+    );
+    await until("the program is ready", () => recorder.output().includes("ready"));
+    const attach = () =>
+      manager.command({ kind: "attach_open", attach: ATTACH, write: true, fromOffset: null });
+    const type = (text: string) => {
+      const data = Buffer.from(text).toString("base64");
+      manager.command({ kind: "attach_input", attach: ATTACH, data });
+    };
+    attach();
+    type("\x1b[200~half");
+    manager.command({ kind: "attach_close", attach: ATTACH, reason: "killed" });
+    await timers.setTimeout(PASTE_LIMITS.leftMs + 1000);
+    attach();
+    type("\x1b[200~");
+    for (let piece = 0; piece < 40; piece++) type("x".repeat(64 * 1024));
+    type("lost\x1b[201~");
+    await writeFile(join(directory, "workspace/go"), "");
+    await until("the program reads", () => recorder.output().includes("reading"));
+    await timers.setTimeout(1000);
+    type("key");
+    await ended;
+
+    const shown = recorder.output().toString().replaceAll(/x+/g, "x…");
+    assert.equal(shown, "readyreading^[[200~half^[[201~^[[200~x…^[[201~key");
+    const notices = manager.events.map(({ event }) =>
+      event.type === "notice" ? event.message : "",
+    );
+    assert.match(
+      notices.join("\n"),
+      /A person left in the middle of a paste[^]*does not read its input/,
+    );
   });
 
   for (const [cols, rows] of [

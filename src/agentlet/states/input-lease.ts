@@ -9,12 +9,16 @@ export const LEASE_LIMITS = {
   heldBytes: 64 * 1024,
 };
 
+const PASTING_LOOK_MS = 100;
+
 export type Hands = "person" | "automation";
 
 export interface InputLeaseOptions {
   clock: Clock;
   /** The keyboard changed hands. */
   onHands: (hands: Hands) => void;
+  /** a person's paste is not over: it is theirs, however long they pause */
+  isPasting?: () => boolean;
   limits?: Partial<typeof LEASE_LIMITS>;
 }
 
@@ -73,9 +77,10 @@ export class InputLease {
     for (;;) {
       signal.throwIfAborted();
       const leftMs = this.#keyAtMs + this.#limits.personMs - clock.now();
-      if (leftMs <= 0) break;
-      if (clock.now() + leftMs > deadline) return "busy";
-      await new Promise<void>((resolve) => clock.after(leftMs, resolve));
+      if (leftMs <= 0 && this.#options.isPasting?.() !== true) break;
+      const waitMs = Math.max(leftMs, PASTING_LOOK_MS);
+      if (clock.now() + waitMs > deadline) return "busy";
+      await new Promise<void>((resolve) => clock.after(waitMs, resolve));
     }
     this.#isAutomatic = true;
     this.#take("automation");

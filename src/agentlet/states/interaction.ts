@@ -27,6 +27,8 @@ export interface InteractionOptions extends ControlsOptions {
   emit: (event: AgentletEvent) => void;
   /** The keyboard changed hands. */
   onHands: (hands: "person" | "automation") => void;
+  /** A person's paste is not over. */
+  isPasting?: () => boolean;
 }
 
 /**
@@ -42,7 +44,8 @@ export class Interaction implements Disposable {
   constructor(options: InteractionOptions) {
     this.#options = options;
     this.#controls = new Controls(options);
-    this.lease = new InputLease({ clock: options.clock, onHands: options.onHands });
+    const { clock, onHands, isPasting = () => false } = options;
+    this.lease = new InputLease({ clock, onHands, isPasting });
   }
 
   /** Takes a command of the manager; what became of it is told as `act` events. Never rejects. */
