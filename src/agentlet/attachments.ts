@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { ViewerFilter } from "../kit/viewer-filter.ts";
 import type { AgentletCommand, AgentletMessage } from "../protocol/agentlet-link.ts";
 import type { OutputRing } from "./output-ring.ts";
-import { QueryFilter } from "./query-filter.ts";
 import type { TerminalSize } from "./pty-session.ts";
 import type { Snapshot } from "./terminal-state.ts";
 
@@ -38,7 +38,7 @@ interface Attach {
   next: number | null;
   inFlight: number;
   size: TerminalSize | null;
-  filter: QueryFilter;
+  filter: ViewerFilter;
 }
 
 type AttachCommand = Extract<
@@ -130,7 +130,7 @@ export class Attachments implements Disposable {
       next: held ? from : null,
       inFlight: 0,
       size: null,
-      filter: new QueryFilter(),
+      filter: new ViewerFilter(),
     };
     if (this.#attaches.size >= ATTACH_LIMITS.attaches) {
       this.#close(attach, `More than ${ATTACH_LIMITS.attaches} viewers are attached`);
@@ -161,7 +161,7 @@ export class Attachments implements Disposable {
   #sendSnapshot(attach: Attach, snapshot: Snapshot): void {
     this.#wire?.sendMessage({ kind: "attach_snapshot", attach: attach.id, ...snapshot });
     attach.next = snapshot.offset;
-    attach.filter = new QueryFilter();
+    attach.filter = new ViewerFilter();
   }
 
   #stream(attach: Attach): void {

@@ -1,11 +1,12 @@
 import { rawBytesOf } from "../protocol/asciicast.ts";
 import { followLines } from "./follow-file.ts";
+import { fitFor } from "./person-terminal.ts";
 import { pour } from "./pour.ts";
 import type { TerminalOutput } from "./output.ts";
 
 /**
- * Writes the program's output as it is recorded, every byte of it and at the reader's pace, until `goesOn` says that nothing
- * more comes. Ends early when the reader is gone.
+ * Writes the program's output as it is recorded, as `target` may have it and at the reader's pace, until `goesOn` says that
+ * nothing more comes. Ends early when the reader is gone.
  */
 export async function pourRecording(
   castPath: string,
@@ -13,7 +14,8 @@ export async function pourRecording(
   goesOn: () => Promise<boolean>,
   signal: AbortSignal,
 ): Promise<void> {
-  await pour(rawBytesOf(wholeLines(castPath, goesOn, signal)), target, { atOnce: true });
+  const bytes = rawBytesOf(wholeLines(castPath, goesOn, signal));
+  await pour(fitFor(target, bytes), target, { atOnce: true });
 }
 
 async function* wholeLines(

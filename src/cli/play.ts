@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import timers from "node:timers/promises";
+import { ViewerFilter } from "../kit/viewer-filter.ts";
 import { readIntact, type CastHeader, type CastSource } from "../protocol/asciicast.ts";
 import type { Output } from "./output.ts";
 
@@ -29,6 +30,7 @@ export async function play(source: CastSource, options: PlayOptions): Promise<bo
   let lastMs = 0;
   let virtualMs = 0;
   let alternate = false;
+  const filter = output.stdout.isTTY === true ? new ViewerFilter() : null;
   try {
     for await (const item of readIntact(source)) {
       if (item.kind === "header") {
@@ -43,7 +45,9 @@ export async function play(source: CastSource, options: PlayOptions): Promise<bo
       await clock.until(virtualMs, keys.ended);
       alternate = alternateAfter(item.event.data, alternate);
       if (output.stdout.destroyed) return false;
-      if (!output.stdout.write(item.event.data)) await once(output.stdout, "drain");
+      const bytes = Buffer.from(item.event.data);
+      filter?.push(bytes);
+      if (!output.stdout.write(bytes)) await once(output.stdout, "drain");
     }
     await clock.until(virtualMs, keys.ended);
     return true;
@@ -53,7 +57,7 @@ export async function play(source: CastSource, options: PlayOptions): Promise<bo
   } finally {
     if (output.interactive) {
       output.stdout.write(`${alternate ? "\u001B[?1049l" : ""}${RESTORE}\n`);
-      // Answers of the terminal to queries in the recording would otherwise land on the shell's prompt.
+      // Keys still on their way would otherwise land on the shell's prompt.
       if (keys.raw) await timers.setTimeout(50);
     }
   }
@@ -146,7 +150,7 @@ class Keys implements Disposable {
   readonly #stopSignals: () => void;
   readonly #onData = (chunk: Buffer): void => {
     const key = chunk.toString("latin1");
-    // Only single keys: sequences are arrow keys, or answers of the terminal to what is played.
+    // Only single keys: sequences are arrow keys and the like.
     if (["q", "Q", "\u0003", "\u0004"].includes(key)) this.#ended.abort();
     else if (key.length === 1) this.onKey(key);
   };

@@ -3,6 +3,7 @@ import type { WebSocket } from "ws";
 import { Backoff } from "../kit/backoff.ts";
 import { parseJson } from "../kit/json-lines.ts";
 import { PlatformError } from "../kit/platform-error.ts";
+import { ViewerFilter } from "../kit/viewer-filter.ts";
 import { AttachMessage } from "../protocol/agentlet-link.ts";
 import type { GrantId } from "../protocol/ids.ts";
 import { CloseCode } from "../protocol/recording-link.ts";
@@ -43,7 +44,13 @@ export async function viewTerminal(options: ViewOptions, signal: AbortSignal): P
   const over = Promise.withResolvers<ViewResult>();
   const done = new AbortController();
   const until = AbortSignal.any([signal, done.signal]);
-  const view: View = { options, modes, socket: null, offset: options.from };
+  const view: View = {
+    options,
+    modes,
+    filter: new ViewerFilter(),
+    socket: null,
+    offset: options.from,
+  };
   const onAbort = (): void => over.resolve({ kind: "ended" });
   signal.addEventListener("abort", onAbort, { once: true });
   if (signal.aborted) onAbort();
@@ -97,6 +104,7 @@ export async function viewTerminal(options: ViewOptions, signal: AbortSignal): P
 interface View {
   readonly options: ViewOptions;
   readonly modes: TerminalModes;
+  readonly filter: ViewerFilter;
   socket: WebSocket | null;
   /** the next byte of output this terminal needs; null before the first snapshot */
   offset: number | null;
@@ -183,7 +191,8 @@ function showMessage(view: View, text: string, socket: WebSocket): boolean {
   const message = parseJson("a message of the terminal", AttachMessage, text);
   if (message.kind === "snapshot") {
     view.offset = message.offset;
-    if (message.data !== "") show(view, Buffer.from(message.data));
+    // The stream before it may have been cut within a sequence, which ends here.
+    if (message.data !== "") show(view, Buffer.from(`\u001B\\${message.data}`));
   }
   // What was typed into the gap is lost; the bell says so without touching the screen.
   if (message.kind === "waiting" && message.message.startsWith("Not delivered"))
@@ -196,6 +205,8 @@ function showMessage(view: View, text: string, socket: WebSocket): boolean {
 /** Writes to the terminal. For a terminal, a file and a pipe this returns when the bytes are taken. */
 function show(view: View, bytes: Buffer): void {
   const { stdout } = view.options;
+  // The agentlet has filtered already. What reaches this terminal shall not depend on a machine far away.
+  view.filter.push(bytes);
   view.modes.push(bytes);
   if (!stdout.destroyed) stdout.write(bytes);
 }

@@ -131,11 +131,7 @@ const CASES: [name: string, file: string, title: string][] = [
     "test/e2e/terminal.test.ts",
     "detaches with Ctrl-] d, and the terminal is as before",
   ],
-  [
-    "OSC 52 reads",
-    "test/agentlet/query-filter.test.ts",
-    "hides every query from a viewer's terminal",
-  ],
+  ["OSC 52 reads", "test/kit/viewer-filter.test.ts", "hides every query from a viewer's terminal"],
   [
     "old prompts in the scrollback, and quotes of them",
     RULES,

@@ -188,6 +188,34 @@ suite("agentkube recording", () => {
     assert.ok(tookMs > 600 && tookMs < 20_000, `took ${tookMs} ms`);
   });
 
+  test("on a person's terminal nothing that is shown asks it anything or writes its clipboard; in a pipe is every byte", async () => {
+    using data = new PreparedData();
+    const odd = "<\u001B]5\u00012;c;aGFja2Vk\u0007\u001B[c\u009B6n>";
+    const file = data.write(
+      "odd.cast",
+      `{"version":3,"term":{"cols":80,"rows":24}}\n${JSON.stringify([0, "o", odd])}\n`,
+    );
+    const main = new URL("../../src/cli/main.ts", import.meta.url).pathname;
+    // `script` gives a terminal; without one the bytes are for a program.
+    const shown = (verb: string): string =>
+      execFileSync(
+        "script",
+        ["-qec", `"${process.execPath}" "${main}" recording ${verb}`, "/dev/null"],
+        { input: "", timeout: 30_000 },
+      ).toString();
+
+    const verbs = [`play "${file}"`, `play "${file}" </dev/null`, `cat "${file}"`];
+    for (const verb of [...verbs, `cat --raw "${file}"`, `export --format raw "${file}"`]) {
+      const text = shown(verb);
+      assert.match(text, /<\u001B\]5;\u0007\0+\u001B\[o\u009B6o>/, verb);
+      assert.doesNotMatch(text, /aGFja2Vk/, verb);
+    }
+    assert.doesNotMatch(shown(`export --format v2 "${file}"`), /\u009B6n/);
+    assert.match(shown(`cat --raw "${file}"`), /add > FILE/);
+    for (const verb of [["cat"], ["cat", "--raw"], ["export", "--format", "raw"]])
+      assert.equal((await data.run("recording", ...verb, file)).stdout, odd);
+  });
+
   test("a reader that leaves early is no failure", async () => {
     using data = new PreparedData();
     const event = `${JSON.stringify([0, "o", "x".repeat(60_000)])}\n`;

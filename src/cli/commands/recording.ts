@@ -11,6 +11,7 @@ import { durationOption } from "../durations.ts";
 import { humanBytes, humanCount, oneLine } from "../human.ts";
 import { listRecordings } from "../list-recordings.ts";
 import { UsageError, type Output } from "../output.ts";
+import { fitFor } from "../person-terminal.ts";
 import { plainTextOf } from "../plain-text.ts";
 import { play } from "../play.ts";
 import { pour, pourToFile } from "../pour.ts";
@@ -20,7 +21,7 @@ import { nearest } from "../suggest.ts";
 
 const options = {
   data: dataOption,
-  raw: { type: "boolean", help: "cat: the exact bytes that the terminal gave" },
+  raw: { type: "boolean", help: "cat: the exact bytes that the terminal gave, to a file or pipe" },
   speed: { type: "string", value: "N", help: "play: times faster (default 1)" },
   "idle-limit": {
     type: "string",
@@ -105,7 +106,10 @@ const actions: Record<string, (context: Context, recording: NamedRecording) => P
 
 async function cat({ values, output }: Context, recording: NamedRecording): Promise<number> {
   const asked = values.raw === true ? rawBytesOf : textOf;
-  await pour(asked(recording.open()), output.stdout);
+  const isShown = output.stdout.isTTY === true;
+  await pour(fitFor(output.stdout, asked(recording.open())), output.stdout);
+  if (values.raw === true && isShown)
+    output.note("Shown as a terminal may have it. Every byte goes to a file: add > FILE");
   return 0;
 }
 
@@ -163,7 +167,7 @@ async function exportAs(context: Context, recording: NamedRecording): Promise<nu
   if (values.output === undefined || values.output === "-") {
     if (output.json)
       throw new UsageError("With --json the export goes to a file", "name it with -o FILE");
-    await pour(converted, output.stdout);
+    await pour(fitFor(output.stdout, converted), output.stdout);
     return 0;
   }
   const path = resolve(cwd, values.output);
