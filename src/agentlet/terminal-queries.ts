@@ -13,8 +13,13 @@ const ST = "\u001B\\";
 /**
  * Answers the queries that the headless emulator leaves unanswered; a program that waits for them starts slowly or not at all.
  * With it the emulator is the one terminal that answers: viewers never see a query. The clipboard (OSC 52) is never read.
+ * `keyboardFlags`: of kitty's protocol, as the program has set them.
  */
-export function answerQueries(terminal: Terminal, reply: (text: string) => void): void {
+export function answerQueries(
+  terminal: Terminal,
+  reply: (text: string) => void,
+  keyboardFlags: () => number = () => 0,
+): void {
   const { parser } = terminal;
   // `OSC 10 ; ? ; ?` asks for 10 and 11.
   for (const first of [10, 11, 12])
@@ -43,9 +48,9 @@ export function answerQueries(terminal: Terminal, reply: (text: string) => void)
     reply(`\u001BP!|00000000${ST}`);
     return true;
   });
-  // Kitty keyboard protocol: no flags are set.
+  // Kitty's keyboard protocol.
   parser.registerCsiHandler({ prefix: "?", final: "u" }, () => {
-    reply("\u001B[?0u");
+    reply(`\u001B[?${keyboardFlags()}u`);
     return true;
   });
   parser.registerCsiHandler({ prefix: ">", final: "q" }, (params) => {

@@ -51,19 +51,11 @@ function jsonBytes(text: string): number {
   return Buffer.byteLength(JSON.stringify(text));
 }
 
-/** The characters of a screen and its cursor; of cells that hold more than anybody sees, the upper rows. */
-function plainScreen({ rows, cursor }: ScreenView): string {
-  let bytes = 0;
-  const fitting = rows.map((row) => {
-    bytes += jsonBytes(row) + 4;
-    return bytes <= EMULATOR_LIMITS.screenBytes ? row : "";
-  });
-  const place = cursor === null ? "" : `\x1b[${cursor.row + 1};${cursor.col + 1}H`;
-  return fitting.map((row, at) => `\x1b[${at + 1}H${row}`).join("") + place;
-}
-
-/** CAN: ends any sequence without acting on it. */
-const CANCEL = "\x18";
+/**
+ * What goes before the tail that a flood is cut to. CAN ends any sequence without acting on it: half of one, joined with the tail, could
+ * be a query, and its answer be typed. Modes stay: most programs that flood set none, and keys and screen go by them.
+ */
+const AFTER_GAP = "\x18\x1b[0m\x1b(B\x0f\x1b[3J\x1b[2J\x1b[H";
 
 /** Output that is not in the ring yet because nobody looks at it. */
 export interface WaitingOutput {
@@ -119,7 +111,11 @@ export class TerminalState implements Disposable {
     this.#options = options;
     this.#screen = new Screen(options.size, EMULATOR_LIMITS.scrollback);
     this.#screen.terminal.onData((reply) => this.#reply(reply));
-    answerQueries(this.#screen.terminal, (reply) => this.#reply(reply));
+    answerQueries(
+      this.#screen.terminal,
+      (reply) => this.#reply(reply),
+      () => this.#screen.keyboardFlags,
+    );
   }
 
   /** True when output was skipped in a flood, so that the screen may differ from the true one. */
@@ -206,6 +202,8 @@ export class TerminalState implements Disposable {
 
   #snapshotOffset(): number | null {
     const { ring } = this.#options;
+    // The screen is still that from before the gap.
+    if (this.#cutOff) return null;
     // Inside a sequence the stream goes on from its beginning: the emulator has not acted on the part it has.
     const boundary = this.#scanner.boundary;
     const offset = boundary >= ring.start ? boundary : this.#parsed;
@@ -215,8 +213,9 @@ export class TerminalState implements Disposable {
   #snapshotAt(offset: number, history: string): Snapshot {
     const { title, cols, rows } = this.#screen;
     const whole = this.#screen.text();
-    const screen =
-      jsonBytes(whole) <= EMULATOR_LIMITS.screenBytes ? whole : plainScreen(this.view());
+    const { screenBytes } = EMULATOR_LIMITS;
+    // Twice: both screens.
+    const screen = jsonBytes(whole) <= screenBytes ? whole : this.#screen.text(screenBytes / 2);
     const data = CLEAN + (title === "" ? "" : `\x1b]2;${title}\x07`) + history + screen;
     return { offset, cols, rows, data };
   }
@@ -239,14 +238,13 @@ export class TerminalState implements Disposable {
     );
     const slice = ring.slice(this.#parsed, limit);
     this.#busy = true;
-    // The parser keeps half a sequence over a reset; joined with the tail it could be a query, and its answer be typed.
-    if (this.#cutOff) this.#screen.write(CANCEL);
-    this.#cutOff = false;
+    if (this.#cutOff) this.#screen.write(AFTER_GAP);
     this.#screen.write(slice, () => this.#fed(slice));
   }
 
   #fed(slice: Buffer): void {
     this.#busy = false;
+    this.#cutOff = false;
     if (this.#disposed) return;
     this.#scanner.push(slice);
     this.#parsed += slice.length;
@@ -282,7 +280,6 @@ export class TerminalState implements Disposable {
   #skipToTail(): void {
     const { ring, waiting } = this.#options;
     waiting?.showTail(EMULATOR_LIMITS.tailBytes);
-    this.#screen.reset();
     this.#parsed = Math.max(ring.start, ring.end - EMULATOR_LIMITS.tailBytes);
     this.#scanner.startAt(this.#parsed);
     this.#approximate = true;

@@ -3,6 +3,7 @@ import timers from "node:timers/promises";
 import { ViewerFilter } from "../kit/viewer-filter.ts";
 import { readIntact, type CastHeader, type CastSource } from "../protocol/asciicast.ts";
 import type { Output } from "./output.ts";
+import { GIVE_BACK_TITLE, KEEP_TITLE, TerminalModes } from "./terminal-modes.ts";
 
 export interface PlayOptions {
   readonly output: Output;
@@ -12,10 +13,6 @@ export interface PlayOptions {
   readonly idleLimitMs: number | null;
   readonly onSignal: (listener: (signal: NodeJS.Signals) => void) => () => void;
 }
-
-/** Ends every mode that a recording may have left on: styles, mouse, paste, keypad; shows the cursor. */
-const RESTORE =
-  "\u001B[0m\u001B[?25h\u001B[?1000;1002;1003;1004;1006;2004;1l\u001B[<u\u001B>\u001B7\u001B[r\u001B8";
 
 /** Plays a recording in its own time. Keys on a terminal: space pauses, `.` steps while paused, q ends. True when it reached its end. */
 export async function play(source: CastSource, options: PlayOptions): Promise<boolean> {
@@ -29,8 +26,9 @@ export async function play(source: CastSource, options: PlayOptions): Promise<bo
   let idleLimitMs = options.idleLimitMs;
   let lastMs = 0;
   let virtualMs = 0;
-  let alternate = false;
   const filter = output.stdout.isTTY === true ? new ViewerFilter() : null;
+  const modes = new TerminalModes();
+  if (output.interactive) output.stdout.write(KEEP_TITLE);
   try {
     for await (const item of readIntact(source)) {
       if (item.kind === "header") {
@@ -43,9 +41,9 @@ export async function play(source: CastSource, options: PlayOptions): Promise<bo
       lastMs = atMs;
       if (item.event.code !== "o") continue;
       await clock.until(virtualMs, keys.ended);
-      alternate = alternateAfter(item.event.data, alternate);
       if (output.stdout.destroyed) return false;
       const bytes = Buffer.from(item.event.data);
+      modes.push(bytes);
       filter?.push(bytes);
       if (!output.stdout.write(bytes)) await once(output.stdout, "drain");
     }
@@ -56,7 +54,7 @@ export async function play(source: CastSource, options: PlayOptions): Promise<bo
     throw error;
   } finally {
     if (output.interactive) {
-      output.stdout.write(`${alternate ? "\u001B[?1049l" : ""}${RESTORE}\n`);
+      output.stdout.write(`${modes.restore()}${GIVE_BACK_TITLE}\n`);
       // Keys still on their way would otherwise land on the shell's prompt.
       if (keys.raw) await timers.setTimeout(50);
     }
@@ -200,10 +198,4 @@ function warnIfSmall(header: CastHeader, output: Output): void {
     output.note(
       `Recorded at ${header.cols}x${header.rows}, this terminal is ${columns}x${rows}: lines may break wrongly`,
     );
-}
-
-function alternateAfter(text: string, before: boolean): boolean {
-  const on = text.lastIndexOf("\u001B[?1049h");
-  const off = text.lastIndexOf("\u001B[?1049l");
-  return on === off ? before : on > off;
 }

@@ -10,7 +10,7 @@ import { CloseCode } from "../protocol/recording-link.ts";
 import type { ManagerClient } from "./client.ts";
 import type { TerminalOutput } from "./output.ts";
 import { PrefixKeys } from "./prefix-keys.ts";
-import { TerminalModes } from "./terminal-modes.ts";
+import { GIVE_BACK_TITLE, KEEP_TITLE, TerminalModes } from "./terminal-modes.ts";
 
 export interface ViewOptions {
   readonly run: string;
@@ -79,6 +79,7 @@ export async function viewTerminal(options: ViewOptions, signal: AbortSignal): P
     stdin.resume();
   }
   stdout.on("resize", onResize);
+  if (stdout.isTTY === true) stdout.write(KEEP_TITLE);
   try {
     const kept = keepAttached(view, until).then(
       () => over.resolve({ kind: "ended" }),
@@ -97,7 +98,7 @@ export async function viewTerminal(options: ViewOptions, signal: AbortSignal): P
       stdin.pause();
       if (!stdin.destroyed) stdin.setRawMode(wasRaw);
     }
-    if (stdout.isTTY === true && !stdout.destroyed) stdout.write(modes.restore());
+    if (stdout.isTTY === true && !stdout.destroyed) stdout.write(modes.restore() + GIVE_BACK_TITLE);
   }
 }
 
@@ -191,8 +192,10 @@ function showMessage(view: View, text: string, socket: WebSocket): boolean {
   const message = parseJson("a message of the terminal", AttachMessage, text);
   if (message.kind === "snapshot") {
     view.offset = message.offset;
-    // The stream before it may have been cut within a sequence, which ends here.
-    if (message.data !== "") show(view, Buffer.from(`\u001B\\${message.data}`));
+    // The stream before it may have been cut within a sequence, which ends here; and what it has changed is undone, since a snapshot is
+    // for a terminal that nobody has changed.
+    if (message.data !== "")
+      show(view, Buffer.from(`\u001B\\${view.modes.restore()}${message.data}`));
   }
   // What was typed into the gap is lost; the bell says so without touching the screen.
   if (message.kind === "waiting" && message.message.startsWith("Not delivered"))

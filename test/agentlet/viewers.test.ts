@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
 import headless from "@xterm/headless";
-import { SerializeAddon } from "@xterm/addon-serialize";
 import { Attachments } from "../../src/agentlet/attachments.ts";
 import type { AttachTerminal } from "../../src/agentlet/attachments.ts";
 import { OutputRing } from "../../src/agentlet/output-ring.ts";
@@ -15,13 +14,9 @@ const SIZE = { cols: 60, rows: 15 };
 
 /** A terminal that shows bytes to the end, and what it then holds. */
 async function gridOf(...parts: (string | Buffer)[]): Promise<string> {
-  const terminal = new headless.Terminal({ ...SIZE, allowProposedApi: true, scrollback: 0 });
-  const serializer = new SerializeAddon();
-  terminal.loadAddon(serializer);
-  for (const part of parts) await new Promise<void>((resolve) => terminal.write(part, resolve));
-  const grid = serializer.serialize();
-  terminal.dispose();
-  return grid;
+  using screen = new ShownScreen(SIZE, 0);
+  for (const part of parts) await new Promise<void>((resolve) => screen.write(part, resolve));
+  return screen.text();
 }
 
 /** Every row that a terminal with a long memory holds after these bytes, without the empty ones at its end. */
@@ -355,6 +350,28 @@ suite("viewers of a terminal", () => {
 
     assert.equal(state.approximate, true);
     assert.deepEqual(replies, []);
+    state[Symbol.dispose]();
+  });
+
+  test("what a program has set holds over a flood that was skipped", async () => {
+    const { attachments, output, settled, state } = openTerminal();
+    const { wire, messages } = keepingWire();
+    attachments.useWire(wire);
+    output(Buffer.from("\x1b[>7u\x1b[?1049h\x1b[?2004h\x1b[31mold"));
+    await settled();
+
+    for (let i = 0; i < 200; i++) output(Buffer.alloc(64 * 1024, "flood of text\r\n"));
+    output(Buffer.from("calm"));
+    await settled();
+    attachments.handle(OPEN);
+
+    const [snapshot] = messages;
+    assert.ok(state.approximate && snapshot?.kind === "attach_snapshot");
+    using shown = new ShownScreen(SIZE, 0);
+    await new Promise<void>((resolve) => shown.write(snapshot.data, resolve));
+    assert.deepEqual(viewOf(shown).rows, state.view().rows);
+    assert.ok(!state.view().rows.join("").includes("old"));
+    assert.match(snapshot.data, /\x1b\[>7u[^]*\x1b\[\?1049h[^]*\x1b\[\?2004h/);
     state[Symbol.dispose]();
   });
 

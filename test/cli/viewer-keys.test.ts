@@ -82,7 +82,19 @@ suite("TerminalModes", () => {
     ["a hidden cursor", "\u001B[?25l", "\u001B[?25h"],
     ["wrapping off", "\u001B[?7l", "\u001B[?7h"],
     ["a scroll region", "\u001B[3;10r", "\u001B[r"],
-    ["kitty keys", "\u001B[>1u", "\u001B[<u"],
+    ["kitty keys", "\u001B[>1u\u001B[>5u", "\u001B[<2u"],
+    ["kitty keys of the lowest level", "\u001B[=1;1u", "\u001B[=0;1u"],
+    [
+      "kitty keys of both screens, each on its own",
+      "\u001B[>1u\u001B[?1049h\u001B[>3u",
+      "\u001B[<1u\u001B[?1049l\u001B[<1u",
+    ],
+    ["origin mode, whose end moves the cursor", "\u001B[?6h", "\u001B[?6l\u001B[9999H"],
+    ["colours", "\u001B]11;#123456\u0007", "\u001B]111\u001B\\"],
+    ["a palette", "\u001B]4;1;#123456\u0007", "\u001B]104\u001B\\"],
+    ["progress in a taskbar", "\u001B]9;4;1;50\u0007", "\u001B]9;4;0\u001B\\"],
+    ["a link that is open", "\u001B]8;;https://a.test\u0007", "\u001B]8;;\u001B\\"],
+    ["tab stops", "\u001B[3g\u001BH", "\u001B[3g\r\u001B[8C\u001BH\u001B[8C\u001BH"],
     ["modifyOtherKeys", "\u001B[>4;2m", "\u001B[>4;0m"],
     ["a cursor style", "\u001B[5 q", "\u001B[0 q"],
     ["keypad mode", "\u001B=", "\u001B>"],
@@ -97,6 +109,14 @@ suite("TerminalModes", () => {
         );
     });
   }
+
+  test("once restored, there is nothing to restore", () => {
+    const modes = new TerminalModes();
+    for (const [, output] of table) modes.push(Buffer.from(output));
+    modes.restore();
+
+    assert.equal(modes.restore(), plain);
+  });
 
   test("leaves alone what the program undid itself, and what a full reset undid", () => {
     assert.equal(restored("\u001B[?1049h\u001B[?25l", "x\u001B[?25h\u001B[?1049l"), plain);
