@@ -150,7 +150,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     outputOffset: () => terminal.outputOffset,
     emit,
   });
-  using interaction = new Interaction({
+  await using interaction = new Interaction({
     states,
     rules,
     clock: machineClock,
@@ -193,6 +193,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     valve,
   };
   const program = await runProgram(context);
+  await interaction.close();
   const end = redaction.mask(await sealRecording(recorder, program));
   clearTimeout(fullTimer);
   states.process("exited", `${end.outcome}, ${end.reason}`);

@@ -142,7 +142,7 @@ async function followProgram(
   started: StartedProgram,
   { judge, transcript }: { judge: Judge | null; transcript: TranscriptGrowth | null },
 ) {
-  const { spec, stop, terminal, recorder, valve, notice, outputTaps } = context;
+  const { spec, stop, terminal, interaction, recorder, valve, notice, outputTaps } = context;
   const over = new AbortController();
   const after = (ms: number, then: () => void) => {
     void delay(ms, undefined, { signal: over.signal }).then(then, () => undefined);
@@ -228,6 +228,7 @@ async function followProgram(
   over.abort();
   recorder.hurry();
   const { exit, terminalHeld } = await pty.ended;
+  await interaction.close();
   if (terminalHeld)
     notice("A process that the program left behind still had the terminal open; it is ended now");
   terminal.use(null);

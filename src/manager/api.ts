@@ -18,6 +18,7 @@ import { readJournal } from "./journal.ts";
 import { metricsOf, textOfMetrics, type MetricSources } from "./metrics.ts";
 import { DATA_HEADERS, readBody, replyJson, replyText } from "./reply.ts";
 import type { Pods } from "./pods.ts";
+import type { Run } from "./run.ts";
 import { handleReplay } from "./replay-routes.ts";
 import type { Replays } from "./replays.ts";
 import { sendRecording } from "./send-recording.ts";
@@ -122,15 +123,14 @@ async function handleRun(context: ApiContext, call: Call): Promise<void> {
       return replyJson(response, run.isLive ? 202 : 200, run.info);
     case "POST /prompt": {
       const { text } = await readBody(request, "a prompt", PromptRun);
-      return replyJson(response, 200, await actOn(run, { kind: "prompt", by: byOf(call), text }));
+      return await replyAct(call, run, { kind: "prompt", by: byOf(call), text });
     }
     case "POST /answer": {
       const { ask, choice } = await readBody(request, "an answer", AnswerRun);
-      const answer = { kind: "answer", by: byOf(call), ask, choice } as const;
-      return replyJson(response, 200, await actOn(run, answer));
+      return await replyAct(call, run, { kind: "answer", by: byOf(call), ask, choice });
     }
     case "POST /interrupt":
-      return replyJson(response, 200, await actOn(run, { kind: "interrupt", by: byOf(call) }));
+      return await replyAct(call, run, { kind: "interrupt", by: byOf(call) });
     case "POST /end":
       requireBearer(call);
       await context.runs.finish(run, await readBody(request, "the end of a run", FinishRun));
@@ -138,6 +138,17 @@ async function handleRun(context: ApiContext, call: Call): Promise<void> {
     default:
       throw noRoute(call);
   }
+}
+
+/** Does something to the CLI of a run for as long as whoever asks is there to hear of it. */
+async function replyAct(
+  { response }: Call,
+  run: Run,
+  act: Parameters<typeof actOn>[1],
+): Promise<void> {
+  const gone = new AbortController();
+  response.once("close", () => gone.abort());
+  replyJson(response, 200, await actOn(run, act, gone.signal));
 }
 
 /** The lines of a journal as a JSON array, sent as they are read. */

@@ -13,8 +13,11 @@ const LAG_DEADLINE_MS = 30_000;
 const LAG_POLL_MS = 50;
 /** Bytes typed that wait for the agentlet. */
 const MAX_INPUT_WAITING_BYTES = 4 * 1024 * 1024;
+/** As many as the agentlet lets wait: of older ones it knows no act any more. */
+const MAX_WITHDRAWN = 16;
 
 type AttachCommand = Extract<AgentletCommand, { attach: string }>;
+type WithdrawCommand = Extract<AgentletCommand, { kind: "withdraw" }>;
 type StopCommand = Extract<AgentletCommand, { kind: "stop" }>;
 
 interface Person {
@@ -45,6 +48,8 @@ export class AttachRelay {
   readonly #people = new Set<Person>();
   #agentlet: WebSocket | null = null;
   #stopBy: string | null = null;
+  /** the newest acts that were taken back: told again to an agentlet that may not have heard it */
+  #withdrawn: WithdrawCommand[] = [];
 
   constructor(shell: ShellFacts | null = null) {
     this.#shell = shell;
@@ -59,6 +64,7 @@ export class AttachRelay {
   connect(agentlet: WebSocket): void {
     this.#agentlet = agentlet;
     if (this.#stopBy !== null) this.#command({ kind: "stop", by: this.#stopBy });
+    for (const command of this.#withdrawn) this.send(command);
     for (const person of this.#people) if (person.lag === null) this.#open(person);
   }
 
@@ -80,6 +86,12 @@ export class AttachRelay {
   stop(by: string): void {
     this.#stopBy = by;
     this.#command({ kind: "stop", by });
+  }
+
+  /** Takes an act back, now or as soon as the agentlet is there again. */
+  withdraw(command: WithdrawCommand): void {
+    this.#withdrawn = [...this.#withdrawn, command].slice(-MAX_WITHDRAWN);
+    this.send(command);
   }
 
   /** Passes a command on; false when no agentlet is connected. */

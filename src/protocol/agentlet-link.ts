@@ -228,6 +228,9 @@ export const AgentletCommand = z.discriminatedUnion("kind", [
     choice: Choice,
   }),
   z.strictObject({ kind: z.literal("interrupt"), request: RequestId, by: z.string().max(256) }),
+  z
+    .strictObject({ kind: z.literal("withdraw"), request: RequestId, reason: z.string().max(256) })
+    .describe("nobody waits for this act any more: it is not begun, if nothing was typed yet"),
   z.strictObject({
     kind: z.literal("attach_open"),
     attach: AttachId,

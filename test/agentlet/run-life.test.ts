@@ -141,6 +141,22 @@ suite("the life of a run", { concurrency: false }, () => {
     assert.ok(performance.now() - from < 1500);
   });
 
+  test("what became of an act that was under way when the program ended is told before the end", async () => {
+    const ended = run("trap 'exit 7' INT; echo on; while :; do sleep 0.05; done");
+    await until("the program is on", () => recorder.output().includes("on"));
+
+    manager.command({ kind: "interrupt", request: "0".repeat(16), by: "a test" });
+    await ended;
+
+    const told = manager.events.map(({ event }) =>
+      event.type === "act" ? `${event.phase}: ${event.message}` : event.type,
+    );
+    const acts = told.filter((each) => each.includes(": "));
+    assert.deepEqual(acts, ["accepted: taken", "done: the program has ended"]);
+    assert.equal(told.at(-1), "ended");
+    assert.match(told.at(-3) ?? "", /^done/);
+  });
+
   test("a run that takes too long is timed_out", async () => {
     const end = await run("trap 'exit 0' INT; while :; do sleep 0.05; done", {
       agent: { timeoutMs: 300 },

@@ -222,7 +222,7 @@ export async function openFakeAgentLab(options: LabOptions) {
     statesTold: () => events.flatMap(({ event }) => (event.type === "state" ? [event.state] : [])),
     async [Symbol.asyncDispose]() {
       approver[Symbol.dispose]();
-      interaction[Symbol.dispose]();
+      await interaction.close();
       states[Symbol.dispose]();
       await zone.sandbox.kill();
       await pty.ended;

@@ -15,6 +15,19 @@ export const machineClock: Clock = {
   },
 };
 
+/** Waits `ms` of a clock's time. Rejects at once when the signal aborts. */
+export async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const wake = () => resolve();
+  const cancel = clock.after(ms, wake);
+  signal.addEventListener("abort", wake);
+  await promise;
+  cancel();
+  signal.removeEventListener("abort", wake);
+  signal.throwIfAborted();
+}
+
 /** A clock that stands still until it is told to go on. What is due is called in order of time. */
 export class RecordedClock implements Clock {
   #now = 0;

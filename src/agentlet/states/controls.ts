@@ -1,5 +1,7 @@
 import type { ActPhase } from "../../protocol/agentlet-link.ts";
 import type { ScreenView } from "../terminal-state.ts";
+import type { ActLife } from "./act-life.ts";
+import { pause } from "./clock.ts";
 import type { Clock } from "./clock.ts";
 import { matchScreen } from "./match-screen.ts";
 import type { ScreenMatch } from "./match-screen.ts";
@@ -63,6 +65,7 @@ export class Controls implements Disposable {
   readonly limits: typeof INTERACTION_LIMITS;
   readonly #options: ControlsOptions;
   readonly #over = new AbortController();
+  #act: ActLife | null = null;
   /** the dialog answered last, as long as nothing else was seen where it stood */
   #answered = NOTHING_ANSWERED;
   /** the ask whose dialog is looked for, and since when */
@@ -97,9 +100,17 @@ export class Controls implements Disposable {
     return this.#options.stranger();
   }
 
-  /** Types as automation; false when the terminal is gone or full. */
+  /** From here on this act has the keyboard, and no other one. */
+  handTo(act: ActLife): void {
+    this.#act = act;
+  }
+
+  /** Types as automation; false when the terminal is gone or full. Throws when the act was withdrawn before its first key. */
   type(keys: Buffer | string): boolean {
-    return this.#options.type(typeof keys === "string" ? Buffer.from(keys) : keys);
+    this.#signal.throwIfAborted();
+    const isTaken = this.#options.type(typeof keys === "string" ? Buffer.from(keys) : keys);
+    if (isTaken && this.#act !== null) this.#act.hasTyped = true;
+    return isTaken;
   }
 
   /** What the screen says now; null when no rule knows it. */
@@ -156,11 +167,14 @@ export class Controls implements Disposable {
   }
 
   async sleep(ms: number): Promise<void> {
-    await new Promise<void>((resolve) => this.#options.clock.after(ms, resolve));
-    this.#over.signal.throwIfAborted();
+    await pause(this.#options.clock, ms, this.#signal);
   }
 
   [Symbol.dispose](): void {
     this.#over.abort(new Error("The program has ended"));
+  }
+
+  get #signal(): AbortSignal {
+    return this.#act?.signal ?? this.#over.signal;
   }
 }

@@ -1,3 +1,4 @@
+import { pause } from "./clock.ts";
 import type { Clock } from "./clock.ts";
 
 export const LEASE_LIMITS = {
@@ -64,11 +65,22 @@ export class InputLease {
     return true;
   }
 
-  /** Acts while nobody else types, after a person has stopped. `busy` when no turn comes in time, with nothing done. */
+  /**
+   * Acts while nobody else types, after a person has stopped. `busy` when no turn comes in time, with nothing done. Rejects as soon as
+   * the signal aborts: an act that has not begun then never does.
+   */
   async automation<T>(act: () => Promise<T>, signal: AbortSignal): Promise<T | "busy"> {
     const turn = this.#turn.then(async () => await this.#automate(act, signal));
     this.#turn = turn.catch(() => undefined);
-    return await turn;
+    const { promise: over, reject } = Promise.withResolvers<never>();
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener("abort", abort);
+    try {
+      return await Promise.race([turn, over]);
+    } finally {
+      signal.removeEventListener("abort", abort);
+    }
   }
 
   async #automate<T>(act: () => Promise<T>, signal: AbortSignal): Promise<T | "busy"> {
@@ -80,7 +92,7 @@ export class InputLease {
       if (leftMs <= 0 && this.#options.isPasting?.() !== true) break;
       const waitMs = Math.max(leftMs, PASTING_LOOK_MS);
       if (clock.now() + waitMs > deadline) return "busy";
-      await new Promise<void>((resolve) => clock.after(waitMs, resolve));
+      await pause(clock, waitMs, signal);
     }
     this.#isAutomatic = true;
     this.#take("automation");

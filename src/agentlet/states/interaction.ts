@@ -1,5 +1,6 @@
 import type { AgentletCommand, AgentletEvent, Choice } from "../../protocol/agentlet-link.ts";
 import { messageOf } from "../../kit/platform-error.ts";
+import { ActLife } from "./act-life.ts";
 import { answerAsk, overOf, wordOf } from "./answer-ask.ts";
 import { Controls, refused } from "./controls.ts";
 import type { ActOutcome, ControlsOptions } from "./controls.ts";
@@ -11,7 +12,7 @@ import { notIdle, submitPrompt } from "./submit-prompt.ts";
 
 type ActEvent = Extract<AgentletEvent, { type: "act" }>;
 type Act = ActEvent["act"];
-type ActCommand = Extract<AgentletCommand, { kind: Act }>;
+type ActCommand = Extract<AgentletCommand, { kind: Act | "withdraw" }>;
 
 /** What a screen shows while there is a turn to be broken off. */
 const RUNNING: ReadonlySet<string> = new Set(["busy", "permission", "question"]);
@@ -33,13 +34,14 @@ export interface InteractionOptions extends ControlsOptions {
 
 /**
  * What is done to a running CLI from afar: prompts, answers, interruptions. Each is told when it is taken and once more when it is
- * known to have arrived, or not to. The CLI's own protocol is used where there is one, else the keyboard, in one hand at a time.
+ * known to have arrived, or not to, the end of the program included. The CLI's own protocol is used where there is one, else the keyboard, in one hand at a time.
  */
-export class Interaction implements Disposable {
+export class Interaction implements AsyncDisposable {
   readonly lease: InputLease;
   readonly #options: InteractionOptions;
   readonly #controls: Controls;
-  #waiting = 0;
+  /** each with the promise that settles once it is told what became of it */
+  readonly #acts = new Map<ActLife, { request: string | null; told: Promise<unknown> }>();
 
   constructor(options: InteractionOptions) {
     this.#options = options;
@@ -50,6 +52,11 @@ export class Interaction implements Disposable {
 
   /** Takes a command of the manager; what became of it is told as `act` events. Never rejects. */
   async handle(command: ActCommand): Promise<void> {
+    if (command.kind === "withdraw") {
+      for (const [life, { request }] of this.#acts)
+        if (request === command.request) life.withdraw(`Withdrawn: ${command.reason}`);
+      return;
+    }
     const asker: Asker = { request: command.request, by: command.by };
     switch (command.kind) {
       case "prompt":
@@ -59,14 +66,14 @@ export class Interaction implements Disposable {
         await this.answer(asker, command.ask, command.choice);
         return;
       case "interrupt":
-        await this.#act("interrupt", asker, null, async () => await this.#interrupt());
+        await this.#act("interrupt", asker, null, async (life) => await this.#interrupt(life));
         return;
     }
   }
 
   /** Gives an idle CLI a prompt; what became of it. Never rejects. */
   async prompt(asker: Asker, text: string): Promise<ActOutcome["phase"]> {
-    return await this.#act("prompt", asker, null, async () => await this.#prompt(text));
+    return await this.#act("prompt", asker, null, async (life) => await this.#prompt(life, text));
   }
 
   /** Answers the ask that stands, or refuses when another one, or a dialog with other looks, is meant; what became of it. Never rejects. */
@@ -77,7 +84,12 @@ export class Interaction implements Disposable {
     judged: string | null = null,
   ): Promise<ActOutcome["phase"]> {
     const id = ask ?? this.#controls.standing.ask?.id ?? null;
-    return await this.#act("answer", asker, id, async () => await this.#answer(id, choice, judged));
+    return await this.#act(
+      "answer",
+      asker,
+      id,
+      async (life) => await this.#answer(life, id, choice, judged),
+    );
   }
 
   /** The dialog of this ask on the screen; null while it is not there. */
@@ -85,15 +97,21 @@ export class Interaction implements Disposable {
     return this.#controls.dialogOf(ask);
   }
 
-  [Symbol.dispose](): void {
+  /** The program has ended: nothing is typed any more. Settles once what became of every act is told. */
+  async close(): Promise<void> {
     this.#controls[Symbol.dispose]();
+    await Promise.all([...this.#acts.values()].map(async ({ told }) => await told));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
   }
 
   async #act(
     act: Act,
     asker: Asker,
     ask: number | null,
-    run: () => Promise<ActOutcome>,
+    run: (life: ActLife) => Promise<ActOutcome>,
   ): Promise<ActOutcome["phase"]> {
     const tell = <Phase extends ActEvent["phase"]>(phase: Phase, message: string): Phase => {
       this.#options.emit({
@@ -109,28 +127,42 @@ export class Interaction implements Disposable {
       return phase;
     };
     const most = this.#controls.limits.waiting;
-    if (this.#waiting >= most) return tell("refused", `${most} acts are waiting already`);
-    this.#waiting += 1;
+    if (this.#acts.size >= most) return tell("refused", `${most} acts are waiting already`);
+    const life = new ActLife(this.#controls.signal);
     tell("accepted", "taken");
+    const told = (async () => {
+      try {
+        life.signal.throwIfAborted();
+        const outcome = await run(life);
+        return tell(outcome.phase, outcome.message);
+      } catch (error) {
+        if (!life.hasTyped) return tell("refused", messageOf(error));
+        // A program that an interruption ended has no turn that runs: nobody knows it better than its process.
+        return act === "interrupt" && this.#controls.signal.aborted
+          ? tell("done", "the program has ended")
+          : tell("unconfirmed", `it was typed; then: ${messageOf(error)}`);
+      }
+    })();
+    this.#acts.set(life, { request: asker.request, told });
     try {
-      const outcome = await run();
-      return tell(outcome.phase, outcome.message);
-    } catch (error) {
-      return tell("refused", messageOf(error));
+      return await told;
     } finally {
-      this.#waiting -= 1;
+      this.#acts.delete(life);
     }
   }
 
   /** Acts with the keyboard in hand. */
-  async #typing(act: () => Promise<ActOutcome>): Promise<ActOutcome> {
-    const outcome = await this.lease.automation(act, this.#controls.signal);
+  async #typing(life: ActLife, act: () => Promise<ActOutcome>): Promise<ActOutcome> {
+    const outcome = await this.lease.automation(async () => {
+      this.#controls.handTo(life);
+      return await act();
+    }, life.signal);
     return outcome === "busy"
       ? refused("A person is typing; try again when they have stopped")
       : outcome;
   }
 
-  async #prompt(prompt: string): Promise<ActOutcome> {
+  async #prompt(life: ActLife, prompt: string): Promise<ActOutcome> {
     const { states, standing, signal } = this.#controls;
     const { text, removed } = cleanPrompt(prompt);
     if (text.trim() === "")
@@ -139,11 +171,16 @@ export class Interaction implements Disposable {
     if (standing.state !== "idle") return refused(notIdle(standing));
     if ((await states.protocol?.submit?.(text, signal)) === true)
       return { phase: "done", message: `submitted by the CLI's own protocol${note}` };
-    const outcome = await this.#typing(async () => await submitPrompt(this.#controls, text));
+    const outcome = await this.#typing(life, async () => await submitPrompt(this.#controls, text));
     return { ...outcome, message: outcome.message + note };
   }
 
-  async #answer(id: number | null, choice: Choice, judged: string | null): Promise<ActOutcome> {
+  async #answer(
+    life: ActLife,
+    id: number | null,
+    choice: Choice,
+    judged: string | null,
+  ): Promise<ActOutcome> {
     const { states, standing, signal } = this.#controls;
     const { ask } = standing;
     if (ask === null || id === null)
@@ -151,10 +188,13 @@ export class Interaction implements Disposable {
     if (ask.id !== id) return refused(overOf({ id }, ask));
     if ((await states.protocol?.answer?.(ask, choice, signal)) === true)
       return { phase: "done", message: `${wordOf(choice)}, by the CLI's own protocol` };
-    return await this.#typing(async () => await answerAsk(this.#controls, ask, choice, judged));
+    return await this.#typing(
+      life,
+      async () => await answerAsk(this.#controls, ask, choice, judged),
+    );
   }
 
-  async #interrupt(): Promise<ActOutcome> {
+  async #interrupt(life: ActLife): Promise<ActOutcome> {
     const { states, standing, signal, rules, limits } = this.#controls;
     // A hook may say idle while a turn runs for everybody to see.
     const visible = this.#controls.onScreen()?.state ?? "idle";
@@ -162,13 +202,13 @@ export class Interaction implements Disposable {
     if (isClaimedIdle && !RUNNING.has(visible)) return refused("No turn runs: the CLI is idle");
     if ((await states.protocol?.interrupt?.(signal)) === true)
       return { phase: "done", message: "by the CLI's own protocol" };
-    return await this.#typing(async () => {
+    return await this.#typing(life, async () => {
       const shown = this.#controls.seen(({ state }) => state === "idle");
       try {
         // Apart: two Esc that come as one are the key Alt+Esc to most programs.
         for (const [at, key] of (rules?.interruptKeys ?? "\x1b").split("").entries()) {
           if (at > 0) await this.#controls.sleep(KEY_GAP_MS);
-          this.#controls.type(key);
+          if (!this.#controls.type(key)) return refused("The program does not read its input");
         }
         const isIdle = isClaimedIdle
           ? await this.#controls.until(

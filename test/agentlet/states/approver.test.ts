@@ -77,7 +77,7 @@ function openQuickEvents(answeredBy: (typed: number) => void) {
       states.signal({ channel: "event", state: "busy", evidence: "permission.replied" }),
     [Symbol.dispose]() {
       approver[Symbol.dispose]();
-      interaction[Symbol.dispose]();
+      void interaction.close();
       states[Symbol.dispose]();
     },
   };

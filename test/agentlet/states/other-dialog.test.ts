@@ -90,7 +90,7 @@ function openClaude(
     },
     [Symbol.dispose]() {
       approver[Symbol.dispose]();
-      interaction[Symbol.dispose]();
+      void interaction.close();
       states[Symbol.dispose]();
     },
   };
