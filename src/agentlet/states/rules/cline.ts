@@ -6,7 +6,8 @@ const TYPED = { gap: 60, without: LINE };
 const FOOTER = /^ *Auto-approve all (?:disabled|enabled)|^ *.*[○●] Plan [○●] Act/;
 /** Below the composer: its footer, or what completes a command or a name. */
 const BELOW = { gap: 14, without: COMPOSER };
-const SPINNER = /^ *[⠁-⣿] \S/;
+/** In the first column of what is said; a quote of it is indented. */
+const SPINNER = /^ [⠁-⣿] \S/;
 
 /** Cline 3.0 (measured with 3.0.65). Its title is the last prompt, no sign of its state. */
 export const clineRules: RuleSet = {
@@ -58,7 +59,7 @@ export const clineRules: RuleSet = {
     {
       name: "thinking",
       state: "busy",
-      tail: [/^ *[⠁-⣿] .*\(esc to cancel\)$/, { gap: 6, without: COMPOSER }, FOOTER, 1],
+      tail: [/^ [⠁-⣿] .*\(esc to cancel\)$/, { gap: 6, without: COMPOSER }, FOOTER, 1],
     },
     { name: "composer", state: "idle", tail: [LINE, COMPOSER, TYPED, LINE, 3, FOOTER, 1] },
     {

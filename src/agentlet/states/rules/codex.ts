@@ -177,11 +177,15 @@ export const codexRules: RuleSet = {
       versions: ">=0.150",
       // Without a title nothing but the missing end of the turn tells streaming from idle.
       title: /^$/,
+      tail: [/^› \S/, { gap: 200, without: TURN_END }, COMPOSER, TYPED, /← for agents/],
+    },
+    {
+      name: "open-turn-scrolled",
+      state: "busy",
+      versions: ">=0.150",
+      title: /^$/,
       tail: [
-        /^› \S/,
-        { gap: 200, without: TURN_END },
-        /^• /,
-        { gap: 200, without: TURN_END },
+        ...Array.from({ length: 12 }, () => /^ {2}(?!Worked for )/),
         COMPOSER,
         TYPED,
         /← for agents/,

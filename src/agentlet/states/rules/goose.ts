@@ -55,6 +55,12 @@ export const gooseRules: RuleSet = {
         option: ["\r", "\x1b[B\r", "\x1b[B\x1b[B\r", "\x1b[B\x1b[B\x1b[B\r"],
       },
     },
+    {
+      name: "start-dialog",
+      state: "starting",
+      ...DIALOG,
+      tail: [/^◆ +Share anonymous usage data/, 4, /^└/],
+    },
     { name: "list-dialog", state: "blocked", ...DIALOG, tail: [/^◆ +\S/, 12, /^└/] },
     { name: "farewell", state: "exited", tail: [/^ +● session closed · /] },
     { name: "starting", state: "starting", tail: [/^[◒◐◓◑] +starting \d+ extension/] },
@@ -107,7 +113,11 @@ export const gooseRules: RuleSet = {
       readsLine: "surely not",
       cursorHidden: false,
       tail: [/\S/],
-      not: [...STARTED, { tail: [/^error\b/i, 3] }],
+      not: [
+        ...STARTED,
+        { tail: [/^ *error\b/i, 3] },
+        { tail: [/^◇ +Share anonymous usage data/, 8] },
+      ],
     },
   ],
 };
