@@ -9,6 +9,7 @@ const PRIVATE_MODES: ReadonlySet<number> = new Set([
   1, 5, 9, 12, 45, 66, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1015, 1016, 2004, 2026, 2031,
   2048,
 ]);
+const PASTE = 2004;
 const ALTERNATE_SCREENS: ReadonlySet<number> = new Set([47, 1047, 1049]);
 /** What sets a colour, a pointer's shape or a link, with what gives back the person's own. */
 const TEXTS: ReadonlyMap<number, string> = new Map([
@@ -56,6 +57,17 @@ export class TerminalModes {
   #otherKeys = false;
   #cursorStyle = false;
   #protects = false;
+  #pasteEnds = 0;
+
+  /** The program wants to be told where a paste begins and ends. */
+  get marksPastes(): boolean {
+    return this.#on.has(PASTE);
+  }
+
+  /** How often the output told the terminal to mark no pastes. */
+  get pasteEnds(): number {
+    return this.#pasteEnds;
+  }
 
   push(bytes: Buffer): void {
     const text = this.#held + bytes.toString("latin1");
@@ -111,6 +123,7 @@ export class TerminalModes {
   }
 
   #forget(): void {
+    this.#pasteEnds += 1;
     this.#on = new Set();
     this.#screens = new Set();
     this.#texts = new Set();
@@ -157,6 +170,7 @@ export class TerminalModes {
       if (isSet) this.#screens.add(mode);
       else this.#screens.clear();
     } else if (PRIVATE_MODES.has(mode)) {
+      if (mode === PASTE && !isSet) this.#pasteEnds += 1;
       if (isSet) this.#on.add(mode);
       else this.#on.delete(mode);
     }

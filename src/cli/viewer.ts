@@ -50,13 +50,23 @@ export async function viewTerminal(options: ViewOptions, signal: AbortSignal): P
     filter: new ViewerFilter(),
     socket: null,
     offset: options.from,
+    pasteEnds: null,
   };
+  const hasKeys = stdin?.isTTY === true && stdout.isTTY === true;
+  if (hasKeys) markPastes(view);
   const onAbort = (): void => over.resolve({ kind: "ended" });
   signal.addEventListener("abort", onAbort, { once: true });
   if (signal.aborted) onAbort();
 
+  let flushing: NodeJS.Timeout | undefined;
   const onData = (bytes: Buffer): void => {
-    const { input, action } = keys.push(bytes);
+    const { input, action } = keys.push(bytes, modes.marksPastes);
+    clearTimeout(flushing);
+    if (keys.isWaiting)
+      flushing = setTimeout(() => {
+        const late = keys.flush();
+        if (options.write) send(view, late);
+      }, ESCAPE_MS);
     if (options.write) send(view, input);
     // Without --write nothing is typed into the program, so Ctrl-C is free to mean: enough.
     const isEnough =
@@ -98,7 +108,9 @@ export async function viewTerminal(options: ViewOptions, signal: AbortSignal): P
       stdin.pause();
       if (!stdin.destroyed) stdin.setRawMode(wasRaw);
     }
-    if (stdout.isTTY === true && !stdout.destroyed) stdout.write(modes.restore() + GIVE_BACK_TITLE);
+    clearTimeout(flushing);
+    const restore = `${modes.restore()}${hasKeys ? MARK_NO_PASTES : ""}${GIVE_BACK_TITLE}`;
+    if (stdout.isTTY === true && !stdout.destroyed) stdout.write(restore);
   }
 }
 
@@ -106,12 +118,19 @@ interface View {
   readonly options: ViewOptions;
   readonly modes: TerminalModes;
   readonly filter: ViewerFilter;
+  /** up to which of `modes.pasteEnds` pastes are marked all the same; null: nobody pastes */
+  pasteEnds: number | null;
   socket: WebSocket | null;
   /** the next byte of output this terminal needs; null before the first snapshot */
   offset: number | null;
 }
 
 const Q = Buffer.from("q");
+/** An Escape that is the beginning of another key is followed by the rest sooner. */
+const ESCAPE_MS = 25;
+/** Marks of a paste are for us as well: what is pasted is never searched for Ctrl-]. */
+const MARK_PASTES = "\u001B[?2004h";
+const MARK_NO_PASTES = "\u001B[?2004l";
 
 /** Attaches again and again until the terminal of the run is closed. Rejects when the manager refuses for good. */
 async function keepAttached(view: View, signal: AbortSignal): Promise<void> {
@@ -212,6 +231,15 @@ function show(view: View, bytes: Buffer): void {
   view.filter.push(bytes);
   view.modes.push(bytes);
   if (!stdout.destroyed) stdout.write(bytes);
+  if (view.pasteEnds !== null && view.pasteEnds !== view.modes.pasteEnds) markPastes(view);
+}
+
+/** Has pastes marked, again when the program said no. */
+function markPastes(view: View): void {
+  const { stdout } = view.options;
+  if (!view.filter.isBetween || stdout.destroyed) return;
+  view.pasteEnds = view.modes.pasteEnds;
+  stdout.write(MARK_PASTES);
 }
 
 function send(view: View, bytes: Buffer): void {

@@ -66,6 +66,11 @@ export class ViewerFilter {
   /** the byte before was the lead of an eight-bit control */
   #isC1 = false;
 
+  /** Between sequences and characters: a viewer may be sent something else here. */
+  get isBetween(): boolean {
+    return this.#state === Ground && this.#needed === 0;
+  }
+
   /** Follows bytes that the viewer has already. */
   skip(bytes: Buffer): void {
     this.push(Buffer.from(bytes));

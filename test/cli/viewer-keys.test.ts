@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
+import * as fc from "fast-check";
 import { PrefixKeys } from "../../src/cli/prefix-keys.ts";
 import { TerminalModes } from "../../src/cli/terminal-modes.ts";
 
@@ -11,10 +12,124 @@ function typed(...chunks: string[]): { input: string; action: string | null } {
     input += result.input.toString("latin1");
     if (result.action !== null) return { input, action: result.action };
   }
-  return { input, action: null };
+  return { input: input + keys.flush().toString("latin1"), action: null };
 }
 
+/** `text` in pieces that end at `cuts`. */
+function pieces(text: string, cuts: number[]): string[] {
+  const ends = [...new Set([...cuts.map((cut) => cut % (text.length + 1)), text.length])];
+  return ends.toSorted((a, b) => a - b).map((end, at, all) => text.slice(all[at - 1] ?? 0, end));
+}
+
+const PREFIXES = [
+  "\u001D",
+  "\u001B[93;5u",
+  "\u001B[93;133u",
+  "\u001B[27;5;93~",
+  "\u001B[93::93;5:1u",
+];
+/** Of what a person does: what the terminal sends, and what of it the program gets. */
+const typing: fc.Arbitrary<{ sent: string; given: string; asks: string | null }> = fc.oneof(
+  fc
+    .constantFrom(
+      "a",
+      "d",
+      "k",
+      "\r",
+      "\u0003",
+      "\u001B[A",
+      "\u001BOP",
+      "\u001Bx",
+      "\u001B[97;5u",
+      "\u001B[M !!",
+      "\u00E4",
+    )
+    .map((key) => ({ sent: key, given: key, asks: null })),
+  fc
+    .array(
+      fc.constantFrom("x", "\u001D", "d", "k", "q", "\u001B", "[", "2", "0", "1", "\u001D\u006B"),
+      { maxLength: 12 },
+    )
+    .map((text) => `\u001B[200~${text.join("").replaceAll("\u001B[201~", "")}\u001B[201~`)
+    .map((paste) => ({ sent: paste, given: paste, asks: null })),
+  fc
+    .tuple(fc.constantFrom(...PREFIXES), fc.constantFrom("x", "\r", "\u001B[B", "\u001B[120;5u"))
+    .map(([prefix, key]) => ({ sent: prefix + key, given: "", asks: null })),
+  fc
+    .constantFrom(...PREFIXES)
+    .map((prefix) => ({ sent: prefix + prefix, given: prefix, asks: null })),
+  fc
+    .tuple(
+      fc.constantFrom(...PREFIXES),
+      fc.constantFrom("", "\u001B[93;5:3u", "\u001B[57442;5u", "\u001B[<35;1;1M", "\u001B[I"),
+      fc.constantFrom("d", "k", "\u001B[100u", "\u001B[107;129:1u", "\u001B[1076::100u"),
+    )
+    .map(([prefix, between, letter]) => ({
+      sent: prefix + between + letter,
+      given: /[<I]|57442/.test(between) ? between : "",
+      asks: /k|107;/.test(letter) ? "stop" : "detach",
+    })),
+);
+
 suite("PrefixKeys", () => {
+  test("gives what was typed and does what was asked, however the bytes are cut, and nothing for what is pasted", () => {
+    fc.assert(
+      fc.property(
+        fc.array(typing, { maxLength: 6 }),
+        fc.array(fc.nat(200), { maxLength: 8 }),
+        (keys, cuts) => {
+          const last = keys.findIndex(({ asks }) => asks !== null);
+          const upTo = last === -1 ? keys : keys.slice(0, last + 1);
+          const text = keys.map(({ sent }) => sent).join("");
+
+          const end = typed(...pieces(text, cuts));
+
+          assert.equal(end.input, upTo.map(({ given }) => given).join(""));
+          assert.equal(end.action, last === -1 ? null : keys[last]?.asks);
+        },
+      ),
+      { numRuns: 3000 },
+    );
+  });
+
+  test("at every cut a paste is a paste, and the keys work after it", () => {
+    const paste = "\u001B[200~a\u001Dk\u001D\u001Dd\u001B[201\u001B[201~";
+    const text = `x${paste}y\u001Dd`;
+    for (let one = 0; one <= text.length; one += 1)
+      for (let two = one; two <= text.length; two += 1)
+        assert.deepEqual(typed(...pieces(text, [one, two])), {
+          input: `x${paste}y`,
+          action: "detach",
+        });
+  });
+
+  test("a program that asked for no marks gets none, and the paste is not searched all the same", () => {
+    for (let cut = 0; cut <= 18; cut += 1) {
+      const keys = new PrefixKeys();
+      const out = pieces("\u001B[200~a\u001Dkb\u001B[201~", [cut]).map((piece) =>
+        keys.push(Buffer.from(piece), false),
+      );
+
+      assert.equal(out.map(({ input }) => input.toString()).join(""), "a\u001Dkb");
+      assert.ok(out.every(({ action }) => action === null));
+    }
+  });
+
+  test("an Escape that nothing follows is given, is no key for the prefix, and a mark that comes late is one", () => {
+    const keys = new PrefixKeys();
+    const push = (text: string) => keys.push(Buffer.from(text)).input.toString();
+
+    assert.equal(push("\u001B"), "");
+    assert.ok(keys.isWaiting);
+    assert.equal(keys.flush().toString(), "\u001B");
+    assert.ok(!keys.isWaiting);
+    assert.equal(push("[200~\u001Dk"), "[200~\u001Dk");
+    assert.equal(push("\u001B[201~"), "\u001B[201~");
+    assert.equal(push("\u001D\u001B"), "");
+    assert.equal(keys.flush().toString(), "");
+    assert.deepEqual(keys.push(Buffer.from("k")), { input: Buffer.from("k"), action: null });
+  });
+
   const table: [title: string, chunks: string[], input: string, action: string | null][] = [
     ["ordinary keys pass", ["ab\u0003\u001B[A\u00FF"], "ab\u0003\u001B[A\u00FF", null],
     ["Ctrl-] d detaches", ["ab\u001Dd"], "ab", "detach"],

@@ -59,10 +59,16 @@ suite("a person at a terminal", { skip }, () => {
     assert.deepEqual(await lab.leftovers(), []);
   });
 
-  test("stops the run with Ctrl-] k", async () => {
+  test("stops the run with Ctrl-] k, and not when it is pasted, by a program too that asked for no marks", async () => {
     await using lab = openLab();
-    using person = sitDown(lab, run(lab, "echo started; while :; do sleep 1; done"));
+    using person = sitDown(
+      lab,
+      run(lab, `echo started; read -r line; echo "pasted \${#line}"; while :; do sleep 1; done`),
+    );
     await sees(person, /started/);
+    person.type("\x1b[200~a\x1dkb\x1b");
+    person.type("[201~\r");
+    await sees(person, /pasted 4/);
 
     person.type("\x1dk");
 

@@ -8,6 +8,9 @@ import { SerializeAddon } from "@xterm/addon-serialize";
 import headless from "@xterm/headless";
 import { answerQueries } from "../../src/agentlet/terminal-queries.ts";
 import { ViewerFilter } from "../../src/kit/viewer-filter.ts";
+import { TerminalModes } from "../../src/cli/terminal-modes.ts";
+import { CLEAN, Screen } from "../../src/kit/screen.ts";
+import { livelySequences } from "../helpers/terminal-output.ts";
 import { OddTerminal, type Oddities } from "../helpers/odd-terminal.ts";
 
 const casts = fileURLToPath(new URL("../../../shared/fixtures/casts", import.meta.url));
@@ -245,6 +248,21 @@ suite("ViewerFilter", () => {
       const shown = filtered(Buffer.from(open + "1".repeat(10_000)), []);
 
       assert.match(shown.toString("latin1"), /^\u001B(?:\[1+o|\]0;1+\u0007)\0+$/);
+    }
+  });
+
+  test("changes nothing of a snapshot, nor of what brings a terminal back", async () => {
+    const size = { cols: 60, rows: 15 };
+    for (let seed = 1; seed <= 60; seed++) {
+      const bytes = Buffer.from(livelySequences(seed, 60, size).join(""));
+      const modes = new TerminalModes();
+      modes.push(bytes);
+      using screen = new Screen(size, 100);
+      await new Promise<void>((resolve) => screen.write(bytes, resolve));
+
+      const sent = `\u001B\\${modes.restore()}${CLEAN}${screen.text()}`;
+
+      assert.equal(filtered(Buffer.from(sent), []).toString(), sent, `seed ${seed}`);
     }
   });
 
