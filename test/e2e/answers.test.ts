@@ -48,7 +48,7 @@ suite("prompts that no terminal should be given as they are", () => {
     const file = lab.write("agent.yaml", anAgent("exec /opt/agentkube/node ./reader.mjs", spec));
     const started = await lab.agentkube(["run", file, "--detach", `--data=${lab.data}`]).ended;
     assert.equal(started.code, 0, started.text);
-    const isIdle = async () => await lab.waitForRun(({ state }) => state === "idle", 30_000);
+    const isIdle = async () => await lab.waitForRun(({ state }) => state === "idle");
     const { run } = await isIdle();
     const prompt = async (text: string) => {
       await isIdle();
@@ -72,7 +72,7 @@ suite("prompts that no terminal should be given as they are", () => {
     assert.match(nothing.text, /Nothing is left of the prompt/);
     assert.match(unsafe.text, /3 control characters were left out/);
     await lab.agentkube(["stop", run, `--data=${lab.data}`]).ended;
-    await lab.waitForRun(({ phase }) => phase === "ended", 30_000);
+    await lab.waitForRun(({ phase }) => phase === "ended");
     const got = playedText(readFileSync(recording, "utf8")).match(/got \[.*?\]\./g);
     const told = (at: number, text: string) =>
       `got ${JSON.stringify([at, text.length, createHash("sha256").update(text).digest("hex"), "\r"])}.`;
@@ -88,7 +88,7 @@ suite("a run that nobody is attached to", () => {
     const started = await lab.agentkube(["run", file, "--detach", `--data=${lab.data}`]).ended;
     assert.equal(started.code, 0, started.text);
     const stateIs = async (state: string) =>
-      (await lab.waitForRun((info) => info.state === state, 30_000)).run;
+      (await lab.waitForRun((info) => info.state === state)).run;
     const cli = async (...words: string[]) => {
       const end = await lab.agentkube([...words, `--data=${lab.data}`]).ended;
       return { code: end.code, said: end.stdout.toString("utf8").trim(), all: end.text };
@@ -105,7 +105,7 @@ suite("a run that nobody is attached to", () => {
     await cli("prompt", run, "and more");
     const interrupted = await cli("interrupt", run);
     await cli("prompt", run, "goodbye");
-    await lab.waitForRun((info) => info.phase === "ended", 30_000);
+    await lab.waitForRun((info) => info.phase === "ended");
 
     assert.deepEqual(
       [early.code, early.said],

@@ -28,7 +28,7 @@ suite("the keyboard of a real run", { skip }, () => {
     const file = lab.write("agent.yaml", agent);
     const started = await lab.agentkube(["run", file, "--detach", `--data=${lab.data}`]).ended;
     assert.equal(started.code, 0, started.text);
-    const { run } = await lab.waitForRun((info) => info.state === "idle", 30_000);
+    const { run } = await lab.waitForRun((info) => info.state === "idle");
     const recording = path.join(lab.data, "runs", run, "recording.cast");
     const isRecorded = async (text: string) =>
       await until(text, () => (readFileSync(recording, "utf8").includes(text) ? true : undefined));
@@ -42,7 +42,7 @@ suite("the keyboard of a real run", { skip }, () => {
     await isRecorded("in the hands of automation");
     person.type("by hand\r");
     const prompted = await prompt.ended;
-    await lab.waitForRun((info) => info.phase === "ended", 30_000);
+    await lab.waitForRun((info) => info.phase === "ended");
 
     assert.match(prompted.text, /done: confirmed by title/);
     const lines = linesOf(recording);

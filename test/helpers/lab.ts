@@ -170,7 +170,7 @@ export function openLab(): Lab {
       });
       return await response.json();
     },
-    async waitForRun(ready = () => true, timeoutMs = 20_000) {
+    async waitForRun(ready = () => true, timeoutMs) {
       return await until(
         "the run",
         async () => {
@@ -183,7 +183,7 @@ export function openLab(): Lab {
     processes: () => processesNaming(root).filter(({ pid }) => pid !== process.pid),
     async leftovers() {
       let left: string[] = [];
-      for (let waited = 0; waited < 8000; waited += 100) {
+      for (let waited = 0; waited < 20_000; waited += 100) {
         left = [
           ...lab.processes().map(({ pid, command }) => `process ${pid}: ${command}`),
           ...[dirs.runtime, dirs.tmp, path.join(dirs.data, "spool")].flatMap(entriesOf),
