@@ -21,6 +21,8 @@ export interface Output {
   note(text: string): void;
   /** The one JSON document of `--json`. */
   document(value: unknown): void;
+  /** The same after bytes of a program, which may have ended within a line. */
+  documentAfterOutput(value: unknown): void;
   /** Says what went wrong, where and what to do; returns the exit code. */
   fail(error: unknown): number;
   /** Wraps text in an SGR sequence when colours are on. */
@@ -103,6 +105,7 @@ export function createOutput(options: {
     line: (text) => void stdout.write(`${text}\n`),
     note: (text) => void stderr.write(`${text}\n`),
     document: (value) => void stdout.write(`${JSON.stringify(value)}\n`),
+    documentAfterOutput: (value) => void stdout.write(`\n${JSON.stringify(value)}\n`),
     fail: (error) => {
       const facts = errorFacts(error);
       stderr.write(`agentkube: ${facts.message}\n`);

@@ -61,15 +61,15 @@ export class ViewerSockets {
     }
     if (face === "live") return this.#liveView(upgrade, run);
     if (face === "attach") {
-      const write = url.searchParams.get("write") === "1";
+      const write = writeOf(url);
       if (write && !run.info.interactive)
         throw new PlatformError("read_only", `Run "${run.id}" takes no input from people`, {
           fix: "attach without --write",
         });
       const from = url.searchParams.has("from") ? fromOf(url) : null;
+      const historyRows = historyOf(url);
       return this.#viewer(this.#server, upgrade, (socket) => {
-        const options = { write, from, historyRows: historyOf(url) };
-        this.#attach(socket, run.relay, options);
+        this.#attach(socket, run.relay, { write, from, historyRows });
         if (!run.isLive) run.relay.end("Run ended");
       });
     }
@@ -155,6 +155,13 @@ export class ViewerSockets {
     this.#options.log.error({ session, err: error }, "viewer could not be served");
     closeSocket(socket, 1011, "The manager failed; see its log");
   }
+}
+
+/** `?write=1`: what comes from the window goes to the program. */
+function writeOf(url: URL): boolean {
+  const text = url.searchParams.get("write") ?? "0";
+  if (text === "0" || text === "1") return text === "1";
+  throw new PlatformError("bad_request", `Expected write as 0 or 1, got "${text.slice(0, 32)}"`);
 }
 
 /** `?history=ROWS`: rows above the screen that the window wants as well, at most 5,000. */

@@ -97,6 +97,7 @@ suite("a run that nobody is attached to", () => {
     const run = await stateIs("permission");
     const early = await cli("prompt", run, "too early");
     const shown = await cli("answer", run);
+    const unanswered = await cli("answer", run, "--ask", "7");
     const answered = await cli("answer", run, "allow", "--ask", "1");
     await stateIs("idle");
     const none = await cli("answer", run);
@@ -111,6 +112,7 @@ suite("a run that nobody is attached to", () => {
       [early.code, early.said],
       [3, "refused: The CLI is permission and takes no prompt; wait until it is idle"],
     );
+    assert.deepEqual([unanswered.code, unanswered.said], [2, ""], unanswered.all);
     assert.match(shown.said, /^Ask 1, permission: Overwrite notes\.txt\?/);
     assert.deepEqual([answered.code, none.said], [0, "Nothing is asked"], answered.all);
     assert.deepEqual(JSON.parse(prompted.said), {

@@ -80,9 +80,18 @@ suite("a shell beside the agent", { skip }, () => {
       ends.push({ code: end.code, out: end.stdout.toString().slice(0, 9) });
     }
     const bare = await lab.agentkube(["shell", run, `--data=${lab.data}`]).ended;
+    const words = ["--json", `--data=${lab.data}`];
+    const asJson = await lab.agentkube(["shell", run, ...words, "--", "printf", "no newline"])
+      .ended;
+    const watching = lab.agentkube(["attach", run, ...words]);
+    await until("the terminal to be shown", () => watching.stdout.includes("agent here"));
     cli.child.kill("SIGINT");
     await cli.ended;
+    const watched = await watching.ended;
 
+    assert.match(asJson.stdout.toString(), /^no newline\n\{"run":.*"exitCode":0.*\}\n$/);
+    const last = JSON.parse(watched.stdout.toString().trimEnd().split("\n").at(-1) ?? "");
+    assert.deepEqual([last.detached, last.end.outcome], [false, "cancelled"]);
     assert.deepEqual(ends[0], { code: 7, out: "1\r\n2\r\n3\r\n" });
     assert.deepEqual(
       ends.slice(1).map(({ code }) => code),

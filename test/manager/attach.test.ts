@@ -129,4 +129,22 @@ suite("attach", () => {
     assert.equal((await person.closed).code, 1006);
     await assert.rejects(person.next());
   });
+
+  test("refuses what it cannot read before it becomes a WebSocket", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const { run } = await seedRun(manager, dataDir);
+    const refused = async (query: string): Promise<number | undefined> => {
+      const { socket } = new Peer(manager, `/v1/runs/${run}/attach?${query}`, manager.token);
+      return await new Promise((resolve, reject) => {
+        socket.once("unexpected-response", (_request, { statusCode }) => {
+          socket.terminate();
+          resolve(statusCode);
+        });
+        socket.once("open", () => reject(new Error(`${query} is taken`)));
+      });
+    };
+
+    for (const query of ["history=5001", "history=abc", "from=-1", "write=true", "write=2"])
+      assert.equal(await refused(query), 400, query);
+  });
 });

@@ -125,16 +125,20 @@ suite("page", { skip: withoutBrowser }, () => {
       detail: "rm -rf build",
     };
     const state = { type: "state", time, channel: "hook", evidence: "asked", outputOffset: 0 };
-    await link.send({
-      kind: "event",
-      seq: 1,
-      event: { ...state, state: "permission", ask: { ...ask, options: [] } },
-    });
+    const told = async (seq: number, said: Partial<typeof ask>) =>
+      await link.send({
+        kind: "event",
+        seq,
+        event: { ...state, state: "permission", ask: { ...ask, ...said, options: [] } },
+      });
+    await told(1, { tool: "Bash", text: "", detail: "" });
     await using opened = await openBrowser();
     const { page, faults } = await openPage(opened.browser, manager);
 
     await page.getByRole("link", { name: /asking-bot/ }).click();
     const asked = page.getByRole("region", { name: "The agent asks" });
+    await asked.getByText("Bash").waitFor();
+    await told(2, {});
     await asked.getByText("rm -rf build").waitFor();
     await shoot(page, "ask");
     await asked.getByRole("button", { name: "Allow once" }).press("Enter");
@@ -142,11 +146,11 @@ suite("page", { skip: withoutBrowser }, () => {
     const act = { type: "act", time, act: "answer", request: command["request"], by: "the page" };
     await link.send({
       kind: "event",
-      seq: 2,
+      seq: 3,
       event: { ...act, ask: 1, phase: "done", message: "pressed 1", outputOffset: 0 },
     });
     await asked.getByText("done: pressed 1").waitFor();
-    await link.send({ kind: "event", seq: 3, event: { ...state, state: "busy" } });
+    await link.send({ kind: "event", seq: 4, event: { ...state, state: "busy" } });
     await asked.waitFor({ state: "hidden" });
 
     assert.deepEqual(command["choice"], { kind: "allow" });

@@ -23,7 +23,7 @@ export interface RestingOptions {
 /** States in which a CLI that rests needs somebody and gets nobody. What has an ask is answered otherwise. */
 const STUCK: ReadonlySet<AgentState> = new Set(["starting", "unknown", "blocked"]);
 
-/** Tells, once for each, that the CLI rests on a screen that nobody can answer from afar. */
+/** Tells, once for each time that it comes, that the CLI rests on a screen that nobody can answer from afar. */
 export class Resting implements Disposable {
   readonly #options: RestingOptions;
   readonly #limits: typeof RESTING_LIMITS;
@@ -40,6 +40,8 @@ export class Resting implements Disposable {
   /** The screen was looked at; it has not changed since `sinceMs`. */
   looked(sinceMs: number): void {
     this.#restsSinceMs = sinceMs;
+    // It went on. The same dialog may come again, and then it waits for somebody again.
+    if (!STUCK.has(this.#options.judge.standing.state)) this.#told = "";
     if (this.#cancel === null && !this.#stopped) this.#lookIn(this.#limits.blockedMs);
   }
 

@@ -27,6 +27,10 @@ export const command = defineCommand({
   positionals: { min: 1, max: 2 },
   run: async ({ values, positionals: [run = "", word], output, env, cwd }) => {
     const ask = values.ask === undefined ? null : numberOf(values.ask);
+    if (word === undefined && ask !== null)
+      throw new PlatformError("usage", "Option --ask needs an answer: allow, deny or an option", {
+        fix: "leave --ask out to see what is asked",
+      });
     const manager = await managerOfLive(resolveDataDir(values.data, env, cwd), run);
     if (word === undefined) return show(askOf(await manager.events(run)), output);
     return sayResult(await manager.answer(run, { ask, choice: choiceOf(word) }), output);

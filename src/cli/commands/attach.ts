@@ -14,10 +14,11 @@ const ENDING_LIMIT_MS = 10_000;
 export const command = defineCommand({
   name: "attach",
   summary: "show the live terminal of a run",
-  usage: ["attach RUN [--write] [--data DIR]"],
+  usage: ["attach RUN [--write] [--data DIR] [--json]"],
   description:
     `Read-only unless --write is given; then what is typed goes to the program, and the terminal takes the size of this one.\n` +
-    `${KEYS}, Ctrl-] Ctrl-] is one Ctrl-] for the program. Read-only, q and Ctrl-C detach as well.`,
+    `${KEYS}, Ctrl-] Ctrl-] is one Ctrl-] for the program. Read-only, q and Ctrl-C detach as well.\n` +
+    "--json prints {run, detached, end} after the terminal; end is null while the run goes on.",
   examples: [
     { command: "agentkube attach triage-bot-7f3k2m9q", does: "watches a run" },
     {
@@ -71,6 +72,7 @@ export const command = defineCommand({
       const hasLeft = leaving.signal.aborted && leaving.signal.reason !== "ended";
       if (result.kind === "detached" || hasLeft) {
         output.note(`detached; run ${run} goes on`);
+        if (output.json) output.documentAfterOutput({ run, detached: true, end: null });
         return ExitCode.done;
       }
       // The terminal closes a moment before the recording is verified and the end is written down.
@@ -80,6 +82,7 @@ export const command = defineCommand({
       output.note(
         `run ${run} ended${info.end === null ? "" : `: ${info.end.outcome}${humanWhy(info.end)}`}`,
       );
+      if (output.json) output.documentAfterOutput({ run, detached: false, end: info.end });
       return ExitCode.done;
     } finally {
       stopListening();

@@ -16,12 +16,12 @@ import { viewTerminal } from "../viewer.ts";
 export const command = defineCommand({
   name: "shell",
   summary: "open a shell beside the agent, in its zone",
-  usage: ["shell RUN [--data DIR] [-- WORD…]"],
+  usage: ["shell RUN [--data DIR] [--json] [-- WORD…]"],
   description:
     "A second terminal in zone A: what the agent sees and may do, you see and may do, and no more. It has a grant of its own, and its\n" +
     "recording is kept beside the run's. It ends with the run, when you leave it (Ctrl-] d), or by itself.\n" +
     "With a program after -- no terminal is needed: then stdin is not read, and its output goes to stdout (as a terminal has it, with\n" +
-    "\\r\\n). Exit code: with a program its own, 126 or 127 when it cannot be started, 128+n for a signal; else 0.",
+    "\\r\\n). --json prints the shell, with its exit code and its recording, on a line of its own after that. Exit code: with a program its own, 126 or 127 when it cannot be started, 128+n for a signal; else 0.",
   examples: [
     { command: "agentkube shell triage-bot-7f3k2m9q", does: "looks around where the agent works" },
     {
@@ -115,6 +115,7 @@ export const command = defineCommand({
     // What a program's exit code says needs no words beside its output.
     if (isSeated || end.reason?.startsWith("exited with code ") !== true)
       output.note(`shell ${shell.grant_id} ${end.reason ?? "closed"}`);
+    if (output.json) output.documentAfterOutput(end);
     if (argv.length === 0) return ExitCode.done;
     if (hasLeft) return isSeated ? ExitCode.done : ExitCode.cancelled;
     return end.exitCode ?? ExitCode.failed;

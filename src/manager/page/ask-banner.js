@@ -17,8 +17,10 @@ export function openAskBanner(run) {
       if (event.type !== "state" || isOver) return;
       const { ask } = event;
       if (ask === undefined) return hide();
-      if (shown === ask.id) return;
-      shown = ask.id;
+      // The same ask may be told again with more: its text and options come with the dialog, its first word with a hook or a title.
+      const told = JSON.stringify(ask);
+      if (shown === told) return;
+      shown = told;
       element.hidden = false;
       element.replaceChildren(...drawAsk(run, ask));
     },

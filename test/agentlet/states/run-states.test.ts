@@ -44,6 +44,27 @@ suite("the states of a run", () => {
     assert.match(JSON.stringify(events.at(-2)), /Strange dialog/);
   });
 
+  test("a dialog that comes again is told again", async () => {
+    const screen = { rows: ["Strange dialog"], writer: false };
+    const { states, told } = openStates(screen);
+    using _ = states;
+    const rests = async (row: string): Promise<void> => {
+      screen.rows = [row];
+      states.screenChanged();
+      await timers.setTimeout(300);
+    };
+
+    await rests("Strange dialog");
+    await rests(">");
+    await rests("Strange dialog");
+
+    const blocked = ["blocked", "screen", "notice"];
+    assert.deepEqual(
+      told().filter((state) => state !== "unknown"),
+      [...blocked, "idle", ...blocked],
+    );
+  });
+
   test("with a person attached who may type it is not blocked", async () => {
     const { states, told } = openStates({ rows: ["Strange dialog"], writer: true });
     using _ = states;
