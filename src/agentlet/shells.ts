@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ProgramExit } from "../kit/init-channel.ts";
 import type { Log } from "../kit/log.ts";
@@ -96,9 +97,9 @@ export class Shells {
       const { fromOffset } = command;
       return shell.terminal.handle({ kind: "attach_open", attach, write: true, fromOffset });
     }
+    if (command.kind === "shell_close") return this.#close(attach, command.reason);
     if (shell === undefined) return;
-    if (command.kind === "shell_close") shell.close(command.reason);
-    else if (command.kind === "shell_input")
+    if (command.kind === "shell_input")
       shell.terminal.handle({ kind: "attach_input", attach, data: command.data });
     else
       shell.terminal.handle({
@@ -147,6 +148,14 @@ export class Shells {
     };
     const done = this.#live(parts).finally(() => this.#shells.delete(grant));
     this.#shells.set(grant, { terminal, done, close: closing.resolve });
+  }
+
+  /** Also a grant that was never used, or whose end was not heard, is over then. */
+  #close(grant: GrantId, reason: string): void {
+    const shell = this.#shells.get(grant);
+    if (shell !== undefined) return shell.close(reason);
+    this.#used.add(grant);
+    this.#say({ kind: "shell_close", grant_id: grant, reason: reason.slice(0, 256) });
   }
 
   #refusalOf(grant: GrantId): string | null {
@@ -205,6 +214,7 @@ export class Shells {
   }
 
   #refuse(grant: GrantId, reason: string): void {
+    this.#used.add(grant);
     this.#emit(grant, "refused", reason);
     this.#say({ kind: "shell_close", grant_id: grant, reason });
   }
@@ -282,8 +292,14 @@ async function followShell(parts: ShellParts, started: StartedProgram): Promise<
   await pty.ended;
   terminal.use(null);
   valve.onChange = null;
-  const exit = await endWithin(started.exited, SHELL_LIMITS.hangUpMs);
+  const exit = (await endWithin(started.exited, SHELL_LIMITS.hangUpMs)) ?? (await killed(started));
   return { reason: closed ?? wordsOf(exit), status: statusOf(exit) };
+}
+
+/** A program that stays after its terminal is gone would hold one of zone A's places for as long as the run lasts. */
+async function killed(started: StartedProgram): Promise<ProgramExit | null> {
+  started.signal(constants.signals.SIGKILL);
+  return await endWithin(started.exited, SHELL_LIMITS.hangUpMs);
 }
 
 async function endWithin<T>(ended: Promise<T>, ms: number): Promise<T | null> {

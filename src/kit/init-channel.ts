@@ -128,6 +128,15 @@ export class InitChannel {
     this.#send(message);
   }
 
+  /** Signals the process group of one program. Does nothing once it has ended. */
+  signalProgram(id: number, signal: number): void {
+    const message = Buffer.alloc(9);
+    message.write("K", 0, "latin1");
+    message.writeUInt32LE(signal, 1);
+    message.writeUInt32LE(id, 5);
+    this.#send(message);
+  }
+
   /** Reads what the init has said so far, also while it is not watched. */
   hear(): void {
     this.#receive();

@@ -17,9 +17,12 @@ export interface StartedProgram {
   master: number;
   /** settles once and never rejects */
   exited: Promise<ProgramExit>;
+  /** Signals its process group; does nothing once it has ended. */
+  signal(signal: number): void;
 }
 
 interface Waiter {
+  channel: InitChannel;
   started: PromiseWithResolvers<StartedProgram>;
   exited: PromiseWithResolvers<ProgramExit>;
 }
@@ -34,6 +37,7 @@ export class StartedPrograms {
     this.#lastId += 1;
     const id = this.#lastId;
     const waiter: Waiter = {
+      channel,
       started: Promise.withResolvers<StartedProgram>(),
       exited: Promise.withResolvers<ProgramExit>(),
     };
@@ -50,7 +54,9 @@ export class StartedPrograms {
   onStarted(id: number, pid: number, master: number | null): void {
     const waiter = this.#waiting.get(id);
     if (waiter === undefined || master === null) return;
-    waiter.started.resolve({ pid, master, exited: waiter.exited.promise });
+    const { channel, exited } = waiter;
+    const signal = (number: number) => channel.signalProgram(id, number);
+    waiter.started.resolve({ pid, master, exited: exited.promise, signal });
   }
 
   onEnded(id: number, exit: ProgramExit): void {

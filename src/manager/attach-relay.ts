@@ -50,6 +50,7 @@ export class AttachRelay {
   #stopBy: string | null = null;
   /** the newest acts that were taken back: told again to an agentlet that may not have heard it */
   #withdrawn: WithdrawCommand[] = [];
+  #closing: string | null = null;
 
   constructor(shell: ShellFacts | null = null) {
     this.#shell = shell;
@@ -65,7 +66,13 @@ export class AttachRelay {
     this.#agentlet = agentlet;
     if (this.#stopBy !== null) this.#command({ kind: "stop", by: this.#stopBy });
     for (const command of this.#withdrawn) this.send(command);
+    if (this.#closing !== null) return this.closeShell(this.#closing);
     for (const person of this.#people) if (person.lag === null) this.#open(person);
+  }
+
+  /** Why this shell is to end, once somebody wanted that; nobody can enter it any more. */
+  get closing(): string | null {
+    return this.#closing;
   }
 
   /** The agentlet as another relay of the same run has it. */
@@ -196,8 +203,9 @@ export class AttachRelay {
     for (const person of this.#people) this.#end(person, reason);
   }
 
-  /** Ends the shell itself, not only a window on it. */
+  /** Ends the shell itself, not only a window on it: now, or as soon as an agentlet is there. */
   closeShell(reason: string): void {
+    this.#closing ??= reason;
     if (this.#shell !== null && this.#agentlet !== null)
       sendJson(this.#agentlet, {
         kind: "shell_close",

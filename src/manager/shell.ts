@@ -10,8 +10,10 @@ import type { RecordingProofs } from "./recording-proofs.ts";
 import type { RoleLink } from "./run.ts";
 import type { RunStore } from "./run-store.ts";
 
-/** How long a shell waits for its person to come back before it is closed. */
-const PERSON_MS = 10_000;
+export const SHELL_LIMITS = {
+  /** how long a shell waits for its person, to come or to come back, before it is closed */
+  personMs: 10_000,
+};
 
 /** Opens the proofs of a session of the run, which hold the run's key and the manager's. */
 type OpenProofs = (session: string, path: string) => Promise<RecordingProofs>;
@@ -29,6 +31,7 @@ export class Shell implements RecordedSession {
   readonly #proofs: OpenOnUse<RecordingProofs>;
   #epoch = 0;
   #isOpened = false;
+  #hadPerson = false;
   #left: NodeJS.Timeout | undefined;
 
   constructor(info: ShellInfo, store: RunStore, openProofs: OpenProofs) {
@@ -44,6 +47,7 @@ export class Shell implements RecordedSession {
       size: info.terminal,
       onPeople: (count) => this.#expectPerson(count),
     });
+    this.#expectPerson(0);
   }
 
   get grant(): GrantId {
@@ -60,6 +64,12 @@ export class Shell implements RecordedSession {
 
   get info(): ShellInfo {
     return { ...this.#info, committedBytes: this.committedBytes };
+  }
+
+  /** Why nobody can enter it any more; null while its person can. */
+  get over(): string | null {
+    if (!this.isLive) return this.#info.reason ?? "The shell has ended";
+    return this.relay.closing;
   }
 
   get isLive(): boolean {
@@ -166,8 +176,11 @@ export class Shell implements RecordedSession {
 
   #expectPerson(count: number): void {
     clearTimeout(this.#left);
+    this.#hadPerson ||= count > 0;
     if (count > 0 || !this.isLive) return;
-    this.#left = setTimeout(() => this.relay.closeShell("its person has left"), PERSON_MS).unref();
+    const reason = this.#hadPerson ? "its person has left" : "nobody has come to it";
+    const close = (): void => this.relay.closeShell(reason);
+    this.#left = setTimeout(close, SHELL_LIMITS.personMs).unref();
   }
 }
 

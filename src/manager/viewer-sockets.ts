@@ -14,7 +14,7 @@ import type { Replays } from "./replays.ts";
 import { asBuffer } from "./role-link.ts";
 import type { Run } from "./run.ts";
 import type { Shell } from "./shell.ts";
-import { closeSocket, openServer, type Heartbeat, type Upgrade } from "./socket.ts";
+import { closeSocket, openServer, sendJson, type Heartbeat, type Upgrade } from "./socket.ts";
 
 const MAX_PAYLOAD = 1024 * 1024;
 
@@ -85,8 +85,11 @@ export class ViewerSockets {
     if (face !== "attach") throw new PlatformError("not_found", `No WebSocket at ${url.pathname}`);
     const from = url.searchParams.has("from") ? fromOf(url) : null;
     this.#viewer(this.#server, upgrade, (socket) => {
-      this.#attach(socket, shell.relay, { write: true, from });
-      if (!shell.isLive) shell.relay.end(shell.info.reason ?? "The shell has ended");
+      // A grant is for one shell: what is over is not opened again.
+      const { over } = shell;
+      if (over === null) return this.#attach(socket, shell.relay, { write: true, from });
+      sendJson(socket, { kind: "ended", reason: over } satisfies AttachMessage);
+      closeSocket(socket, 1000, over);
     });
   }
 

@@ -96,6 +96,12 @@ static void signal_all(int number) {
     if (programs[i].pid != 0) kill(-programs[i].pid, number);
 }
 
+/** One that has ended is not known any more, so its number cannot be another's. */
+static void signal_program(uint32_t id, int number) {
+  for (int i = 0; i < MAX_PROGRAMS; i++)
+    if (programs[i].pid != 0 && programs[i].id == id) kill(-programs[i].pid, number);
+}
+
 static void reap(void) {
   int status;
   pid_t pid;
@@ -139,6 +145,11 @@ int main(int argc, char **argv) {
       uint32_t number;
       memcpy(&number, message + 1, 4);
       signal_all((int)number);
+    } else if (length == 9 && message[0] == 'K') {
+      uint32_t number, id;
+      memcpy(&number, message + 1, 4);
+      memcpy(&id, message + 5, 4);
+      signal_program(id, (int)number);
     } else {
       errno = EPROTO;
       fault("control message");

@@ -8,6 +8,7 @@ import { rawBytesOf } from "../../src/protocol/asciicast.ts";
 import type { ShellInfo } from "../../src/protocol/manager-api.ts";
 import { VerifyResult } from "../../src/protocol/results.ts";
 import { openLab } from "../helpers/lab.ts";
+import { liveThroughShells } from "../helpers/many-shells.ts";
 import { anAgent } from "../helpers/manifests.ts";
 import { sees, sitDown, skip } from "../helpers/person.ts";
 
@@ -99,6 +100,24 @@ suite("a shell beside the agent", { skip }, () => {
     );
     assert.equal(bare.code, 2);
     assert.match(bare.stderr, /needs a terminal/);
+  });
+
+  test("ends when it is closed, also with a program that ignores its hangup; the run goes on", async () => {
+    await using lab = openLab();
+    const agent = lab.write("agent.yaml", anAgent("echo agent here; sleep 300"));
+    const words = ["run", agent, "--detach", `--data=${lab.data}`, `--workspace=${lab.workspace}`];
+    const started = await lab.agentkube(words, { timeoutMs: 90_000 }).ended;
+    assert.equal(started.code, 0, started.text);
+    const { run } = await lab.waitForRun(({ phase }) => phase === "running", 60_000);
+
+    const shells = await liveThroughShells(lab, run, 4);
+    const { phase } = await lab.waitForRun();
+    await lab.agentkube(["stop", run, `--data=${lab.data}`], { timeoutMs: 90_000 }).ended;
+
+    assert.deepEqual(shells.map(({ exitCode }) => exitCode).toSorted(), [137, 3, 3, 3]);
+    assert.ok(shells.every(({ recording }) => recording?.verified === true));
+    assert.equal(phase, "running");
+    assert.deepEqual(await lab.leftovers(), []);
   });
 
   test("ends with the run, with all it showed on record; one that has ended has no more of them", async () => {
