@@ -87,6 +87,11 @@ export class LiveTerminal implements Disposable {
     return this.#shown.ring.end + this.#shown.waitingBytes;
   }
 
+  /** Bytes of output that the screen shows. */
+  get screenOffset(): number {
+    return this.#state.parsedOffset;
+  }
+
   get size(): TerminalSize {
     return this.#size;
   }

@@ -148,6 +148,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     view: () => terminal.view(),
     hasWriter: () => terminal.hasWriter,
     outputOffset: () => terminal.outputOffset,
+    screenOffset: () => terminal.screenOffset,
     emit,
   });
   await using interaction = new Interaction({

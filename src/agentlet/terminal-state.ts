@@ -21,6 +21,8 @@ export interface ScreenView {
   takesPaste?: boolean;
   /** absent when it is not known */
   cursorHidden?: boolean;
+  /** the program is in the middle of a frame that it marks (mode 2026); absent when it is not known */
+  inFrame?: boolean;
 }
 
 export const EMULATOR_LIMITS = {
@@ -82,13 +84,14 @@ export function viewOf({ terminal, title, cursorHidden }: Screen): ScreenView {
   const rows: string[] = [];
   for (let row = 0; row < terminal.rows; row++)
     rows.push(buffer.getLine(buffer.baseY + row)?.translateToString(true) ?? "");
-  const { bracketedPasteMode } = terminal.modes;
+  const { bracketedPasteMode, synchronizedOutputMode } = terminal.modes;
   return {
     rows,
     title,
     cursor: { row: buffer.cursorY, col: buffer.cursorX },
     takesPaste: bracketedPasteMode,
     cursorHidden,
+    inFrame: synchronizedOutputMode,
   };
 }
 

@@ -109,6 +109,7 @@ export async function openFakeAgentLab(options: LabOptions) {
     view: () => terminal.view(),
     hasWriter: attended,
     outputOffset: () => terminal.outputOffset,
+    screenOffset: () => terminal.screenOffset,
     emit,
   });
   const interaction = new Interaction({

@@ -115,7 +115,7 @@ export class Controls implements Disposable {
 
   /** What the screen says now; null when no rule knows it. */
   onScreen(): ScreenMatch | null {
-    return this.rules === null ? null : matchScreen(this.rules, this.view, null);
+    return this.rules === null ? null : matchScreen(this.rules, this.view, this.states.version);
   }
 
   /** A dialog that the screen shows, whatever is asked; null when it shows none. */

@@ -16,6 +16,8 @@ export interface RunStatesOptions {
   /** true while somebody is attached who could answer a dialog */
   hasWriter: () => boolean;
   outputOffset: () => number;
+  /** bytes of output that `view` shows: it may be behind */
+  screenOffset: () => number;
   emit: (event: AgentletEvent) => void;
   limits?: { settleMs?: number; quietMs?: number; blockedMs?: number };
 }
@@ -31,7 +33,7 @@ export class RunStates implements Disposable {
   readonly #listeners = new Set<(standing: Standing) => void>();
 
   constructor(options: RunStatesOptions) {
-    const { run, rules, view, hasWriter, outputOffset, emit, limits } = options;
+    const { run, rules, view, hasWriter, outputOffset, screenOffset, emit, limits } = options;
     const clock = machineClock;
     const notice = (message: string) =>
       emit({ type: "notice", time: new Date().toISOString(), message: message.slice(0, 4096) });
@@ -54,7 +56,7 @@ export class RunStates implements Disposable {
             rules,
             view,
             clock,
-            outputOffset,
+            outputOffset: screenOffset,
             signal: (signal) => judge.signal(signal),
             onLook: (_match, sinceMs) => {
               if (rules.restingUnknownIsBlocked) this.#resting.looked(sinceMs);
@@ -69,6 +71,11 @@ export class RunStates implements Disposable {
 
   /** A structured way into the CLI beside its keyboard, set by the driver while it is open. */
   protocol: CliProtocol | null = null;
+
+  /** The version that the CLI has shown on its screen; null when it has shown none. */
+  get version(): string | null {
+    return this.#watch?.version ?? null;
+  }
 
   /** True once a structured channel has spoken in this run. */
   get hasStructured(): boolean {

@@ -6,8 +6,12 @@ import type { RuleSet } from "./screen-rule.ts";
 import type { Signal } from "./signal.ts";
 
 export const WATCH_LIMITS = {
-  /** a screen is looked at this long after it changed, so that half a repaint is not read */
+  /** a screen is looked at this long after it changed */
   settleMs: 100,
+  /** half a repaint is not read: not before output has rested so long, nor inside a frame that the program marks (mode 2026) */
+  frameMs: 16,
+  /** but what comes without a rest, and a frame that is never closed, is read this long after it began */
+  unreadMs: 250,
   /** idle, and no rule at all, need a screen that rests */
   quietMs: 300,
 };
@@ -28,7 +32,9 @@ export interface ScreenWatchOptions {
 export class ScreenWatch implements Disposable {
   readonly #options: ScreenWatchOptions;
   readonly #limits: typeof WATCH_LIMITS;
-  #cancel: (() => void) | null = null;
+  #next: { atMs: number; cancel: () => void } | null = null;
+  /** since when output is not looked at; null when all of it was */
+  #unreadSinceMs: number | null = null;
   #changedAtMs: number;
   #touchedAtMs: number;
   #text = "";
@@ -55,25 +61,46 @@ export class ScreenWatch implements Disposable {
   /** Output has reached the screen. */
   touched(): void {
     this.#touchedAtMs = this.#options.clock.now();
+    this.#unreadSinceMs ??= this.#touchedAtMs;
     this.#lookIn(this.#limits.settleMs);
   }
 
   [Symbol.dispose](): void {
     this.#stopped = true;
-    this.#cancel?.();
+    this.#next?.cancel();
   }
 
+  /** Looks in so long, or sooner when that is due already. */
   #lookIn(ms: number): void {
-    if (this.#stopped || this.#cancel !== null) return;
-    this.#cancel = this.#options.clock.after(ms, () => {
-      this.#cancel = null;
-      this.#look();
+    const { clock } = this.#options;
+    const atMs = clock.now() + ms;
+    if (this.#stopped || (this.#next !== null && this.#next.atMs <= atMs)) return;
+    this.#next?.cancel();
+    const cancel = clock.after(ms, () => {
+      this.#next = null;
+      const waitMs = this.#unfinishedMs();
+      if (waitMs > 0) this.#lookIn(waitMs);
+      else this.#look();
     });
+    this.#next = { atMs, cancel };
+  }
+
+  /** How long the screen may still be half a frame; 0 when it is whole, or was waited for long enough. */
+  #unfinishedMs(): number {
+    const { clock, view } = this.#options;
+    const { frameMs, unreadMs } = this.#limits;
+    if (this.#unreadSinceMs === null) return 0;
+    const now = clock.now();
+    const leftMs = this.#unreadSinceMs + unreadMs - now;
+    if (leftMs <= 0) return 0;
+    const restMs = this.#touchedAtMs + frameMs - now;
+    return Math.min(leftMs, restMs > 0 ? restMs : view().inFrame === true ? frameMs : 0);
   }
 
   #look(): void {
     const { rules, clock } = this.#options;
     const view = this.#options.view();
+    this.#unreadSinceMs = null;
     const text = `${view.title}\n${view.rows.join("\n")}`;
     // Bytes that change nothing a person would see (a cursor that blinks) are no unrest.
     if (text !== this.#text) {

@@ -35,6 +35,7 @@ function openQuickEvents(answeredBy: (typed: number) => void) {
     view,
     hasWriter: () => false,
     outputOffset: () => 0,
+    screenOffset: () => 0,
     emit,
   });
   const interaction = new Interaction({

@@ -49,7 +49,12 @@ function openClaude(
     outputOffset: () => 0,
     emit,
   };
-  const states = new RunStates({ ...options, run: "run-x", hasWriter: () => false });
+  const states = new RunStates({
+    ...options,
+    run: "run-x",
+    hasWriter: () => false,
+    screenOffset: () => 0,
+  });
   const interaction = new Interaction({
     ...options,
     states,

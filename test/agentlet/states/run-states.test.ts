@@ -22,6 +22,7 @@ function openStates(screen: { rows: string[]; writer: boolean }, quietMs = 40) {
     view: () => ({ rows: [...screen.rows], title: "", cursor: null }),
     hasWriter: () => screen.writer,
     outputOffset: () => 7,
+    screenOffset: () => 5,
     emit: (event) => events.push(event),
     limits: { settleMs: 10, quietMs, blockedMs: 3 * quietMs },
   });
@@ -97,6 +98,17 @@ suite("the states of a run", () => {
     await timers.setTimeout(300);
 
     assert.deepEqual(told(), ["permission"]);
+  });
+
+  test("what a screen shows belongs to the byte that the screen is at, not to the newest one", async () => {
+    const { states, events } = openStates({ rows: ["Proceed?"], writer: false });
+    using _ = states;
+
+    states.screenChanged();
+    await timers.setTimeout(300);
+
+    const [event] = events;
+    assert.equal(event?.type === "state" && event.outputOffset, 5);
   });
 
   test("idle needs a screen that rests; bytes that change nothing on it are no unrest", async () => {

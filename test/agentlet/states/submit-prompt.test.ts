@@ -16,6 +16,7 @@ async function typedInto(meanwhile: Signal["state"], forMs: number) {
     view,
     hasWriter: () => false,
     outputOffset: () => 0,
+    screenOffset: () => 0,
     emit: () => undefined,
   });
   const say = (state: Signal["state"]): void =>
