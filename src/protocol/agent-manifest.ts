@@ -36,7 +36,7 @@ export type ModelBudget = z.infer<typeof ModelBudget>;
 export const ApprovalAnswer = z.enum(["ask", "allow", "deny"]);
 export type ApprovalAnswer = z.infer<typeof ApprovalAnswer>;
 
-/** One answer for everything, or rules of which the first that matches the CLI's name of its tool answers; `ask` when none does. */
+/** One answer for everything, or rules of which the first that matches the tool's name answers; `ask` when none does, or when a list would allow what names none. */
 export const Approvals = z.union([
   ApprovalAnswer,
   z
@@ -46,7 +46,7 @@ export const Approvals = z.union([
           .string()
           .min(1)
           .max(256)
-          .describe("the CLI's own name of its tool; `*` stands for any characters"),
+          .describe("the CLI's own name of its tool (docs/states.md has them); `*` any characters"),
         answer: ApprovalAnswer,
       }),
     )

@@ -1,6 +1,7 @@
 import type { Approvals, ApprovalAnswer } from "../../protocol/agent-manifest.ts";
 import type { Clock } from "./clock.ts";
 import type { Interaction } from "./interaction.ts";
+import type { ScreenMatch } from "./match-screen.ts";
 import type { RunStates } from "./run-states.ts";
 import { looksOf } from "./same-dialog.ts";
 import type { Standing } from "./state-judge.ts";
@@ -65,7 +66,13 @@ export class Approver implements Disposable {
   #decide(id: number, approvals: Approvals, sinceMs: number): void {
     const { clock, interaction } = this.#options;
     const dialog = interaction.dialogOf(id);
-    const answer = dialog === null ? null : approvalOf(approvals, dialog.ask?.tool ?? null);
+    const isDoubtful = dialog !== null && this.#isClaimedOther(dialog);
+    const said =
+      dialog === null
+        ? null
+        : approvalOf(approvals, isDoubtful ? null : (dialog.ask?.tool ?? null));
+    // A hook may be quicker than the screen: what it tells of may still come.
+    const answer = isDoubtful && said === "ask" ? null : said;
     if (dialog !== null && (answer === "allow" || answer === "deny")) {
       const judged = looksOf(dialog);
       return this.#answer(id, answer, "spec.approvals", judged, () => {
@@ -77,6 +84,14 @@ export class Approver implements Disposable {
     }
     if (answer === "ask" || clock.now() - sinceMs > DIALOG_MS) return this.#wait(id, 0);
     this.#cancel = clock.after(DIALOG_LOOK_MS, () => this.#decide(id, approvals, sinceMs));
+  }
+
+  /** True when a hook or event says that another tool asks than the dialog names: a claim may take a name away, and gives none. */
+  #isClaimedOther({ ask }: ScreenMatch): boolean {
+    const claimed = this.#options.states.standing.ask?.tool ?? null;
+    const shown = ask?.tool ?? null;
+    // Of a server's tool the screen may show the last part of its name.
+    return shown !== null && claimed !== null && !`__${claimed}`.endsWith(`__${shown}`);
   }
 
   #wait(id: number, waitedMs: number): void {
@@ -107,11 +122,14 @@ export class Approver implements Disposable {
   }
 }
 
-/** What a policy says of a tool; a tool without a name matches only `*`. */
+/**
+ * What a policy says of a tool. A list never allows one without a name: it may be one that the list denies. Only `*` can match it,
+ * and what that would allow is asked.
+ */
 export function approvalOf(approvals: Approvals, tool: string | null): ApprovalAnswer {
   if (typeof approvals === "string") return approvals;
-  const rule = approvals.find((each) => patternOf(each.tool).test(tool ?? ""));
-  return rule?.answer ?? "ask";
+  const answer = approvals.find((each) => patternOf(each.tool).test(tool ?? ""))?.answer ?? "ask";
+  return tool === null && answer === "allow" ? "ask" : answer;
 }
 
 function patternOf(pattern: string): RegExp {

@@ -1,6 +1,13 @@
 import { MAX_ASK_DETAIL, type AgentState } from "../../protocol/agentlet-link.ts";
 import type { ScreenView } from "../terminal-state.ts";
-import type { AskReading, RowGap, RuleSet, ScreenRule, TailPattern } from "./screen-rule.ts";
+import type {
+  AskReading,
+  RowGap,
+  RuleSet,
+  ScreenRule,
+  TailPattern,
+  ToolReading,
+} from "./screen-rule.ts";
 import type { AskClaim } from "./signal.ts";
 import { isInRange } from "./version-range.ts";
 
@@ -28,7 +35,7 @@ export function matchScreen(
     if (!isInRange(version, rule.versions)) continue;
     const matched = fulfils(rule, rows, view);
     if (matched === null) continue;
-    const ask = rule.ask === undefined ? undefined : readAsk(rule.ask, matched);
+    const ask = rule.ask === undefined ? undefined : readAsk(rule.ask, matched, rows);
     const channel = rule.tail === undefined ? "title" : "screen";
     return { rule, state: rule.state, channel, ...(ask === undefined ? {} : { ask }) };
   }
@@ -122,14 +129,12 @@ function tailStart(pattern: TailPattern, rows: string[]): number | null {
 /** Frames and markers of dialogs, which are no part of what is asked. */
 const FRAME = /^[\s│┃┏┗╭╰╌─━┓┛╮╯]+|[\s│┃]+$/gu;
 
-function readAsk(reading: AskReading, rows: string[]): AskClaim {
+function readAsk(reading: AskReading, rows: string[], screen: string[]): AskClaim {
   let text = "";
-  let tool: string | null = null;
   const options: AskClaim["options"] = [...(reading.options ?? [])];
   const detail: string[] = [];
   for (const row of rows) {
     const question = reading.text.exec(row)?.[1];
-    const named = reading.tool?.exec(row)?.[1];
     const option = reading.option?.exec(row)?.groups;
     if (question !== undefined && text === "") text = question.trim();
     else if (option !== undefined)
@@ -137,16 +142,26 @@ function readAsk(reading: AskReading, rows: string[]): AskClaim {
         key: (option["key"] ?? "").slice(0, 64),
         label: (option["label"] ?? "").trim().slice(0, 1024),
       });
-    else if (named !== undefined && tool === null) tool = named.trim().slice(0, 256);
     else if (options.length === (reading.options ?? []).length) {
       const line = row.replace(FRAME, "");
       if (line !== "") detail.push(line);
     }
   }
   return {
-    tool,
+    tool: reading.tool === undefined ? null : toolOf(reading.tool, rows, screen),
     text: text.slice(0, 4096),
     detail: detail.join("\n").slice(0, MAX_ASK_DETAIL),
     options: options.slice(0, 32),
   };
+}
+
+/** The tool that a dialog names beyond doubt; null when it names none. */
+function toolOf({ says, alone }: ToolReading, rows: string[], screen: string[]): string | null {
+  if (alone !== undefined && screen.filter((row) => alone.test(row)).length > 1) return null;
+  const text = rows.join("\n");
+  for (const { rows: pattern, name } of says) {
+    const found = pattern.exec(text);
+    if (found !== null) return name ?? found[1]?.slice(0, 256) ?? null;
+  }
+  return null;
 }

@@ -12,12 +12,23 @@ export type TailPattern = readonly (RegExp | RowGap)[];
 /** Between two keys of one act: closer ones may be read as one key. */
 export const KEY_GAP_MS = 150;
 
+/**
+ * How a dialog names its tool, as the CLI itself calls it. A command, a path or an argument that the dialog quotes must not be able
+ * to name another tool than its own, so it is read only where nothing quoted can stand; a dialog that cannot be read so names none.
+ */
+export interface ToolReading {
+  /** of the rows that the rule matched, joined by line feeds, the first that fits tells: `name`, else its group 1 */
+  says: readonly { rows: RegExp; name?: string }[];
+  /** a second row of the screen that fits this may be a quoted one, and the dialog then names no tool */
+  alone?: RegExp;
+}
+
 /** How an ask is read off the rows that its rule matched. */
 export interface AskReading {
   /** the row with the question; group 1 is its text */
   text: RegExp;
-  /** the row that names the tool; group 1 */
-  tool?: RegExp;
+  /** without it the dialog names no tool, and a policy by tool asks a person */
+  tool?: ToolReading;
   /** an option; groups `key` and `label` */
   option?: RegExp;
   /** options that the CLI does not number */

@@ -208,7 +208,7 @@ suite("a hook that tells of something else than the screen shows", () => {
       { tool: "Read*", answer: "allow" },
       { tool: "*", answer: "deny" },
     ];
-    using cli = openClaude(dialog("Read file", "README.md"), { approvals });
+    using cli = openClaude(dialog("Read file", "Read(README.md)"), { approvals });
     cli.interaction.lease.person(Buffer.from("x"), () => undefined);
     cli.says("PermissionRequest", asks("Read", { file_path: "README.md" }));
     await timers.setTimeout(300);
@@ -217,6 +217,24 @@ suite("a hook that tells of something else than the screen shows", () => {
 
     assert.match(cli.acts[0] ?? "", /another one than the policy has judged/);
     assert.deepEqual(cli.typed.slice(0, 1), [String.raw`"\u001b" into Bash command`]);
+  });
+
+  test("a claim never moves a policy towards allow: a dialog that names another tool, or none, than a hook is asked about", async () => {
+    const approvals: Approvals = [
+      { tool: "Bash", answer: "deny" },
+      { tool: "*", answer: "allow" },
+    ];
+    const unnamed = REMOVES.slice(2);
+    const isTyped = async (rows: string[]) => {
+      using cli = openClaude(rows, { approvals });
+      cli.says("PermissionRequest", asks("Read", { file_path: "rm -rf /workspace" }));
+      await timers.setTimeout(600);
+      return cli.typed.length > 0;
+    };
+
+    assert.equal(await isTyped(dialog("Read file", "Read(rm -rf /workspace)")), true);
+    assert.equal(await isTyped(dialog("Fetch", "rm -rf /workspace")), false);
+    assert.equal(await isTyped(unnamed), false);
   });
 
   test("nothing is answered while another program has the terminal", async () => {

@@ -1,4 +1,4 @@
-import type { DialogKeys, RuleSet } from "../screen-rule.ts";
+import type { DialogKeys, RuleSet, ToolReading } from "../screen-rule.ts";
 
 /** Above a composer whose text is longer than its box: its first rows are scrolled away. */
 const SCROLLED = /^─── ↑ \d+ more ─/;
@@ -35,11 +35,26 @@ const INTERRUPT = /esc to interrupt/i;
 const ASKS = /^ ?(?:Do you want|Would you like|Claude needs|Allow )/;
 const ASKS_FOR_PLAN = /^ {0,4}(?:Ready to code|(?:Claude has .* )?Would you like to proceed)\?$/;
 
+/**
+ * Its title is the first row below the line across the screen: what a dialog quotes is indented, and never that line. One that is
+ * higher than the terminal has lost both. `Read file` stands above other searches too.
+ */
+const TOOL: ToolReading = {
+  says: [
+    { rows: /^─+\n Bash command\b/, name: "Bash" },
+    { rows: /^─+\n (?:Create|Overwrite|Write) file\n/, name: "Write" },
+    { rows: /^─+\n Edit file\n/, name: "Edit" },
+    { rows: /^─+\n Edit notebook\n/, name: "NotebookEdit" },
+    { rows: /^─+\n Read file\n(?:╌+\n)* +Read\(/, name: "Read" },
+    { rows: /^─+\n Fetch\n/, name: "WebFetch" },
+  ],
+};
+
 /** Refusing by a number is not safe (No was 4 for Bash and 3 for Write): Esc refuses everywhere, and ends the turn. */
 const PERMISSION_KEYS: DialogKeys = { allow: "1", deny: "\x1b", option: "key" };
 const PERMISSION_ASK = {
   text: /^[ │]*((?:Do you want|Would you like|Claude (?:needs|has written)|Allow |Exit plan mode|Ready to code).*\?)[ │]*$/,
-  tool: /^ (\S.*?)(?: command)?$/,
+  tool: TOOL,
   option: /^[ │❯]*(?<key>\d)\. (?<label>.+?)[ │]*$/,
 };
 

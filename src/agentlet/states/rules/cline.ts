@@ -28,7 +28,11 @@ export const clineRules: RuleSet = {
       ],
       ask: {
         text: /^ *(Approve tool call\?|\S.*\?)$/,
-        tool: /^ ([a-z_]+)$/,
+        // What is asked about stands below, indented as this is.
+        tool: {
+          says: [{ rows: /^ *Cline needs permission\n Approve tool call\?\n ([\w.-]+)\n/ }],
+          alone: /^ *Approve tool call\?$/,
+        },
         options: [
           { key: "y", label: "Approve" },
           { key: "n", label: "Deny" },

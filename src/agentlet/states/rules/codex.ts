@@ -1,4 +1,4 @@
-import type { AskReading, DialogKeys, RuleSet } from "../screen-rule.ts";
+import type { AskReading, DialogKeys, RuleSet, ToolReading } from "../screen-rule.ts";
 
 /** `!`: what is typed goes to a shell. */
 const COMPOSER = /^[›!] ?/;
@@ -17,9 +17,30 @@ const RESTS = /^(?!\[)[^⠀-⣿]+$/;
 /** What an MCP server's tool needs permission with: a form of one field. */
 const TOOL_FORM = /^ {2}Allow the .* MCP server\b/;
 
+/** The options, below all that a dialog quotes: they tell what it is about, the question alone does not. */
+const options = (second: string) =>
+  String.raw`\n[› ] 1\. Yes, proceed \(y\)\n${second}[› ] \d\. No, and tell Codex [^\n]*\n {2}Press enter to [^\n]*$`;
+const OF_FILES = options(String.raw`[› ] 2\. Yes, and don't ask again for these files \(a\)\n`);
+const OF_ANYTHING = options(String.raw`(?:(?![› ] 1\.)[^\n]*\n)*`);
+/** As its hooks call them. */
+const TOOL: ToolReading = {
+  says: [
+    {
+      rows: new RegExp(`^ {0,2}Would you like to make the following edits\\?\n[^]*${OF_FILES}`),
+      name: "apply_patch",
+    },
+    {
+      rows: new RegExp(
+        `^ {0,2}Would you like to run the following command\\?\n(?![^]*${OF_FILES})[^]*${OF_ANYTHING}`,
+      ),
+      name: "Bash",
+    },
+  ],
+};
+
 const PERMISSION_ASK: AskReading = {
   text: /^ *((?:Would you like|Do you want|Allow|Approve|Enable) .*\?)(?: \[y\/n\])?$/,
-  tool: /^ {2}Tool: (.+)$/,
+  tool: TOOL,
   option: /^[› ] (?<key>\d+)\. (?<label>.+)$/,
 };
 const PERMISSION_KEYS: DialogKeys = { allow: "y", deny: "\x1b", option: "key" };
@@ -88,7 +109,14 @@ export const codexRules: RuleSet = {
       tail: [/^ {2}Field \d+\/\d+/, 1, TOOL_FORM, 40, /^ *[› ] \d+\. /, 14, /^ *enter to submit\b/],
       ask: {
         text: /^ *(Allow the .*)$/,
-        tool: /run tool "([^"]+)"/,
+        tool: {
+          says: [
+            {
+              rows: /^ {2}Field \d+\/\d+.*\n {2}Allow the \S+ MCP server to run tool "([^"\n]+)"\?\n/,
+            },
+          ],
+          alone: TOOL_FORM,
+        },
         option: /^ *[› ] (?<key>\d+)\. (?<label>.+?)(?: {2,}.*)?$/,
       },
       keys: { allow: "1", deny: "\x1b", option: "key" },

@@ -31,7 +31,6 @@ export const gooseRules: RuleSet = {
       tail: [/^ *▸ /, { gap: 60, without: /^(?:◆|🪿)/u }, ASKS, 1, /^│ +[●○] /, 8, /^└/],
       ask: {
         text: ASKS,
-        tool: /^ *▸ (\S+)/,
         option: /^│ +[●○] (?<key>(?<label>Always Allow|Allow|Deny|Cancel)).*$/,
       },
       keys: {

@@ -1,9 +1,26 @@
-import type { RuleSet } from "../screen-rule.ts";
+import type { RuleSet, ToolReading } from "../screen-rule.ts";
 
 /** The lower edge of the composer's box. A side bar may stand right of any row. */
 const EDGE = /^ *╹▀/;
 const FOOTER = /ctrl\+p commands|^ *opencode v\d/i;
 const BUSY = /\besc (?:again to )?interrupt\b/;
+
+const titled = (title: string) => new RegExp(`^ *┃ +△ Permission required\\b.*\\n *┃ +${title}`);
+/** The row below its heading; what it quotes stands further down, and may look like a heading. */
+const TOOL: ToolReading = {
+  says: [
+    { rows: titled("# Shell command\\b"), name: "bash" },
+    { rows: titled("→ Edit "), name: "edit" },
+    { rows: titled("→ Read "), name: "read" },
+    { rows: titled("→ List "), name: "list" },
+    { rows: titled("✱ Glob "), name: "glob" },
+    { rows: titled("✱ Grep "), name: "grep" },
+    { rows: titled("% WebFetch "), name: "webfetch" },
+    { rows: titled("← Access external directory\\b"), name: "external_directory" },
+    { rows: titled("⚙ Call tool ([\\w.-]+)(?: {3}.*)?\\n") },
+  ],
+  alone: /^ *┃ +△ /,
+};
 
 /** OpenCode 1.14–1.18 (measured with 1.18.33). Its title is no sign of its state. */
 export const openCodeRules: RuleSet = {
@@ -19,7 +36,7 @@ export const openCodeRules: RuleSet = {
       tail: [/^ *┃ +△ /, 60, /^ *┃ +(?:Allow once +Allow always +Reject|Confirm +Cancel)/, 3],
       ask: {
         text: /┃ +△ (Permission required|.*?)(?: {3}.*)?$/,
-        tool: /┃ +# (.+?)(?: {3}.*)?$/,
+        tool: TOOL,
         options: [
           { key: "once", label: "Allow once" },
           { key: "always", label: "Allow always" },
