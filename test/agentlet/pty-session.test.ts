@@ -68,12 +68,13 @@ suite("PtySession", () => {
       program.pty.write(half),
     ];
     const before = process.cpuUsage();
-    await timers.setTimeout(500);
+    await timers.setTimeout(2000);
     const used = process.cpuUsage(before);
 
     assert.deepEqual(taken.slice(0, 2), [true, true]);
     assert.ok(taken.includes(false));
-    assert.ok(used.user + used.system < 100_000, `${used.user + used.system} µs of CPU in 500 ms`);
+    // At most 5 % of a core.
+    assert.ok(used.user + used.system < 100_000, `${used.user + used.system} µs of CPU in 2 s`);
     zone.sandbox.signalAll(9);
     await program.pty.ended;
   });
