@@ -443,6 +443,28 @@ const screens: [Runtime, AgentState, string, string[]][] = [
       "  Press space to select or enter to save for next conversation",
     ],
   ],
+
+  [
+    "Custom",
+    "permission",
+    "a question with a third answer, and a prompt below it",
+    ["Allow this action? [y/n/t]:", ">"],
+  ],
+  ["Custom", "busy", "a spinner in the last row", ["> How many?", "⠋ Thinking..."]],
+  [
+    "Custom",
+    "busy",
+    "words that say which key ends the turn",
+    ["╰────╯", " ∿ Waiting for response...  Esc to cancel"],
+  ],
+];
+
+/** Help that stands there whatever the program does. */
+const HELP = [
+  "╭────╮",
+  "│ › Try it │",
+  "╰────╯",
+  " Type / for commands • ↑↓ for history • Esc/Ctrl+C to interrupt",
 ];
 
 suite("drawn screens", () => {
@@ -455,6 +477,12 @@ suite("drawn screens", () => {
 
       assert.equal(match?.state, state, `by ${match?.rule.name}`);
     });
+
+  test("Custom: help that always stands there says nothing", () => {
+    const { rules } = driverOf("Custom");
+
+    assert.equal(matchScreen(rules, { rows: HELP, title: "", cursor: null }, null), null);
+  });
 
   test("Cursor: an option is answered by the key that stands behind it", () => {
     const { rules } = driverOf("Cursor");

@@ -12,8 +12,18 @@ export const genericRules: RuleSet = {
       name: "yes-no",
       state: "permission",
       cursorAtEnd: true,
-      tail: [/\S.*(?:\[[Yy]\/[Nn]\]|\([Yy]\/[Nn]\)|\((?:yes\/no|Y\)es\/\(N\)o).*)[:?]? ?$/],
+      tail: [
+        /\S.*(?:\[[Yy]\/[Nn](?:\/\w)?\]|\([Yy]\/[Nn]\)|\((?:yes\/no|Y\)es\/\(N\)o).*)[:?]? ?$/,
+      ],
       ask: { text: /^(.*?) *[[(](?:[Yy]|yes)/ },
+      keys: { allow: "y\r", deny: "n\r" },
+    },
+    {
+      name: "yes-no-above-prompt",
+      state: "permission",
+      cursorAtEnd: true,
+      tail: [/\S.*\[[Yy]\/[Nn](?:\/\w)?\]:?$/, /^> ?$/],
+      ask: { text: /^(.*?) *\[[Yy]/ },
       keys: { allow: "y\r", deny: "n\r" },
     },
     { name: "title-working", state: "busy", title: /^\s*(?:✦|[⠁-⣿]|[◐◑◒◓]) / },
@@ -31,7 +41,12 @@ export const genericRules: RuleSet = {
       name: "key-help",
       state: "busy",
       tail: [/\besc to (?:interrupt|cancel)\b|ctrl\+c to (?:stop|interrupt)/i, 3],
+      // Help that always stands there says what else there is to press.
+      not: [
+        { tail: [/\bfor (?:commands|history|shortcuts)\b.* to (?:interrupt|cancel|stop)\b/i, 3] },
+      ],
     },
+    { name: "spinner-line", state: "busy", tail: [/^ ?[⠁-⣿] +\S.*(?:…|\.{3})/] },
     { name: "title-ready", state: "idle", title: /^\s*◇ {1,2}Ready\b/ },
   ],
 };
