@@ -134,7 +134,6 @@ export class Shells {
       redaction: this.#options.redaction(),
       recorder,
       recordInput: this.#options.recordInput,
-      onOutput: () => {},
       onScreen: () => {},
       onRefusedInput: () => {},
     });

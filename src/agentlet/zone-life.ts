@@ -9,6 +9,7 @@ import { endOfProgram, endOfStop } from "./exit.ts";
 import { openGatewayRelay } from "./gateway-relay.ts";
 import type { GatewayRelay } from "./gateway-relay.ts";
 import { startHeartbeat } from "./heartbeat.ts";
+import { copyOwnOutput } from "./own-output.ts";
 import { PtySession } from "./pty-session.ts";
 import { openZone } from "./open-zone.ts";
 import { openReportSocket } from "./report-socket.ts";
@@ -91,6 +92,7 @@ async function runInSandbox(
   const [program = ""] = launch.argv;
   const env = zoneEnv(spec, gateway, launch.env, context.pod?.imageEnv);
   await using transcript = await watchTranscript(sandbox, driver, context.log);
+  const judge = driver.openJudge(spec);
   let started: StartedProgram;
   try {
     started = await sandbox.start({
@@ -98,6 +100,8 @@ async function runInSandbox(
       cwd: spec.zone.workspace,
       env,
       ...spec.terminal,
+      // Every process of the zone can write to the terminal: a result is what the CLI says on its own output.
+      outputApart: judge !== null,
     });
   } catch (error) {
     const exit = startFailureOf(error);
@@ -109,7 +113,6 @@ async function runInSandbox(
     start: (request) => sandbox.start({ ...request, cwd: spec.zone.workspace, env }),
   });
   if (launch.prompt !== undefined) void giveGoal(context, launch.prompt);
-  const judge = driver.openJudge(spec);
   const { exit, stopped } = await followProgram(context, sandbox, started, {
     judge,
     transcript,
@@ -142,22 +145,12 @@ async function followProgram(
   started: StartedProgram,
   { judge, transcript }: { judge: Judge | null; transcript: TranscriptGrowth | null },
 ) {
-  const { spec, stop, terminal, interaction, recorder, valve, notice, outputTaps } = context;
+  const { spec, stop, terminal, interaction, recorder, valve, notice } = context;
   const over = new AbortController();
   const after = (ms: number, then: () => void) => {
     void delay(ms, undefined, { signal: over.signal }).then(then, () => undefined);
   };
   if (judge !== null) {
-    let isTold = false;
-    outputTaps.add((bytes) => {
-      try {
-        judge.push(bytes);
-      } catch (error) {
-        // What cannot be read says nothing: then the run has no result, which is a failure of its own.
-        if (!isTold) context.log.warn({ err: error }, "output of the CLI could not be judged");
-        isTold = true;
-      }
-    });
     const followResult = (): void => {
       const { result } = judge;
       void result.then(() =>
@@ -172,8 +165,15 @@ async function followProgram(
     };
     followResult();
   }
+  const { exited, output } = started;
+  const copied =
+    output === null
+      ? null
+      : copyOwnOutput(output, exited, (bytes) => judgeBytes(context, judge, bytes));
   const pty = new PtySession({
-    program: started,
+    // For the terminal it has ended once all that it wrote is there.
+    program:
+      copied === null ? started : { ...started, exited: copied.then(async () => await exited) },
     size: terminal.size,
     onOutput: (bytes) => terminal.output(bytes),
     onRefusedInput: (bytes) =>
@@ -234,6 +234,15 @@ async function followProgram(
   terminal.use(null);
   valve.onChange = null;
   return { exit, stopped: wish?.reason ?? null };
+}
+
+/** What cannot be read says nothing: then the run has no result, which is a failure of its own. */
+function judgeBytes({ log }: RunContext, judge: Judge | null, bytes: Buffer): void {
+  try {
+    judge?.push(bytes);
+  } catch (error) {
+    log.warn({ err: error }, "output of the CLI could not be judged");
+  }
 }
 
 /** How the CLI of a run is asked to go; null for any program, and for one without a screen of its own. */

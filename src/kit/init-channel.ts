@@ -18,6 +18,16 @@ export interface StartRequest {
   env: Record<string, string>;
   cols: number;
   rows: number;
+  /** zone-init: its standard output is its own, and comes beside the terminal */
+  outputApart?: boolean;
+}
+
+/** What a program writes when its standard output is its own. Descriptors that do not wait; their receiver owns them. */
+export interface OwnOutput {
+  /** to read it from */
+  from: number;
+  /** the terminal, to copy it to */
+  to: number;
 }
 
 /** A number of setrlimit(2) and its value. */
@@ -37,8 +47,8 @@ export interface InitEvents {
   onRefused?(failure: SetUpFailure): void;
   onListener(port: number, descriptor: number): void;
   onReady(): void;
-  /** `master` is the PTY master for zone-init, null for tool-init. */
-  onStarted(id: number, pid: number, master: number | null): void;
+  /** `master` is the PTY master for zone-init, null for tool-init. `output`: as it was asked for. */
+  onStarted(id: number, pid: number, master: number | null, output: OwnOutput | null): void;
   onEnded(id: number, exit: ProgramExit): void;
   /** tool-init: the directory that its tool works in */
   onDirectory?(descriptor: number): void;
@@ -96,7 +106,7 @@ export class InitChannel {
     limits: readonly Limit[] | null = null,
   ): void {
     const head = Buffer.alloc(9);
-    head.write("S", 0, "latin1");
+    head.write(request.outputApart === true ? "O" : "S", 0, "latin1");
     head.writeUInt32LE(request.id, 1);
     head.writeUInt16LE(request.cols, 5);
     head.writeUInt16LE(request.rows, 7);
@@ -178,7 +188,7 @@ export class InitChannel {
 
   #dispatch(data: Buffer, descriptors: number[]): void {
     const kind = String.fromCharCode(data[0] ?? 0);
-    const [descriptor] = descriptors;
+    const [descriptor, from, to] = descriptors;
     if (kind === "L" && data.length === 3 && descriptor !== undefined) {
       this.#events.onListener(data.readUInt16LE(1), descriptor);
     } else if (kind === "W" && descriptor !== undefined && this.#events.onDirectory) {
@@ -186,7 +196,9 @@ export class InitChannel {
     } else if (kind === "R") {
       this.#events.onReady();
     } else if (kind === "P" && data.length === 9) {
-      this.#events.onStarted(data.readUInt32LE(1), data.readUInt32LE(5), descriptor ?? null);
+      const output = from === undefined || to === undefined ? null : { from, to };
+      const [id, pid] = [data.readUInt32LE(1), data.readUInt32LE(5)];
+      this.#events.onStarted(id, pid, descriptor ?? null, output);
     } else if (kind === "X" && data.length === 9) {
       this.#events.onEnded(data.readUInt32LE(1), exitOf(data.readUInt32LE(5)));
     } else if (kind === "E" && data.length > 9) {

@@ -1,4 +1,4 @@
-import type { InitChannel, ProgramExit } from "./init-channel.ts";
+import type { InitChannel, OwnOutput, ProgramExit } from "./init-channel.ts";
 import { PlatformError } from "./platform-error.ts";
 
 /** A program to start on a new terminal. */
@@ -8,6 +8,8 @@ export interface ProgramRequest {
   env: Record<string, string>;
   cols: number;
   rows: number;
+  /** true: its standard output is a socket of its own that no other process can open; `StartedProgram.output` is the other end */
+  outputApart?: boolean;
 }
 
 export interface StartedProgram {
@@ -15,6 +17,8 @@ export interface StartedProgram {
   pid: number;
   /** PTY master, not blocking; the caller owns it */
   master: number;
+  /** with `outputApart`; the caller owns both */
+  output: OwnOutput | null;
   /** settles once and never rejects */
   exited: Promise<ProgramExit>;
   /** Signals its process group; does nothing once it has ended. */
@@ -51,12 +55,12 @@ export class StartedPrograms {
     return await waiter.started.promise;
   }
 
-  onStarted(id: number, pid: number, master: number | null): void {
+  onStarted(id: number, pid: number, master: number | null, output: OwnOutput | null): void {
     const waiter = this.#waiting.get(id);
     if (waiter === undefined || master === null) return;
     const { channel, exited } = waiter;
     const signal = (number: number) => channel.signalProgram(id, number);
-    waiter.started.resolve({ pid, master, exited: exited.promise, signal });
+    waiter.started.resolve({ pid, master, output, exited: exited.promise, signal });
   }
 
   onEnded(id: number, exit: ProgramExit): void {

@@ -47,7 +47,7 @@ export abstract class ZoneProcess implements Sandbox {
     this.#channel = new InitChannel(control, {
       onListener: (port, descriptor) => this.listeners.set(port, descriptor),
       onReady: () => this.#ready.resolve(),
-      onStarted: (id, pid, master) => this.#programs.onStarted(id, pid, master),
+      onStarted: (id, pid, master, output) => this.#programs.onStarted(id, pid, master, output),
       onEnded: (id, exit) => this.#programs.onEnded(id, exit),
       onClosed: () => {
         lost.resolve({ kind: "lost" });

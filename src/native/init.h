@@ -81,9 +81,9 @@ struct request {
   char *env[MAX_WORDS];
 };
 
-/** Parses an `S` message in place; false when it is not one. `message[length]` must be writable. */
+/** Parses an `S` or `O` message in place; false when it is not one. `message[length]` must be writable. */
 static inline bool parse_request(char *message, size_t length, struct request *out) {
-  if (length < 10 || message[0] != 'S' || message[length - 1] != '\0') return false;
+  if (length < 10 || (message[0] != 'S' && message[0] != 'O') || message[length - 1] != '\0') return false;
   memcpy(&out->id, message + 1, 4);
   memcpy(&out->cols, message + 5, 2);
   memcpy(&out->rows, message + 7, 2);

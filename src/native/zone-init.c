@@ -51,39 +51,62 @@ static int open_terminal(const struct request *request, int *terminal) {
   return master;
 }
 
-static void start(const struct request *request) {
+/**
+ * A standard output that is the program's own: a socket, since others of the sandbox can open neither it nor, as they could a pipe, its
+ * place in /proc. Ours is the end to read from; with it goes an end of the terminal that does not wait, to copy it to.
+ */
+static bool open_output(int master, int output[2], int *copy) {
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, output) != 0 || shutdown(output[0], SHUT_WR) != 0) return false;
+  *copy = ioctl(master, TIOCGPTPEER, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  return *copy >= 0 && fcntl(output[0], F_SETFL, O_RDWR | O_NONBLOCK) == 0;
+}
+
+static void close_all(const int *list, int count) {
+  for (int i = 0; i < count; i++)
+    if (list[i] >= 0) close(list[i]);
+}
+
+/** `P`: the program runs; its terminal and, when it has an output of its own, what `open_output` made. */
+static void tell_started(uint32_t id, uint32_t pid, const int *list, int count) {
+  unsigned char message[9] = {'P'};
+  memcpy(message + 1, &id, 4);
+  memcpy(message + 5, &pid, 4);
+  if (!send_with(CONTROL, message, sizeof message, list, count)) fault("control socket");
+}
+
+static void start(const struct request *request, bool apart) {
   struct program *slot = free_slot();
-  int terminal = -1, failure[2] = {-1, -1};
+  int terminal = -1, failure[2] = {-1, -1}, output[2] = {-1, -1}, copy = -1;
   if (slot == NULL) {
     tell_failure(request->id, EAGAIN, "start");
     return;
   }
   int master = open_terminal(request, &terminal);
-  if (master < 0 || pipe2(failure, O_CLOEXEC) != 0) {
+  if (master < 0 || (apart && !open_output(master, output, &copy)) || pipe2(failure, O_CLOEXEC) != 0) {
     tell_failure(request->id, (uint32_t)errno, "openpt");
-    if (terminal >= 0) close(terminal);
-    if (master >= 0) close(master);
+    close_all((int[]){terminal, master, output[0], output[1], copy}, 5);
     return;
   }
   pid_t pid = fork();
   if (pid == 0) {
     if (setsid() < 0 || ioctl(terminal, TIOCSCTTY, 0) != 0) child_failed(failure[1], "setsid");
     for (int fd = 0; fd < 3; fd++)
-      if (dup2(terminal, fd) != fd) child_failed(failure[1], "dup2");
+      if (dup2(fd == STDOUT_FILENO && apart ? output[1] : terminal, fd) != fd) child_failed(failure[1], "dup2");
     if (signals_scoped && !restrict_scope(SCOPE_SIGNALS)) child_failed(failure[1], "landlock");
     become(request, failure[1]);
   }
   int code = errno;
   close(failure[1]);
   close(terminal);
+  if (apart) close(output[1]);
   if (pid < 0) {
     tell_failure(request->id, (uint32_t)code, "fork");
     close(failure[0]);
   } else if (has_started(request->id, failure[0])) {
     *slot = (struct program){.pid = pid, .id = request->id};
-    tell_numbers('P', request->id, (uint32_t)pid, master);
+    tell_started(request->id, (uint32_t)pid, (int[]){master, output[0], copy}, apart ? 3 : 1);
   }
-  close(master);
+  close_all((int[]){master, output[0], copy}, 3);
 }
 
 static void signal_all(int number) {
@@ -140,7 +163,7 @@ int main(int argc, char **argv) {
   for (;;) {
     size_t length = wait_for(children, message, MAX_MESSAGE);
     if (length == 0) reap();
-    else if (parse_request(message, length, &request)) start(&request);
+    else if (parse_request(message, length, &request)) start(&request, message[0] == 'O');
     else if (length == 5 && message[0] == 'K') {
       uint32_t number;
       memcpy(&number, message + 1, 4);

@@ -22,7 +22,6 @@ suite("LiveTerminal", () => {
       redaction: compileRedactionSet([]),
       recorder: { output: () => {}, input: () => {}, resize: () => {} },
       recordInput: false,
-      onOutput: () => {},
       onScreen: () => {},
       onRefusedInput: () => (notices += 1),
     });
@@ -60,7 +59,6 @@ suite("LiveTerminal", () => {
       redaction: compileRedactionSet([Buffer.from(secret)]),
       recorder: { output: () => {}, input: () => {}, resize: () => {} },
       recordInput: false,
-      onOutput: () => {},
       onScreen: () => {},
       onRefusedInput: () => {},
     });

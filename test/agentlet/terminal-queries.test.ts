@@ -22,7 +22,6 @@ suite("queries of a program on a real terminal", () => {
       redaction: compileRedactionSet([]),
       recorder: { output: () => {}, input: () => {}, resize: () => {} },
       recordInput: false,
-      onOutput: () => {},
       onScreen: () => {},
       onRefusedInput: () => {},
     });

@@ -23,7 +23,8 @@ export const aider: Driver = {
     const { spec } = input;
     return {
       argv: argvOf(input),
-      env: modelEnv(input),
+      // Its output is no terminal in a one-shot run: what it says is judged as it comes.
+      env: { ...modelEnv(input), PYTHONUNBUFFERED: "1" },
       // A list of prices that is there and is not empty is not fetched; what a model is is known without it.
       files: [...goalFiles(spec), homeFile(PRICES, { "none of ours": {} })],
     };
