@@ -20,8 +20,6 @@ export interface LiveTerminalOptions {
   redaction: RedactionSet;
   recorder: Pick<RecorderLink, "output" | "input" | "resize">;
   recordInput: boolean;
-  /** Output as it comes; the buffer is reused. */
-  onOutput: (bytes: Buffer) => void;
   /** The screen has changed. */
   onScreen: () => void;
   /** A person types: to be delivered at once or later; false when it can be taken neither now nor later. Unless given, at once. */
@@ -121,7 +119,6 @@ export class LiveTerminal implements Disposable {
 
   output(bytes: Buffer): void {
     this.#options.recorder.output(bytes);
-    this.#options.onOutput(bytes);
     if (this.#shown.push(bytes)) this.#advance();
   }
 
@@ -133,6 +130,11 @@ export class LiveTerminal implements Disposable {
   /** The name of the program that has the terminal, when it is not the one it was opened for; null when it is. */
   get stranger(): string | null {
     return this.#pty === null ? "nobody" : strangerOn(this.#pty.foregroundGroup, this.#pty.pid);
+  }
+
+  /** True once the program has read all that was typed. */
+  get hasReadInput(): boolean {
+    return this.#pty?.hasReadInput ?? true;
   }
 
   view(): ScreenView {

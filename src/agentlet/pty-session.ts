@@ -89,6 +89,12 @@ export class PtySession {
     return this.#closed ? 0 : native().foregroundGroup(this.#master);
   }
 
+  /** True once the program has read all that was typed. */
+  get hasReadInput(): boolean {
+    if (this.#closed || this.#exit !== undefined) return true;
+    return this.#input.bytes === 0 && native().unreadInput(this.#master) === 0;
+  }
+
   /** Queues bytes to be typed, whole or not at all. False when the queue is full: the program does not read. */
   write(bytes: Buffer): boolean {
     if (this.#closed || this.#exit !== undefined) return true;

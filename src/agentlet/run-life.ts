@@ -51,8 +51,6 @@ export interface RunContext extends RunParts {
   evidence: EvidenceLog;
   emit: (event: AgentletEvent) => void;
   notice: (message: string) => void;
-  /** where output goes besides the terminal: the driver's judge listens here */
-  outputTaps: Set<(bytes: Buffer) => void>;
   /** pauses and resumes the terminal of the running program */
   valve: { full: boolean; onChange: ((full: boolean) => void) | null };
 }
@@ -66,7 +64,6 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
   const { spec, boot, redaction, stop, log } = parts;
   const startedAt = performance.now();
   const valve: RunContext["valve"] = { full: false, onChange: null };
-  const outputTaps: RunContext["outputTaps"] = new Set();
   let fullTimer: NodeJS.Timeout | undefined;
 
   await using recorder = new RecorderLink({
@@ -89,9 +86,6 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     redaction: redaction.set,
     recorder,
     recordInput: spec.agent.recordInput,
-    onOutput: (bytes) => {
-      for (const tap of outputTaps) tap(bytes);
-    },
     onScreen: () => states.screenChanged(),
     onPersonTypes: (bytes, deliver) => interaction.lease.person(bytes, deliver),
     onPasteEnded: (message) => notice(message),
@@ -158,6 +152,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     view: () => terminal.view(),
     type: (bytes) => terminal.type(bytes),
     stranger: () => terminal.stranger,
+    hasReadInput: () => terminal.hasReadInput,
     outputOffset: () => terminal.outputOffset,
     emit,
     isPasting: () => terminal.isPasting,
@@ -190,7 +185,6 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     evidence,
     emit,
     notice,
-    outputTaps,
     valve,
   };
   const program = await runProgram(context);

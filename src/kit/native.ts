@@ -25,6 +25,8 @@ export interface NativeAddon {
   foregroundGroup(fd: number): number;
   /** Flags of the line discipline, read from the master. */
   terminalFlags(fd: number): { canonical: boolean; echo: boolean; signals: boolean };
+  /** Bytes typed into a terminal, by its master, that its program has not read yet. */
+  unreadInput(master: number): number;
   /** Bytes that wait to be read (FIONREAD). */
   queuedBytes(fd: number): number;
   /** Takes an exclusive flock without waiting; false when another process has it. Freed when the descriptor closes. */

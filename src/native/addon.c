@@ -238,6 +238,19 @@ static napi_value queued_bytes(napi_env env, napi_callback_info info) {
   return int_value(env, count);
 }
 
+/** Read off the terminal's own side, which is opened for a moment. */
+static napi_value unread_input(napi_env env, napi_callback_info info) {
+  napi_value argv[1];
+  int fd, count = 0;
+  if (!arguments(env, info, 1, argv, NULL) || !as_int(env, argv[0], &fd)) return NULL;
+  int terminal = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+  if (terminal < 0) return throw_errno(env, "ioctl(TIOCGPTPEER)", errno);
+  int code = ioctl(terminal, FIONREAD, &count) == 0 ? 0 : errno;
+  close(terminal);
+  if (code != 0) return throw_errno(env, "ioctl(FIONREAD)", code);
+  return int_value(env, count);
+}
+
 static napi_value lock_file(napi_env env, napi_callback_info info) {
   napi_value argv[1], result;
   int fd;
@@ -443,7 +456,7 @@ NAPI_MODULE_INIT() {
       {"write", write_bytes},              {"setNonBlocking", set_non_blocking},
       {"setWindowSize", set_window_size},  {"windowSize", window_size},
       {"foregroundGroup", foreground_group}, {"terminalFlags", terminal_flags},
-      {"queuedBytes", queued_bytes},       {"lockFile", lock_file},
+      {"unreadInput", unread_input},       {"queuedBytes", queued_bytes},       {"lockFile", lock_file},
       {"hideProcess", hide_process},       {"sealedFile", sealed_file},
       {"pipe", new_pipe},                  {"duplicate", duplicate},
   };

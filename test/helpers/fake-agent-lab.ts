@@ -92,7 +92,6 @@ export async function openFakeAgentLab(options: LabOptions) {
     redaction: compileRedactionSet([]),
     recorder: { output: () => undefined, input: () => undefined, resize: () => undefined },
     recordInput: false,
-    onOutput: () => undefined,
     onScreen: () => states.screenChanged(),
     onPersonTypes: (bytes, deliver) => interaction.lease.person(bytes, deliver),
     onRefusedInput: () => undefined,
@@ -119,6 +118,7 @@ export async function openFakeAgentLab(options: LabOptions) {
     view: () => terminal.view(),
     type: (bytes) => terminal.type(bytes),
     stranger: () => terminal.stranger,
+    hasReadInput: () => terminal.hasReadInput,
     outputOffset: () => terminal.outputOffset,
     emit,
     onHands: (hands) =>

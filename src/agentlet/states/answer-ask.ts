@@ -84,8 +84,8 @@ async function standingDialog(
 }
 
 /**
- * Presses the keys of an answer; a single one again while nothing at all has come of it: no row of the screen and no state has
- * changed, and nothing was reported. Another dialog with the same words would have changed one of them. How often it was pressed.
+ * Presses the keys of an answer; a single one again when it was read and nothing at all has come of it: no row of the screen and no
+ * state has changed, and nothing was reported. Another dialog with the same words would have changed one of them. How often it was pressed.
  */
 async function press(
   controls: Controls,
@@ -94,7 +94,7 @@ async function press(
   keys: string,
   shown: Seen,
 ): Promise<number> {
-  const { presses: most, pressAgainMs } = controls.limits;
+  const { presses: most, pressAgainMs, answeredMs } = controls.limits;
   const rows = controls.view.rows.join("\n");
   const { reports } = controls.states;
   const isUntouched = () =>
@@ -104,7 +104,9 @@ async function press(
     controls.type(keys);
     if (keys.length > 1 || presses === most) return presses;
     const hasCome = () => shown.standing !== null || !isUntouched();
-    if (await controls.until(hasCome, pressAgainMs, 50)) return presses;
+    // What the program has not read yet is not lost: a second one would go wherever the first has led.
+    await controls.until(() => hasCome() || controls.hasReadInput, answeredMs, 50);
+    if (!controls.hasReadInput || (await controls.until(hasCome, pressAgainMs, 50))) return presses;
   }
 }
 

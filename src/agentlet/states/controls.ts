@@ -18,9 +18,9 @@ export const INTERACTION_LIMITS = {
   dialogMs: 5000,
   /** a dialog is answered once it has stood for this long: keys that come while it is drawn may be lost */
   dialogRestsMs: 150,
-  /** a dialog that stands as it stood, with nothing else said, has lost its key; it gets it again after this long */
-  pressAgainMs: 2000,
-  presses: 3,
+  /** a dialog that stands as it stood this long after its key was read, with nothing else said, has lost it, and gets it again */
+  pressAgainMs: 4000,
+  presses: 2,
   /** a dialog that looks like the one answered before is taken for that one, still on the screen, for this long */
   sameDialogMs: 1000,
   /** a prompt that nothing has confirmed gets Enter again after this long, never its text */
@@ -53,6 +53,8 @@ export interface ControlsOptions {
   type: (bytes: Buffer) => boolean;
   /** The program that has the terminal, when it is not the CLI itself; null when it is. */
   stranger: () => string | null;
+  /** false while the program has not read all that was typed; unless given, it always has */
+  hasReadInput?: () => boolean;
   limits?: Partial<typeof INTERACTION_LIMITS>;
 }
 
@@ -98,6 +100,10 @@ export class Controls implements Disposable {
 
   get stranger(): string | null {
     return this.#options.stranger();
+  }
+
+  get hasReadInput(): boolean {
+    return this.#options.hasReadInput?.() ?? true;
   }
 
   /** From here on this act has the keyboard, and no other one. */

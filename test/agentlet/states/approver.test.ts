@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
-import timers from "node:timers/promises";
 import { Approver } from "../../../src/agentlet/states/approver.ts";
 import { machineClock } from "../../../src/agentlet/states/clock.ts";
 import { Interaction } from "../../../src/agentlet/states/interaction.ts";
 import { driverOf } from "../../../src/agentlet/drivers/registry.ts";
 import { RunStates } from "../../../src/agentlet/states/run-states.ts";
 import type { AgentletEvent } from "../../../src/protocol/agentlet-link.ts";
+import { until } from "../../helpers/until.ts";
 import { drawTui } from "../../fixtures/tui-screens.ts";
 
 /** OpenCode's dialog about a command, as it draws it. */
@@ -92,10 +92,10 @@ suite("a policy that answers", () => {
     });
 
     cli.asks("first");
-    await timers.setTimeout(300);
+    await until("the first answer", () => cli.told.includes("done"));
     const early = cli.typedInto.length;
     cli.screen.rows = dialogAbout("second");
-    await timers.setTimeout(300);
+    await until("the second answer", () => cli.told.length === 4);
 
     assert.equal(early, 1);
     assert.deepEqual(cli.typedInto, [dialogAbout("first"), dialogAbout("second")]);
@@ -109,7 +109,7 @@ suite("a policy that answers", () => {
     });
 
     cli.asks("first");
-    await timers.setTimeout(1800);
+    await until("both answers", () => cli.typedInto.length === 2);
 
     assert.deepEqual(cli.typedInto, [dialogAbout("first"), dialogAbout("first")]);
   });
@@ -118,7 +118,7 @@ suite("a policy that answers", () => {
     using cli = openQuickEvents(() => undefined);
 
     cli.asks("first");
-    await timers.setTimeout(1200);
+    await until("the refusal", () => cli.told.length > 2);
 
     assert.deepEqual(cli.told.slice(0, 3), [
       "accepted",

@@ -183,7 +183,7 @@ suite("a hook that tells of something else than the screen shows", () => {
 
   test("a key is pressed again only while nothing has come of it, on the screen or by a report", async () => {
     const answer = async (meanwhile: (cli: ReturnType<typeof openClaude>) => void) => {
-      using cli = openClaude(REMOVES, { presses: 3 });
+      using cli = openClaude(REMOVES, { presses: 2 });
       cli.says("PermissionRequest", asks("Bash", { command: "rm -rf /workspace" }));
       const answered = cli.interaction.answer(ASKER, 1, { kind: "allow" });
       for (let waited = 0; cli.typed.length === 0 && waited < 3000; waited += 10)
@@ -193,7 +193,7 @@ suite("a hook that tells of something else than the screen shows", () => {
       return cli.typed.length;
     };
 
-    assert.equal(await answer(() => undefined), 3);
+    assert.equal(await answer(() => undefined), 2);
     assert.equal(await answer((cli) => (cli.screen.rows = ["● Bash", ...REMOVES])), 1);
     assert.equal(
       await answer((cli) =>
