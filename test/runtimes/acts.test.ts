@@ -30,7 +30,7 @@ async function openUnattended(runtime: keyof typeof ASKS, spec: object): Promise
 }
 
 async function openAlone(options: SessionOptions): Promise<Unattended> {
-  const session = await openSession({ ...options, attached: false, timeoutMs: 120_000 });
+  const session = await openSession({ ...options, attached: false });
   const { lab } = session;
   const cli = async (verb = "", ...words: string[]) => {
     const all = [verb, session.run, ...words, "--data", lab.data];
@@ -188,6 +188,12 @@ suite("the real Aider, with nobody attached", { skip: skipWithout("aider") }, ()
     await session.waitFor(({ state }) => state === "idle", asked);
 
     assert.deepEqual([prompted.code, answered.code], [0, 0], `${prompted.text}${answered.text}`);
+    const seen = (await session.states()).slice(at);
+    assert.deepEqual([...new Set(seen.map(({ channel }) => channel))], ["screen"]);
+    assert.match(
+      seen.map(({ state }) => state).join(" "),
+      /^busy (?:\w+ )*permission (?:\w+ )*idle$/,
+    );
     assert.match(shown.text, /Create new file\?/);
     assert.equal(readFileSync(made, "utf8"), "It is made.\n");
 

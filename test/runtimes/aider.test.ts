@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
+import { assertOnlyOneKeyIn } from "./scenario.ts";
 import { MODEL_KEY, openSession, runOnce, skipWithout } from "./session.ts";
 
 suite("the real Aider with a scripted model", { skip: skipWithout("aider") }, () => {
@@ -8,11 +9,13 @@ suite("the real Aider with a scripted model", { skip: skipWithout("aider") }, ()
     await using session = await openSession({
       runtime: "Aider",
       goal: "[[say The first answer.]]",
-      timeoutMs: 170_000,
     });
 
     const idle = await session.waitFor(({ state }) => state === "idle");
     assert.equal(idle.channel, "screen");
+    const before = await session.states();
+    assert.ok(!before.some(({ state }) => state === "blocked" || state === "question"));
+    assertOnlyOneKeyIn(session);
     assert.equal(session.promptsSeen("The first answer."), 1);
     await session.prompt("[[say The second answer.]]");
     for (let waited = 0; session.promptsSeen("The second answer.") === 0; waited += 100) {

@@ -12,7 +12,7 @@ import { openFakeModel } from "../helpers/fake-model.ts";
 import type { FakeModel } from "../helpers/fake-model.ts";
 import { openLab, resultOf } from "../helpers/lab.ts";
 import type { Lab } from "../helpers/lab.ts";
-import { manifestsOf, MODEL_KEY, openSession, skipWithout } from "./session.ts";
+import { LONG_MS, manifestsOf, MODEL_KEY, openSession, skipWithout } from "./session.ts";
 import type { SessionOptions } from "./session.ts";
 
 const FIRST = "[[tool *clock_run {}]] [[say I keep the word juniper.]]";
@@ -25,10 +25,10 @@ async function runAndResume(
   options: SessionOptions,
 ): Promise<{ first: RunResult; second: RunResult; asked: string[] }> {
   const words = manifestsOf(lab, model, { mode: "system", goal: FIRST, ...options });
-  const first = resultOf(await lab.run(words, { timeoutMs: 120_000 }).ended);
+  const first = resultOf(await lab.run(words, { timeoutMs: LONG_MS }).ended);
   const seen = model.requests.length;
   const again = [...words, "--resume", first.run, "--goal", SECOND];
-  const end = await lab.run(again, { timeoutMs: 120_000 }).ended;
+  const end = await lab.run(again, { timeoutMs: LONG_MS }).ended;
   const asked = model.requests.slice(seen).map(({ body }) => body);
   return { first, second: resultOf(end), asked };
 }
@@ -86,7 +86,7 @@ suite("a run that resumes an older one", () => {
         await using lab = openLab();
         await using model = await openFakeModel(MODEL_KEY);
         const words = manifestsOf(lab, model, { runtime, mode: "system", goal: FIRST });
-        const first = resultOf(await lab.run(words, { timeoutMs: 120_000 }).ended);
+        const first = resultOf(await lab.run(words, { timeoutMs: LONG_MS }).ended);
         const seen = model.requests.length;
 
         await using session = await openSession({
@@ -94,7 +94,6 @@ suite("a run that resumes an older one", () => {
           goal: SECOND,
           spec: { approvals: "allow" },
           attached: false,
-          timeoutMs: 120_000,
           resumes: { lab, model, run: first.run },
         });
         const asked = () => model.requests.slice(seen).map(({ body }) => body);

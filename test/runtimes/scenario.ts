@@ -5,7 +5,7 @@ import path from "node:path";
 import timers from "node:timers/promises";
 import { driverOf } from "../../src/agentlet/drivers/registry.ts";
 import type { Runtime } from "../../src/protocol/runtimes.ts";
-import { MODEL_KEY, openSession, TOOL_SAYS } from "./session.ts";
+import { LONG_MS, MODEL_KEY, openSession, TOOL_SAYS } from "./session.ts";
 import type { Session, StateEvent } from "./session.ts";
 
 export interface Script {
@@ -16,12 +16,16 @@ export interface Script {
   allow: string;
   /** how often this CLI asks for it */
   times?: number;
+  /** true when only the title tells that it asks, so that nobody knows when its dialog is drawn */
+  titleOnly?: boolean;
   /** true when a second dialog looks like the first, so that no event tells of it */
   sameDialog?: boolean;
   /** false for a CLI without hooks, whose screen may not be looked at before it asks; true unless given */
   busyFirst?: boolean;
   /** keys that interrupt a turn, one after the other */
   interrupt: string[];
+  /** keys that make it leave, when they are not its driver's */
+  quit?: readonly string[];
   /** which channel sees each of these; of an interruption the screen may be the first to tell */
   channels: {
     permission: StateEvent["channel"];
@@ -29,6 +33,7 @@ export interface Script {
     interrupted: StateEvent["channel"][];
   };
   spec?: object;
+  model?: object;
 }
 
 const FIRST = "[[say That was all.]]";
@@ -42,7 +47,7 @@ export async function playThrough(script: Script): Promise<void> {
     runtime,
     goal: `${asks} [[tool *clock_run {}]] ${FIRST}`,
     ...(script.spec === undefined ? {} : { spec: script.spec }),
-    timeoutMs: 90_000,
+    ...(script.model === undefined ? {} : { model: script.model }),
   });
 
   // A fresh HOME, no dialog, and the goal at the model: that is the second channel.
@@ -63,13 +68,12 @@ export async function playThrough(script: Script): Promise<void> {
       assert.ok(session.promptsSeen("That was all.") >= 1, "the goal reached the model");
       assertOnlyOneKeyIn(session);
     }
-    // A hook tells before the dialog is drawn.
-    await timers.setTimeout(700);
-    await session.type(allow);
+    if (script.titleOnly === true) await timers.setTimeout(2000);
+    else await isDrawn(session, permission);
+    await allowOnce(session, allow, permission);
   }
-  const unseen = sameDialog ? times - 1 : 0;
-  for (let again = 1; again <= unseen; again++) {
-    await until(() => session.model.requests.length > again, "the next request");
+  // Between dialogs that look the same nothing is seen; Enter at a prompt that is empty does nothing.
+  for (let again = 0; again < (sameDialog ? 30 : 0) && !(await isIdle(session, at)); again++) {
     await timers.setTimeout(2500);
     await session.type(allow);
   }
@@ -99,7 +103,7 @@ export async function playThrough(script: Script): Promise<void> {
   // It leaves by itself, and nothing is left of it. A key that comes while it still tidies up its broken turn may be lost.
   const ended = session.ended();
   for (let presses = 0, left = false; presses < 3 && !left; presses++) {
-    for (const key of driverOf(runtime).quit) {
+    for (const key of script.quit ?? driverOf(runtime).quit) {
       await timers.setTimeout(500);
       await session.type(key);
     }
@@ -118,19 +122,43 @@ export async function playThrough(script: Script): Promise<void> {
   assert.deepEqual(await session.lab.leftovers(), []);
 }
 
+/** A hook tells before the dialog is drawn; its options are read off the screen. */
+async function isDrawn(session: Session, { ask }: StateEvent): Promise<void> {
+  const options = (state: StateEvent) =>
+    state.ask?.id === ask?.id ? (state.ask?.options.length ?? 0) : 0;
+  await session.waitFor((state) => options(state) > 0);
+}
+
+/** Presses the key, and again when nothing comes of it, as a person would. */
+async function allowOnce(session: Session, allow: string, { ask }: StateEvent): Promise<void> {
+  const isOver = (state: StateEvent) => state.ask?.id !== ask?.id;
+  const from = (await session.states()).findIndex((state) => state.ask?.id === ask?.id);
+  for (let presses = 0; presses < 3; presses++) {
+    await session.type(allow);
+    for (let waited = 0; waited < 10_000; waited += 100) {
+      if ((await session.states()).slice(from).some(isOver)) return;
+      await timers.setTimeout(100);
+    }
+  }
+}
+
+async function isIdle(session: Session, from: number): Promise<boolean> {
+  return (await session.states()).slice(from).some(({ state }) => state === "idle");
+}
+
 function indexOf(states: StateEvent[], event: StateEvent): number {
   return states.findIndex(({ time, state }) => time === event.time && state === event.state);
 }
 
 async function until(fits: () => boolean, what: string): Promise<void> {
   for (let waited = 0; !fits(); waited += 50) {
-    if (waited > 30_000) throw new Error(`Waited in vain for ${what}`);
+    if (waited > LONG_MS) throw new Error(`Waited in vain for ${what}`);
     await timers.setTimeout(50);
   }
 }
 
 /** Looks through environments, arguments and private files of everything in zone A. */
-function assertOnlyOneKeyIn(session: Session): void {
+export function assertOnlyOneKeyIn(session: Session): void {
   const own = readlinkSync("/proc/self/ns/pid");
   const inside = session.lab
     .processes()

@@ -15,6 +15,8 @@ import { aTool, writePackage } from "../helpers/manifests.ts";
 /** The real model key: it must never be seen in zone A. */
 export const MODEL_KEY = "sk-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH";
 export const TOOL_SAYS = "half past tool";
+/** A guard only: OpenCode takes 20 s of CPU to start, and a machine may do ten other things. */
+export const LONG_MS = 240_000;
 
 export type StateEvent = Extract<AgentletEvent, { type: "state" }>;
 
@@ -76,7 +78,7 @@ export function manifestsOf(lab: Lab, model: FakeModel, options: SessionOptions)
       runtime: options.runtime,
       mode: options.mode ?? "supervised",
       network: "gateway",
-      timeout: "280s",
+      timeout: "560s",
       ...(options.goal === undefined ? {} : { goal: { inline: options.goal } }),
       tools: ["clock"],
       agentToken: { secretRef: { name: "agent-token", key: "token" } },
@@ -95,7 +97,7 @@ export async function runOnce(
   await using lab = openLab();
   await using model = await openFakeModel(MODEL_KEY);
   const words = manifestsOf(lab, model, { mode: "system", ...options });
-  const end = await lab.run(words, { timeoutMs: options.timeoutMs ?? 120_000 }).ended;
+  const end = await lab.run(words, { timeoutMs: options.timeoutMs ?? LONG_MS }).ended;
   const result = resultOf(end);
   const recording = readFileSync(result.recording?.path ?? "/dev/null", "utf8");
   return { result, model, left: await lab.leftovers(), recording };
@@ -112,7 +114,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   const cli = lab.run(words, { timeoutMs: 600_000 });
   // A machine that is busy with other suites takes its time.
   const { run } = await lab.waitForRun(({ run: other }) => other !== resumes?.run, 60_000);
-  const waitMs = options.timeoutMs ?? 60_000;
+  const waitMs = options.timeoutMs ?? LONG_MS;
   const chunks: Buffer[] = [];
   let socket: WebSocket | null = null;
 
