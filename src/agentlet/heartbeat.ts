@@ -11,6 +11,9 @@ export const HEARTBEAT_LIMITS = {
   stalledMs: 30 * 60_000,
 };
 
+/** More of one CPU than a terminal program takes that waits for a key. */
+const WORK_SHARE = 0.05;
+
 export interface HeartbeatOptions {
   /** host pid whose descendants are zone A */
   pid: number;
@@ -21,6 +24,8 @@ export interface HeartbeatOptions {
   /** what it writes down; null when nobody knows where */
   transcript: Pick<TranscriptGrowth, "size" | "look"> | null;
   isBusy: () => boolean;
+  /** Zone A has computed for more than a moment since the last look: what is in it does not just wait. */
+  onWork?: () => void;
   /** It says that it is busy and shows no sign of life for very long. Called once. */
   onStalled: (silentMs: number) => void;
   onHeartbeat: (event: Extract<AgentletEvent, { type: "heartbeat" }>) => void;
@@ -36,6 +41,7 @@ export function startHeartbeat(options: HeartbeatOptions): Disposable {
   let stopped = false;
   let stalled = false;
   let told = { cpuMs: 0, atMs: performance.now() };
+  let seen = told;
   const stall = new StallWatch(HEARTBEAT_LIMITS.stalledMs);
   let lastOffset = options.outputOffset();
   let lastOutputAt: number | null = null;
@@ -44,6 +50,9 @@ export function startHeartbeat(options: HeartbeatOptions): Disposable {
   const check = async () => {
     const usage = await processTree(options.pid);
     if (stopped) return;
+    const lookedAtMs = performance.now();
+    if (usage.cpuMs - seen.cpuMs > WORK_SHARE * (lookedAtMs - seen.atMs)) options.onWork?.();
+    seen = { cpuMs: usage.cpuMs, atMs: lookedAtMs };
     // Processes that ended take their CPU time out of the sum; what was seen once stays seen.
     cpuMs = Math.max(cpuMs, usage.cpuMs);
     const offset = options.outputOffset();

@@ -193,6 +193,7 @@ async function followProgram(
     evidence: () => context.evidence.now,
     transcript,
     isBusy: () => context.states.standing.state === "busy",
+    onWork: () => context.states.works(),
     onStalled: (silentMs) =>
       stop.wish(
         "stalled",

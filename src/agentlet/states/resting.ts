@@ -7,6 +7,8 @@ export const RESTING_LIMITS = {
   /** a screen that no rule knows and that rests this long is a dialog, unless somebody is attached who can answer */
   blockedMs: 5000,
   lookMs: 1000,
+  /** a CLI that computes is still starting, but not for ever: some draw on while they wait */
+  startsMs: 60_000,
 };
 
 export interface RestingOptions {
@@ -30,6 +32,7 @@ export class Resting implements Disposable {
   #cancel: (() => void) | null = null;
   #told = "";
   #restsSinceMs = 0;
+  #workedAtMs = -Infinity;
   #stopped = false;
 
   constructor(options: RestingOptions) {
@@ -45,9 +48,21 @@ export class Resting implements Disposable {
     if (this.#cancel === null && !this.#stopped) this.#lookIn(this.#limits.blockedMs);
   }
 
+  /** The CLI has computed just now. */
+  works(): void {
+    this.#workedAtMs = this.#options.clock.now();
+  }
+
   [Symbol.dispose](): void {
     this.#stopped = true;
     this.#cancel?.();
+  }
+
+  /** Since when it waits: a dialog that a rule knows from its last change on, a start that shows nothing known once it computes no more. */
+  get #waitsSinceMs(): number {
+    if (this.#options.judge.standing.channel !== "process") return this.#restsSinceMs;
+    const workedMs = Math.min(this.#workedAtMs, this.#restsSinceMs + this.#limits.startsMs);
+    return Math.max(this.#restsSinceMs, workedMs);
   }
 
   #lookIn(ms: number): void {
@@ -60,7 +75,7 @@ export class Resting implements Disposable {
   #look(): void {
     const { judge, clock, view, hasWriter, emit, run } = this.#options;
     if (this.#stopped || !STUCK.has(judge.standing.state)) return;
-    const leftMs = this.#limits.blockedMs - (clock.now() - this.#restsSinceMs);
+    const leftMs = this.#limits.blockedMs - (clock.now() - this.#waitsSinceMs);
     if (leftMs > 0) return this.#lookIn(leftMs);
     if (hasWriter()) return this.#lookIn(this.#limits.lookMs);
     const screen = view();

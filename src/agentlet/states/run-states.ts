@@ -98,6 +98,11 @@ export class RunStates implements Disposable {
     this.#judge.process(state, evidence);
   }
 
+  /** The CLI computes: it does not wait for anybody. */
+  works(): void {
+    this.#resting.works();
+  }
+
   /** Output has reached the screen. */
   screenChanged(): void {
     this.#watch?.touched();

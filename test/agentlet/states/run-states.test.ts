@@ -66,6 +66,23 @@ suite("the states of a run", () => {
     );
   });
 
+  test("a start that shows nothing known is not blocked while it computes", async () => {
+    const { states, told } = openStates({ rows: ["Loading"], writer: false });
+    using _ = states;
+    states.process("starting", "the program has started");
+
+    states.screenChanged();
+    const works = setInterval(() => states.works(), 20);
+    await timers.setTimeout(500);
+    clearInterval(works);
+    const meanwhile = told();
+    for (let waited = 0; waited < 10_000 && !told().includes("blocked"); waited += 20)
+      await timers.setTimeout(20);
+
+    assert.deepEqual(meanwhile, ["starting"]);
+    assert.deepEqual(told(), ["starting", "blocked", "screen", "notice"]);
+  });
+
   test("with a person attached who may type it is not blocked", async () => {
     const { states, told } = openStates({ rows: ["Strange dialog"], writer: true });
     using _ = states;
