@@ -4,7 +4,7 @@ import { humanBytes, humanCount, humanSpan, oneLine } from "./human.ts";
 import type { Output, Style } from "./output.ts";
 
 /** A line of `events.jsonl` for a person; null for one that this build does not know. */
-export function eventLine(line: string, output: Output): string | null {
+export function eventLine(line: string, output: Pick<Output, "paint">): string | null {
   const parsed = AgentletEvent.safeParse(withoutSeq(line));
   if (!parsed.success) return null;
   const event = parsed.data;

@@ -17,8 +17,8 @@ import { SmallManager } from "./small-manager.ts";
 import { SmallRecorder } from "./small-recorder.ts";
 
 const BOOT = { agentletToken: "l".repeat(43), agentToken: "a".repeat(43) };
-/** The steps of a stop take 4 s for a program of no known kind; the rest is a busy machine's. */
-const STOPPED_MS = 8000;
+/** The steps of a stop take 4 s for a program of no known kind; the rest is a busy machine's, and the programs stay for 50 s and more. */
+const STOPPED_MS = 30_000;
 
 suite("a program that does not want to end", { concurrency: false }, () => {
   let directory: string;

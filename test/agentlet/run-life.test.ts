@@ -244,7 +244,7 @@ suite("the life of a run", { concurrency: false }, () => {
       HEARTBEAT_LIMITS.checkMs = checkMs;
     });
     const write =
-      "d=~/.claude/projects/-w; mkdir -p $d; printf 12345 > $d/0.jsonl; sleep 1; printf 67890 >> $d/0.jsonl; sleep 1";
+      "d=~/.claude/projects/-w; mkdir -p $d; printf 12345 > $d/0.jsonl; sleep 2; printf 67890 >> $d/0.jsonl; sleep 2";
 
     await run("", { agent: { runtime: "ClaudeCode", argv: ["/bin/sh", "-c", write] } });
 
@@ -252,7 +252,7 @@ suite("the life of a run", { concurrency: false }, () => {
     const sizes = [...new Set(told.map((event) => event.transcriptBytes))].filter(Number);
     const last = told.at(-1);
     assert.deepEqual(sizes, [5, 10]);
-    assert.ok((last?.lastTranscriptMsAgo ?? Infinity) < 5000);
+    assert.ok((last?.lastTranscriptMsAgo ?? Infinity) < 20_000);
   });
 
   test("goes on when recorder and manager are killed, and nothing is missing in the end", async () => {

@@ -60,7 +60,7 @@ suite("the growth of a transcript", () => {
       ],
     );
     assert.equal(grown?.bytes, 127);
-    assert.ok(grown.grownMsAgo !== null && grown.grownMsAgo < 1000);
+    assert.ok(grown.grownMsAgo !== null && grown.grownMsAgo < 20_000);
   });
 
   test("is seen when a file keeps its size and is written anew", async () => {
@@ -134,7 +134,7 @@ suite("the growth of a transcript", () => {
 
     assert.equal(tooDeep, null);
     assert.equal(many?.bytes, files);
-    assert.ok(performance.now() - from < 3000);
+    assert.ok(performance.now() - from < 20_000);
   });
 });
 
