@@ -379,6 +379,43 @@ const screens: [Runtime, AgentState, string, string[]][] = [
   ],
   [
     "ClaudeCode",
+    "starting",
+    "its first question",
+    [
+      "Welcome",
+      " Choose the text style that looks best with your terminal",
+      " ❯ 1. Dark mode",
+      "   2. Light mode",
+      "  1  function greet() {",
+    ],
+  ],
+  [
+    "ClaudeCode",
+    "starting",
+    "trust in a box",
+    [
+      "╭────╮",
+      "│ Do you trust the files in this folder? │",
+      "│ ❯ 1. Yes, proceed │",
+      "│   2. No, exit │",
+      "╰────╯",
+      "   Enter to confirm · Esc to exit",
+    ],
+  ],
+  [
+    "ClaudeCode",
+    "permission",
+    "a plan in a box",
+    [
+      "╭────╮",
+      "│ Would you like to proceed? │",
+      "│ ❯ 1. Yes, and auto-accept edits │",
+      "│   2. No, keep planning │",
+      "╰────╯",
+    ],
+  ],
+  [
+    "ClaudeCode",
     "idle",
     "numbers that are typed",
     [LINE, "❯ 1. Yes", "  2. No", LINE, "  ? for shortcuts"],

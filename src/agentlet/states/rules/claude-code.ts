@@ -90,7 +90,7 @@ export const claudeCodeRules: RuleSet = {
       name: "permission-box",
       state: "permission",
       versions: "<2.1",
-      tail: [/^ ?│ *Do you want [^\n]*\?/, 3, /^ ?│ *[❯ ] *1\. Yes/, 8, /^ ?╰─/, 2],
+      tail: [/^ ?│ *(?:Do you want|Would you like) .*\?/, 3, /^ ?│ *[❯ ] *1\. Yes/, 8, /^ ?╰─/, 2],
       ask: PERMISSION_ASK,
       keys: PERMISSION_KEYS,
     },
@@ -139,7 +139,7 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "start-dialog",
       state: "starting",
-      tail: [/^ *❯ \S/, 6, /^ *Enter to confirm · Esc to (?:cancel|exit)$/],
+      tail: [/^[ │]*❯ \S/, 6, /^ *Enter to confirm · Esc to (?:cancel|exit)$/],
     },
     {
       name: "start-dialog-above",
@@ -156,6 +156,13 @@ export const claudeCodeRules: RuleSet = {
       name: "list-dialog",
       state: "blocked",
       tail: [/^ *❯ /, 30, /^ *\S.*(?:· |^ *)Esc to (?:cancel|exit|close|go back|clear)\b/i],
+      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+    },
+    {
+      name: "theme-dialog",
+      state: "starting",
+      // Its first question; later it says how to leave it.
+      tail: [/^ *Choose the text style that looks best/, 10, /^ *❯ \d\. /, 24],
       not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
     },
     {

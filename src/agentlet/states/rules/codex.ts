@@ -5,7 +5,8 @@ const COMPOSER = /^[›!] ?/;
 /** The line below the composer, in the forms it had: key help, context left, model and directory. */
 const FOOTER =
   /\? for shortcuts|← for agents|\d+% (?:context )?left|^ *\S+.* · [~/]\S*(?: · .*)?$|^ {2}[~/]\S*(?: · .*)?$/;
-const INTERRUPT = /\((?:\d+[hms] ?)+ • (?:esc|ctrl ?\+? ?c) to interrupt\)/i;
+/** From the first column; what is quoted in an answer is indented. */
+const INTERRUPT = /^\S.*\((?:\d+[hms] ?)+ • (?:esc|ctrl ?\+? ?c) to interrupt\)/i;
 /** What stands at the end of every turn of 0.169. */
 const TURN_END = /^(?: {2}|─ )Worked for |^■ |^› /;
 /** What is typed into the composer: its further rows are indented. */
