@@ -68,13 +68,52 @@ export function humanTable(
   );
 }
 
+/** Controls, and what turns the direction of text around: with it a line reads as something else than it is. */
+const ACTING = /[\u0000-\u001F\u007F-\u009F\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]/g;
+/** The colours that we paint with, so that a line of ours keeps them. */
+const PAINT = /(\u001B\[(?:1|2|22|31|32|33|36|39)m)/;
+
 /** Text from another program on one line of a person's terminal: controls become visible, so that they cannot act. */
 export function oneLine(text: string): string {
   return text
     .replaceAll(/\r?\n/g, " ⏎ ")
-    .replaceAll(/[\u0000-\u001F\u007F-\u009F]/g, (control) =>
-      control === "\t" ? " " : `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`,
-    );
+    .replaceAll(ACTING, (control) => (control === "\t" ? " " : visible(control)));
+}
+
+/** A message of ours that may quote another program: only lines that are indented stay lines, so that none passes for a message. */
+export function shownMessage(text: string): string {
+  return text
+    .split(/\r?\n(?= {2})/)
+    .map(oneLine)
+    .join("\n");
+}
+
+/** What another program printed, for a person's terminal: its lines stay, its other controls become visible. */
+export function withoutControls(text: string): string {
+  return text
+    .replaceAll("\r\n", "\n")
+    .replaceAll(ACTING, (control) => ("\t\n".includes(control) ? control : visible(control)));
+}
+
+/** A line of ours as it was painted, for a person's terminal: whatever else in it could act becomes visible. */
+export function paintedOnly(text: string): string {
+  return text
+    .split(PAINT)
+    .map((part, at) => (at % 2 === 1 ? part : withoutControls(part)))
+    .join("");
+}
+
+/** JSON that means the same, without the controls that JSON leaves as they are. */
+export function shownJson(json: string): string {
+  return json.replaceAll(
+    /[\u007F-\u009F\u061C\u200E\u200F\u2028-\u202E\u2066-\u2069]/g,
+    (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+function visible(control: string): string {
+  const code = control.charCodeAt(0).toString(16);
+  return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
 }
 
 function shownWidth(text: string): number {

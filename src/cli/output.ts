@@ -1,15 +1,19 @@
 import type { Writable } from "node:stream";
 import { errorFacts, PlatformError } from "../kit/platform-error.ts";
 import { ExitCode } from "../protocol/outcome.ts";
+import { oneLine, paintedOnly, shownJson, shownMessage } from "./human.ts";
 
 /** A stream that may be a terminal. */
 export type TerminalOutput = Writable &
   Partial<Pick<NodeJS.WriteStream, "isTTY" | "columns" | "rows">>;
 
-/** Where a verb writes: results to stdout, everything about them to stderr. */
+/**
+ * Where a verb writes: results to stdout, everything about them to stderr. Names, messages and claims of other programs get into lines, notes
+ * and errors: nothing in them but our own colours acts on a terminal. What is poured to stdout passes person-terminal.ts.
+ */
 export interface Output {
   readonly stdout: TerminalOutput;
-  readonly stderr: Writable;
+  readonly stderr: TerminalOutput;
   /** `--json` was given: the last line of stdout is one JSON document */
   readonly json: boolean;
   /** stdout is a terminal that shows colours (`NO_COLOR` is respected) */
@@ -90,7 +94,7 @@ export function exitCodeOfError(code: string): number {
 /** Makes the writer of a verb. */
 export function createOutput(options: {
   stdout: TerminalOutput;
-  stderr: Writable;
+  stderr: TerminalOutput;
   json: boolean;
   color: boolean;
   interactive: boolean;
@@ -102,17 +106,17 @@ export function createOutput(options: {
     json,
     color,
     interactive,
-    line: (text) => void stdout.write(`${text}\n`),
-    note: (text) => void stderr.write(`${text}\n`),
-    document: (value) => void stdout.write(`${JSON.stringify(value)}\n`),
-    documentAfterOutput: (value) => void stdout.write(`\n${JSON.stringify(value)}\n`),
+    line: (text) => void stdout.write(`${paintedOnly(text)}\n`),
+    note: (text) => void stderr.write(`${paintedOnly(text)}\n`),
+    document: (value) => void stdout.write(`${shownJson(JSON.stringify(value))}\n`),
+    documentAfterOutput: (value) => void stdout.write(`\n${shownJson(JSON.stringify(value))}\n`),
     fail: (error) => {
       const facts = errorFacts(error);
-      stderr.write(`agentkube: ${facts.message}\n`);
+      stderr.write(`agentkube: ${shownMessage(facts.message)}\n`);
       if (facts.path !== undefined && !facts.message.includes(facts.path))
-        stderr.write(`  path: ${facts.path}\n`);
-      if (facts.fix !== undefined) stderr.write(`  fix:  ${facts.fix}\n`);
-      if (json) stdout.write(`${JSON.stringify({ error: facts })}\n`);
+        stderr.write(`  path: ${oneLine(facts.path)}\n`);
+      if (facts.fix !== undefined) stderr.write(`  fix:  ${shownMessage(facts.fix)}\n`);
+      if (json) stdout.write(`${shownJson(JSON.stringify({ error: facts }))}\n`);
       return exitCodeOf(error);
     },
     paint: (style, text) => {

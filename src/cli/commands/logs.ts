@@ -4,6 +4,7 @@ import { resolveDataDir } from "../data-dir.ts";
 import { auditLine, eventLine } from "../event-lines.ts";
 import { followLines } from "../follow-file.ts";
 import { findManager } from "../client.ts";
+import { paintedOnly, shownJson } from "../human.ts";
 import { findRun, rereadRun, type KnownRun } from "../run-files.ts";
 import { pour } from "../pour.ts";
 
@@ -40,11 +41,14 @@ export const command = defineCommand({
     // The files are followed, not the manager: they outlive its restarts, and hold only what is durable.
     const goesOn = values.follow === true ? async () => await mayGrow(known, dataDir) : null;
     const show = audit ? auditLine : eventLine;
+    const asKept = (line: string): string =>
+      output.stdout.isTTY === true ? shownJson(line) : line;
     let shown = 0;
     async function* lines(): AsyncGenerator<string> {
       for await (const line of followLines(path, goesOn, stop.signal)) {
         shown += 1;
-        yield `${output.json ? line : (show(line, output) ?? line)}\n`;
+        const text = output.json ? asKept(line) : paintedOnly(show(line, output) ?? line);
+        yield `${text}\n`;
       }
     }
     try {

@@ -3,7 +3,7 @@ import { setSandboxSearchPath } from "../../kit/bubblewrap-zone.ts";
 import { ExitCode } from "../../protocol/outcome.ts";
 import type { ToolCallResult } from "../../protocol/results.ts";
 import { resolveDataDir } from "../data-dir.ts";
-import { humanSpan, oneLine } from "../human.ts";
+import { humanSpan, oneLine, withoutControls } from "../human.ts";
 import { UsageError } from "../output.ts";
 import { nearest } from "../suggest.ts";
 import type { ToolAction, ToolContext } from "./action.ts";
@@ -60,8 +60,9 @@ async function runCall(
 }
 
 function show(result: ToolCallResult, { output }: ToolContext): void {
-  output.stdout.write(result.stdout);
-  output.stderr.write(result.stderr);
+  const { stdout, stderr } = output;
+  stdout.write(stdout.isTTY === true ? withoutControls(result.stdout) : result.stdout);
+  stderr.write(stderr.isTTY === true ? withoutControls(result.stderr) : result.stderr);
   const { outcome, exitCode, durationMs, tier, detail, requests } = result;
   const { files = [], omittedFiles = [] } = result;
   for (const { path, mediaType, bytes, savedAs } of files)
