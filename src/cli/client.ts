@@ -91,9 +91,14 @@ export class ManagerClient {
     return `http://127.0.0.1:${this.port}`;
   }
 
-  /** The page of a run. The operator token lies in the fragment, which no server is sent. */
+  /** The address of a run's page, for whoever has opened a link before. */
   pageOf(run: string): string {
-    return `${this.url}/#token=${this.#token}&run=${run}`;
+    return `${this.url}/#/runs/${run}`;
+  }
+
+  /** A link that opens the page. The operator token lies in the fragment, which no server is sent; a person may see it, a log must not. */
+  linkOf(run: string | null): string {
+    return `${this.url}/#token=${this.#token}${run === null ? "" : `&run=${run}`}`;
   }
 
   async health(timeoutMs = 2000): Promise<Health> {

@@ -31,6 +31,12 @@ export const commands: readonly CommandEntry[] = [
     load: async () => (await import("./commands/shell.ts")).command,
   },
   {
+    name: "page",
+    summary: "print the link that opens the page",
+    group: "Runs",
+    load: async () => (await import("./commands/page.ts")).command,
+  },
+  {
     name: "ps",
     summary: "list runs",
     group: "Runs",

@@ -122,6 +122,10 @@ export function sayEnding(
     // The manager went with its last run; the page keeps its address.
     if (page.servedBy !== null) output.note(`  page       start ${page.servedBy} and open`);
     output.note(`${page.servedBy === null ? "  page      " : "            "} ${page.url}`);
+    if (!page.url.includes("#token="))
+      output.note(
+        `             agentkube page ${info.run}${paths.dataWords} prints the link that opens it`,
+      );
   }
 }
 

@@ -131,7 +131,7 @@ export async function openManager(options: ManagerOptions): Promise<Manager> {
       const proof = guard.operator(request);
       if (proof === null)
         throw new PlatformError("unauthorized", "Expected the operator token", {
-          fix: "open the link that agentkube run printed, or send the token of manager.json as Bearer",
+          fix: "open the link that agentkube page prints, or send the token of manager.json as Bearer",
         });
       // Who only reads the numbers again and again keeps no manager alive.
       if (!isMetrics(url.pathname)) idle.touch();

@@ -48,6 +48,7 @@ suite("what programs read", () => {
       .ended;
     const doctor = await lab.agentkube(["doctor", data, "--json"]).ended;
 
+    assert.doesNotMatch(`${ran.stdout}${ran.stderr}`, /token=/);
     assert.deepEqual(shapeOf(run), {
       run: "string",
       agent: "string",

@@ -191,9 +191,9 @@ suite("page", { skip: withoutBrowser }, () => {
     const page = await opened.browser.newPage();
 
     await page.goto(`${manager.url}/`);
-    await page.getByText("the link with the token that agentkube run prints").waitFor();
+    await page.getByText("the link with the token: agentkube page prints it").waitFor();
     await page.goto(`${manager.url}/#token=${"0".repeat(64)}`);
-    await page.getByText("the link with the token that agentkube run prints").waitFor();
+    await page.getByText("the link with the token: agentkube page prints it").waitFor();
     assert.ok(!page.url().includes("token"));
     await page.goto(`${manager.url}/#token=${manager.token}`);
     await page.getByText("agentkube run agent.yaml").waitFor();

@@ -112,7 +112,12 @@ export const command = defineCommand({
       return refuse(error, supervisor, stopping, output);
     }
     if (context.values.detach === true) return detached(known, supervisor, output);
-    const page = (await findManager(request.dataDir))?.pageOf(known.info.run) ?? null;
+    const manager = await findManager(request.dataDir);
+    // Only a person at a terminal is shown the token in the link; what a program reads ends up in logs.
+    const page =
+      (output.interactive && !output.json
+        ? manager?.linkOf(known.info.run)
+        : manager?.pageOf(known.info.run)) ?? null;
     if (isAttended) {
       output.note(`run ${known.info.run}  ${KEYS}`);
       if (page !== null) output.note(`page ${page}`);

@@ -40,7 +40,7 @@ function showFailure(error) {
         "p",
         {},
         isLogin
-          ? "This page needs the link with the token that agentkube run prints at its start."
+          ? "This page needs the link with the token: agentkube page prints it."
           : error.message,
       ),
       h(
