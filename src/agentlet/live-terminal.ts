@@ -20,6 +20,8 @@ export interface LiveTerminalOptions {
   redaction: RedactionSet;
   recorder: Pick<RecorderLink, "output" | "input" | "resize">;
   recordInput: boolean;
+  /** pid namespaces between this process and the program; 1, a sandbox, unless given */
+  namespaces?: number;
   /** The screen has changed. */
   onScreen: () => void;
   /** A person types: to be delivered at once or later; false when it can be taken neither now nor later. Unless given, at once. */
@@ -129,7 +131,9 @@ export class LiveTerminal implements Disposable {
 
   /** The name of the program that has the terminal, when it is not the one it was opened for; null when it is. */
   get stranger(): string | null {
-    return this.#pty === null ? "nobody" : strangerOn(this.#pty.foregroundGroup, this.#pty.pid);
+    if (this.#pty === null) return "nobody";
+    const { foregroundGroup, pid } = this.#pty;
+    return strangerOn(foregroundGroup, pid, this.#options.namespaces ?? 1);
   }
 
   /** True once the program has read all that was typed. */

@@ -86,6 +86,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     redaction: redaction.set,
     recorder,
     recordInput: spec.agent.recordInput,
+    namespaces: spec.zone.kind === "none" ? 0 : 1,
     onScreen: () => states.screenChanged(),
     onPersonTypes: (bytes, deliver) => interaction.lease.person(bytes, deliver),
     onPasteEnded: (message) => notice(message),
