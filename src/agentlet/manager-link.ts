@@ -42,6 +42,8 @@ export class ManagerLink implements AsyncDisposable {
   readonly #running: Promise<void>;
   #socket: WebSocket | null = null;
   #onEmpty: (() => void) | undefined;
+  /** the next acknowledgement is the first of its connection: what the manager had before */
+  #isWelcome = false;
 
   constructor(options: ManagerLinkOptions) {
     this.#options = options;
@@ -129,6 +131,7 @@ export class ManagerLink implements AsyncDisposable {
     });
     socket.on("open", () => {
       onOpen();
+      this.#isWelcome = true;
       this.#send({ kind: "hello", protocol: PROTOCOL, epoch });
       for (const numbered of this.#log.events) this.#send({ kind: "event", ...numbered });
       this.#options.onWire(this.#wire(socket));
@@ -159,7 +162,11 @@ export class ManagerLink implements AsyncDisposable {
       this.#options.onCommand(command);
       return;
     }
+    const loss = this.#log.lossUpTo(command.seq, this.#isWelcome);
+    this.#isWelcome = false;
     this.#log.forget(command.seq);
+    if (loss !== null)
+      this.event({ type: "notice", time: new Date().toISOString(), message: loss });
     if (this.#log.size === 0) this.#onEmpty?.();
   }
 

@@ -106,4 +106,49 @@ suite("what a CLI claims", () => {
     for (let own = 0; own < 2 * EVENT_LOG_LIMITS.events; own++) log.add(hands);
     assert.equal(log.size, EVENT_LOG_LIMITS.events);
   });
+
+  test("that was dropped is told once the manager is back, and only if it never had it", () => {
+    const log = new EventLog();
+    const at = (minute: number) => `2026-01-01T00:${String(minute).padStart(2, "0")}:00.000Z`;
+    const text = "x".repeat(16_000);
+    for (let claim = 0; claim < 400; claim++)
+      log.add({ ...asking(text), time: at(Math.floor(claim / 10)) });
+    const dropped = 400 - log.size;
+
+    const whileItHadThem = log.lossUpTo(dropped - 1, false);
+    const told = log.lossUpTo(0, true);
+    const again = log.lossUpTo(0, true);
+
+    assert.ok(dropped > 100);
+    assert.equal(whileItHadThem, null);
+    const last = at(Math.floor((dropped - 1) / 10));
+    assert.ok(
+      told?.startsWith(`${dropped} events between ${at(0)} and ${last} were dropped`),
+      told ?? "",
+    );
+    assert.equal(again, null);
+    for (let claim = 0; claim < 400; claim++) log.add(asking(text));
+    assert.equal(log.lossUpTo(800, false), null);
+    assert.equal(log.lossUpTo(0, true), null);
+  });
+
+  test("what became of acts and of the run is dropped last", () => {
+    const log = new EventLog();
+    const act: AgentletEvent = {
+      type: "act",
+      time: hands.time,
+      act: "prompt",
+      request: null,
+      by: "a test",
+      ask: null,
+      phase: "done",
+      message: "",
+      outputOffset: 0,
+    };
+    log.add(act);
+    for (let own = 0; own < EVENT_LOG_LIMITS.events + 10; own++) log.add(hands);
+
+    assert.deepEqual(log.events[0]?.event, act);
+    assert.equal(log.size, EVENT_LOG_LIMITS.events);
+  });
 });
