@@ -111,7 +111,7 @@ async function press(
 }
 
 /** A choice, as a person reads it. */
-export function wordOf(choice: Choice): string {
+function wordOf(choice: Choice): string {
   return choice.kind === "option" ? `option ${choice.key}` : choice.kind;
 }
 

@@ -1,7 +1,7 @@
 import type { AgentletCommand, AgentletEvent, Choice } from "../../protocol/agentlet-link.ts";
 import { messageOf } from "../../kit/platform-error.ts";
 import { ActLife } from "./act-life.ts";
-import { answerAsk, overOf, wordOf } from "./answer-ask.ts";
+import { answerAsk, overOf } from "./answer-ask.ts";
 import { Controls, refused } from "./controls.ts";
 import type { ActOutcome, ControlsOptions } from "./controls.ts";
 import { InputLease } from "./input-lease.ts";
@@ -34,7 +34,8 @@ export interface InteractionOptions extends ControlsOptions {
 
 /**
  * What is done to a running CLI from afar: prompts, answers, interruptions. Each is told when it is taken and once more when it is
- * known to have arrived, or not to, the end of the program included. The CLI's own protocol is used where there is one, else the keyboard, in one hand at a time.
+ * known to have arrived, or not to, the end of the program included. All of it is typed, with the
+ * keyboard in one hand at a time.
  */
 export class Interaction implements AsyncDisposable {
   readonly lease: InputLease;
@@ -163,14 +164,12 @@ export class Interaction implements AsyncDisposable {
   }
 
   async #prompt(life: ActLife, prompt: string): Promise<ActOutcome> {
-    const { states, standing, signal } = this.#controls;
+    const { standing } = this.#controls;
     const { text, removed } = cleanPrompt(prompt);
     if (text.trim() === "")
       return refused("Nothing is left of the prompt without control characters");
     const note = removed === 0 ? "" : `; ${removed} control characters were left out`;
     if (standing.state !== "idle") return refused(notIdle(standing));
-    if ((await states.protocol?.submit?.(text, signal)) === true)
-      return { phase: "done", message: `submitted by the CLI's own protocol${note}` };
     const outcome = await this.#typing(life, async () => await submitPrompt(this.#controls, text));
     return { ...outcome, message: outcome.message + note };
   }
@@ -181,13 +180,11 @@ export class Interaction implements AsyncDisposable {
     choice: Choice,
     judged: string | null,
   ): Promise<ActOutcome> {
-    const { states, standing, signal } = this.#controls;
+    const { standing } = this.#controls;
     const { ask } = standing;
     if (ask === null || id === null)
       return refused(`Nothing is asked: the CLI is ${standing.state}`);
     if (ask.id !== id) return refused(overOf({ id }, ask));
-    if ((await states.protocol?.answer?.(ask, choice, signal)) === true)
-      return { phase: "done", message: `${wordOf(choice)}, by the CLI's own protocol` };
     return await this.#typing(
       life,
       async () => await answerAsk(this.#controls, ask, choice, judged),
@@ -195,13 +192,11 @@ export class Interaction implements AsyncDisposable {
   }
 
   async #interrupt(life: ActLife): Promise<ActOutcome> {
-    const { states, standing, signal, rules, limits } = this.#controls;
+    const { standing, rules, limits } = this.#controls;
     // A hook may say idle while a turn runs for everybody to see.
     const visible = this.#controls.onScreen()?.state ?? "idle";
     const isClaimedIdle = standing.state === "idle";
     if (isClaimedIdle && !RUNNING.has(visible)) return refused("No turn runs: the CLI is idle");
-    if ((await states.protocol?.interrupt?.(signal)) === true)
-      return { phase: "done", message: "by the CLI's own protocol" };
     return await this.#typing(life, async () => {
       const shown = this.#controls.seen(({ state }) => state === "idle");
       try {

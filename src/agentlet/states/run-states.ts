@@ -4,7 +4,7 @@ import { machineClock } from "./clock.ts";
 import { Resting } from "./resting.ts";
 import type { RuleSet } from "./screen-rule.ts";
 import { ScreenWatch } from "./screen-watch.ts";
-import type { CliProtocol, Signal } from "./signal.ts";
+import type { Signal } from "./signal.ts";
 import { StateJudge } from "./state-judge.ts";
 import type { Standing } from "./state-judge.ts";
 
@@ -68,9 +68,6 @@ export class RunStates implements Disposable {
   get standing(): Standing {
     return this.#judge.standing;
   }
-
-  /** A structured way into the CLI beside its keyboard, set by the driver while it is open. */
-  protocol: CliProtocol | null = null;
 
   /** The version that the CLI has shown on its screen; null when it has shown none. */
   get version(): string | null {

@@ -1,4 +1,4 @@
-import type { AgentState, Ask, Choice, StateChannel } from "../../protocol/agentlet-link.ts";
+import type { AgentState, Ask, StateChannel } from "../../protocol/agentlet-link.ts";
 
 /** Where a signal can come from. The process itself speaks through `StateJudge.process`, not through signals. */
 export type SignalChannel = Exclude<StateChannel, "process">;
@@ -22,13 +22,3 @@ export interface Signal {
 
 /** What a CLI asks of a person, as a channel read it. */
 export type AskClaim = Omit<Ask, "id" | "kind">;
-
-/**
- * A structured way into a running CLI, beside its keyboard. A driver that has one sets it as `RunStates.protocol`;
- * each method settles with true once the CLI has confirmed it, with false when the keyboard is to be used instead.
- */
-export interface CliProtocol {
-  submit?(text: string, signal: AbortSignal): Promise<boolean>;
-  answer?(ask: Ask, choice: Choice, signal: AbortSignal): Promise<boolean>;
-  interrupt?(signal: AbortSignal): Promise<boolean>;
-}
