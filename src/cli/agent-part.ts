@@ -1,5 +1,5 @@
 import { PlatformError } from "../kit/platform-error.ts";
-import type { AgentSpec } from "../protocol/agent-manifest.ts";
+import type { AgentSpec, Mode } from "../protocol/agent-manifest.ts";
 import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
 import type { RunSpec, Zone } from "../protocol/run-spec.ts";
 
@@ -17,8 +17,9 @@ export type AgentOfManifest = Pick<
   | "approvalTimeoutMs"
 >;
 
-/** Throws `invalid_manifest` for a duration of nothing. */
-export function agentOfManifest(spec: AgentSpec): AgentOfManifest {
+/** Throws `invalid_manifest` for a duration of nothing, and for answers to questions that this mode does not ask. */
+export function agentOfManifest(spec: AgentSpec, mode: Mode): AgentOfManifest & { mode: Mode } {
+  refuseUnasked(spec, mode);
   const { runtime, model, agentToken, recording = {}, approvals, approvalTimeout } = spec;
   const { whenFull, quota } = recording;
   return {
@@ -33,7 +34,21 @@ export function agentOfManifest(spec: AgentSpec): AgentOfManifest {
     ...(approvalTimeout === undefined
       ? {}
       : { approvalTimeoutMs: positive("spec.approvalTimeout", approvalTimeout, "10m") }),
+    mode,
   };
+}
+
+/** One-shot, a CLI that is known asks nothing and does all: a policy that would not have allowed it must not be passed over. */
+function refuseUnasked({ runtime, approvals, approvalTimeout }: AgentSpec, mode: Mode): void {
+  if (mode !== "system" || runtime === "Custom") return;
+  const isLimiting = approvals !== undefined && approvals !== "allow";
+  if (!isLimiting && approvalTimeout === undefined) return;
+  const path = isLimiting ? "spec.approvals" : "spec.approvalTimeout";
+  throw new PlatformError(
+    "invalid_manifest",
+    `${path}: without effect in mode system, in which ${runtime} is asked nothing and may do all that zone A lets it`,
+    { path, fix: `set spec.mode: supervised, or remove ${path.slice("spec.".length)}` },
+  );
 }
 
 /** Bounds of the zone in which the agent runs, with what they are where the manifest is silent. */

@@ -28,8 +28,17 @@ export interface DeliveredKey {
 
 /** Where the model key goes: to the gateway, or by `delivery: env` into zone A. Throws when it cannot be delivered or not be masked. */
 export function modelKeyOf(agent: Agent, key: Buffer | null): DeliveredKey {
-  if (agent.spec.agentToken?.delivery !== "env" || key === null)
-    return { modelKey: key, zoneModelKey: null };
+  const { runtime, agentToken } = agent.spec;
+  if (runtime === "Cursor" && key !== null && agentToken?.delivery !== "env")
+    throw new PlatformError(
+      "invalid_manifest",
+      `Cannot run Agent "${agent.metadata.name}": Cursor has no custom endpoint, so brokered delivery of its key is refused`,
+      {
+        path: "spec.agentToken.delivery",
+        fix: "write an Agent manifest with agentToken.delivery: env, which gives the key to the agent",
+      },
+    );
+  if (agentToken?.delivery !== "env" || key === null) return { modelKey: key, zoneModelKey: null };
   const problem = problemOfZoneKey(key);
   if (problem === null) return { modelKey: null, zoneModelKey: key };
   throw new PlatformError(

@@ -181,8 +181,7 @@ function agentPartOf(
   const { spec } = loaded.agent;
   const mode: Mode = spec.mode ?? (attended ? "supervised" : "system");
   return {
-    ...agentOfManifest(spec),
-    mode,
+    ...agentOfManifest(spec, mode),
     goal: loaded.goal,
     argv: [program.program, ...program.args],
     ...versionOf(program),

@@ -8,6 +8,36 @@ import { aRunSpec } from "./run-spec.ts";
 const GATEWAY = { url: "http://127.0.0.1:4180", agentToken: "agent-token-".padEnd(43, "x") };
 
 suite("Claude Code", () => {
+  test("a policy that may ask or deny is asked about edits too, as OpenCode's is; none, and one that allows, is not", () => {
+    const asked = (approvals?: "ask" | "allow" | "deny" | { tool: string; answer: "deny" }[]) => {
+      const of = (runtime: "ClaudeCode" | "OpenCode") =>
+        driverOf(runtime).prepare({
+          spec: aRunSpec({
+            agent: {
+              runtime,
+              mode: "supervised",
+              ...(approvals === undefined ? {} : { approvals }),
+            },
+          }),
+          gateway: GATEWAY,
+          resume: null,
+        });
+      const { argv } = of("ClaudeCode");
+      const { data } =
+        of("OpenCode").files.find(({ path }) => path.endsWith("opencode.json")) ?? {};
+      const { permission } = JSON.parse(String(data)) as { permission: { edit: string } };
+      return [argv[argv.indexOf("--permission-mode") + 1], permission.edit];
+    };
+
+    for (const approvals of ["ask", "deny", [{ tool: "Write", answer: "deny" as const }]] as const)
+      assert.deepEqual(asked(typeof approvals === "string" ? approvals : [...approvals]), [
+        "default",
+        "ask",
+      ]);
+    for (const approvals of ["allow", undefined] as const)
+      assert.deepEqual(asked(approvals), ["acceptEdits", "allow"]);
+  });
+
   test("is started brokered, with its questions answered beforehand and no token in argv or files", () => {
     const spec = aRunSpec({
       agent: { runtime: "ClaudeCode", goal: "--fix it", argv: ["/opt/claude"], mode: "supervised" },

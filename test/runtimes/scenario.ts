@@ -103,7 +103,7 @@ export async function playThrough(script: Script): Promise<void> {
   // It leaves by itself, and nothing is left of it. A key that comes while it still tidies up its broken turn may be lost.
   const ended = session.ended();
   for (let presses = 0, left = false; presses < 3 && !left; presses++) {
-    for (const key of script.quit ?? driverOf(runtime).quit) {
+    for (const key of script.quit ?? [driverOf(runtime).rules.quitKeys ?? "\x03"]) {
       await timers.setTimeout(500);
       await session.type(key);
     }

@@ -32,7 +32,6 @@ export const aider: Driver = {
   rules: aiderRules,
   openJudge: (spec) => (spec.agent.mode === "system" ? openAiderJudge() : null),
   session: { files: () => [CHAT_HISTORY], name: "chat", modes: ["supervised", "system"] },
-  quit: ["/exit", "\r"],
 };
 
 function argvOf(input: LaunchInput): string[] {

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { claudeCodeRules } from "../states/rules/claude-code.ts";
-import { HOME, goalFiles, homeFile, promptOf } from "./driver.ts";
+import { HOME, goalFiles, homeFile, isAskedForAll, promptOf } from "./driver.ts";
 import type { Driver, Judge, Launch, LaunchInput } from "./driver.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
 import { hookSignal, sessionOfHook } from "./hook-claims.ts";
@@ -56,7 +56,6 @@ export const claudeCode: Driver = {
     files: (id) => [`.claude/projects/*/${id}.jsonl`, `.claude/projects/*/${id}/**`],
     modes: ["supervised", "system"],
   },
-  quit: ["\x03", "\x03"],
 };
 
 function argvOf({ spec, resume }: LaunchInput): string[] {
@@ -67,7 +66,8 @@ function argvOf({ spec, resume }: LaunchInput): string[] {
   if (agent.model?.name !== undefined) argv.push("--model", agent.model.name);
   if (resume !== null) argv.push("--resume", resume);
   // A person watches a supervised run and answers; nobody answers a one-shot run, and zone A is its sandbox.
-  argv.push("--permission-mode", oneShot ? "bypassPermissions" : "acceptEdits");
+  const supervised = isAskedForAll(agent) ? "default" : "acceptEdits";
+  argv.push("--permission-mode", oneShot ? "bypassPermissions" : supervised);
   argv.push("--mcp-config", MCP_FILE, "--strict-mcp-config", "--allowedTools", "mcp__agentkube");
   // --allowedTools takes many values: the prompt must not become one of them.
   if (agent.goal !== null) argv.push("--", promptOf(agent.goal));

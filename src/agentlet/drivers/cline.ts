@@ -57,7 +57,6 @@ export const cline: Driver = {
     // One-shot it goes on with none: `--id` takes it to its terminal.
     modes: ["supervised"],
   },
-  quit: ["\x03"],
 };
 
 function argvOf({ spec, resume }: LaunchInput): string[] {

@@ -45,8 +45,6 @@ export const codex: Driver = {
     files: (id) => [`.codex/sessions/*/*/*/rollout-*-${id}.jsonl`],
     modes: ["supervised", "system"],
   },
-  // One Ctrl-C leaves at once, when idle.
-  quit: ["\x03"],
 };
 
 function argvOf({ spec, resume }: LaunchInput): string[] {

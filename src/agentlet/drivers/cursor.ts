@@ -18,7 +18,6 @@ export const cursor: Driver = {
   rules: cursorRules,
   openJudge: (spec) =>
     spec.agent.mode === "system" ? openStructuredJudge({ cli: "Cursor", read: resultOf }) : null,
-  quit: ["\x03", "\x03"],
 };
 
 function argvOf({ spec, resume }: LaunchInput): string[] {

@@ -24,7 +24,6 @@ export const custom: Driver = {
   },
   rules: genericRules,
   openJudge: () => null,
-  quit: ["\x03"],
 };
 
 /** The variables that SDKs of the named provider read. */

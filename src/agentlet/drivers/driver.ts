@@ -80,8 +80,6 @@ export interface Driver {
   sessionOf?(report: Report): string | null;
   /** Absent when nothing of a session is kept, and `resume` of `prepare` is always null. */
   readonly session?: DriverSession;
-  /** What is typed, stroke by stroke, to make an idle CLI leave by itself. */
-  readonly quit: readonly string[];
 }
 
 /** The goal as a file of zone A; empty without a goal. */
@@ -98,6 +96,11 @@ export function isInlineGoal(goal: string): boolean {
 /** The goal as the words of a prompt: itself, or where to read it. */
 export function promptOf(goal: string): string {
   return isInlineGoal(goal) ? goal : `Read the file ${GOAL_FILE} and do what it says.`;
+}
+
+/** True when the Agent has a policy that may ask about or deny edits of files too, which are else made without asking. */
+export function isAskedForAll({ approvals }: RunSpec["agent"]): boolean {
+  return approvals !== undefined && approvals !== "allow";
 }
 
 /** The argv that runs `argv` with the goal's file as its standard input, byte for byte. */

@@ -28,7 +28,6 @@ export const goose: Driver = {
     holdsToken: true,
     modes: ["supervised", "system"],
   },
-  quit: ["/exit", "\r"],
 };
 
 function argvOf({ spec, resume }: LaunchInput): string[] {

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { MAX_ASK_DETAIL } from "../../protocol/agentlet-link.ts";
 import type { Report } from "../report-socket.ts";
 import type { Signal } from "../states/signal.ts";
-import { goalFiles, homeFile, promptOf, withGoalOnStdin } from "./driver.ts";
+import { goalFiles, homeFile, isAskedForAll, promptOf, withGoalOnStdin } from "./driver.ts";
 import type { Driver, Launch, LaunchInput } from "./driver.ts";
 import { modelAccessOf, TOKEN_VARIABLE, USUAL_MODEL } from "./model-access.ts";
 import type { ModelAccess } from "./model-access.ts";
@@ -51,7 +51,6 @@ export const openCode: Driver = {
     logs: [".local/share/opencode/opencode*.db-wal"],
     modes: ["supervised", "system"],
   },
-  quit: ["\x03"],
 };
 
 /**
@@ -103,7 +102,12 @@ function configOf(input: LaunchInput): object {
     enabled_providers: ["agentkube"],
     autoupdate: false,
     share: "disabled",
-    permission: { edit: "allow", bash: ask, webfetch: ask, "agentkube_*": "allow" },
+    permission: {
+      edit: isAskedForAll(spec.agent) ? ask : "allow",
+      bash: ask,
+      webfetch: ask,
+      "agentkube_*": "allow",
+    },
     mcp: {
       agentkube: {
         type: "remote",

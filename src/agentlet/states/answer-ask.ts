@@ -20,7 +20,7 @@ export async function answerAsk(
   const isSafe = choice.kind === "deny" || judged !== null;
   const dialog = await standingDialog(controls, ask, isSafe);
   if (isOver(controls, ask)) return refused(overOf(ask, controls.standing.ask));
-  if (dialog?.rule.keys === undefined)
+  if (dialog?.keys === undefined)
     return refused(
       "The dialog is not on the screen, or no rule knows its keys; answer it with agentkube attach --write",
     );
@@ -34,7 +34,7 @@ export async function answerAsk(
       `The dialog on the screen shows something else than ask ${ask.id}; look at it and answer it with agentkube attach --write`,
     );
   const options = { ...ask, ...dialog.ask, options: dialog.ask?.options ?? ask.options };
-  const keys = keysOf(choice, dialog.rule.keys, options);
+  const keys = keysOf(choice, dialog.keys, options);
   if (keys === null)
     return refused(`This dialog cannot be answered with ${wordOf(choice)}${optionsOf(ask)}`);
   // What said nothing is named by its own dialog: a new ask, and no sign that this one was answered.

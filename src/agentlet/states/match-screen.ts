@@ -2,6 +2,7 @@ import { MAX_ASK_DETAIL, type AgentState } from "../../protocol/agentlet-link.ts
 import type { ScreenView } from "../terminal-state.ts";
 import type {
   AskReading,
+  DialogKeys,
   RowGap,
   RuleSet,
   ScreenRule,
@@ -17,6 +18,8 @@ export interface ScreenMatch {
   state: AgentState;
   channel: "title" | "screen";
   ask?: AskClaim;
+  /** how the dialog is answered as it stands; absent when no rule knows */
+  keys?: DialogKeys;
 }
 
 /** More rows than this are not looked at: a terminal has at most 1,000. */
@@ -37,7 +40,14 @@ export function matchScreen(
     if (matched === null) continue;
     const ask = rule.ask === undefined ? undefined : readAsk(rule.ask, matched, rows);
     const channel = rule.tail === undefined ? "title" : "screen";
-    return { rule, state: rule.state, channel, ...(ask === undefined ? {} : { ask }) };
+    const keys = keysIn(rule, matched, ask);
+    return {
+      rule,
+      state: rule.state,
+      channel,
+      ...(ask === undefined ? {} : { ask }),
+      ...(keys === undefined ? {} : { keys }),
+    };
   }
   return null;
 }
@@ -125,6 +135,36 @@ function tailStart(pattern: TailPattern, rows: string[]): number | null {
   };
   return climb(pattern.length - 1, rows.length - 1);
 }
+
+/** The keys of a dialog as it stands on these rows; undefined when its answer cannot be told from them. */
+function keysIn(
+  { keys, ask }: ScreenRule,
+  rows: string[],
+  claim?: AskClaim,
+): DialogKeys | undefined {
+  if (keys === undefined) return undefined;
+  if (!("marked" in keys)) {
+    const { allow, once, ...others } = keys;
+    const isShown = once === undefined || rows.some((row) => once.test(row));
+    return allow === undefined || !isShown ? others : { ...others, allow };
+  }
+  const options = claim?.options ?? [];
+  const marked = rows
+    .filter((row) => ask?.option?.test(row))
+    .findIndex((row) => keys.marked.test(row));
+  if (marked === -1) return undefined;
+  const moves = options.map(
+    (_, at) => (at < marked ? UP : DOWN).repeat(Math.abs(at - marked)) + "\r",
+  );
+  const [allow, deny] = [keys.allow, keys.deny].map(
+    (key) => moves[options.findIndex((option) => option.key === key)],
+  );
+  if (deny === undefined) return undefined;
+  return { ...(allow === undefined ? {} : { allow }), deny, option: moves };
+}
+
+const UP = "\x1b[A";
+const DOWN = "\x1b[B";
 
 /** Frames and markers of dialogs, which are no part of what is asked. */
 const FRAME = /^[\s│┃┏┗╭╰╌─━┓┛╮╯]+|[\s│┃]+$/gu;

@@ -38,9 +38,20 @@ export interface AskReading {
 /** The keys that answer a dialog. Written to the terminal as they are. */
 export interface DialogKeys {
   allow?: string;
+  /** the row of the option that `allow` takes, a yes to this once; a dialog that does not show it has no `allow` */
+  once?: RegExp;
   deny: string;
   /** `key`: typing an option's key chooses it; `enter`: its key, then Enter; an array: the keys of each option in order */
   option?: "key" | "enter" | readonly string[];
+}
+
+/** A list in which arrows move a mark and Enter takes the marked option. */
+export interface MarkedKeys {
+  /** the option that is marked */
+  marked: RegExp;
+  /** keys of the options that say yes to this once, and no */
+  allow: string;
+  deny: string;
 }
 
 /** One thing a screen can say. First match of a set wins. Holds no code: patterns, names and keys only. */
@@ -65,7 +76,7 @@ export interface ScreenRule {
   /** the cursor is hidden, or shown; not asked of a plain text */
   cursorHidden?: boolean;
   ask?: AskReading;
-  keys?: DialogKeys;
+  keys?: DialogKeys | MarkedKeys;
   /** the screen says that the turn was broken off: believed over a hook that stays silent */
   endsTurn?: true;
 }

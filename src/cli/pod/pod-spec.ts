@@ -64,8 +64,7 @@ export function podRunSpec(request: PodRequest): RunSpec {
     // The volume itself cannot be removed, a directory in it can.
     spoolDir: `${POD_PATHS.spool}/run`,
     agent: {
-      ...agentOfManifest(spec),
-      mode: spec.mode ?? "system",
+      ...agentOfManifest(spec, spec.mode ?? "system"),
       goal: request.goal,
       argv: argvOf(agent),
       timeoutMs: positive("spec.timeout", spec.timeout ?? DEFAULT_TIMEOUT, "30m"),

@@ -51,7 +51,13 @@ const TOOL: ToolReading = {
 };
 
 /** Refusing by a number is not safe (No was 4 for Bash and 3 for Write): Esc refuses everywhere, and ends the turn. */
-const PERMISSION_KEYS: DialogKeys = { allow: "1", deny: "\x1b", option: "key" };
+const PERMISSION_KEYS: DialogKeys = {
+  allow: "1",
+  // Of a plan the first option changes the mode of the session.
+  once: /^[ │❯]*1\. Yes[ │]*$/,
+  deny: "\x1b",
+  option: "key",
+};
 const PERMISSION_ASK = {
   text: /^[ │]*((?:Do you want|Would you like|Claude (?:needs|has written)|Allow |Exit plan mode|Ready to code).*\?)[ │]*$/,
   tool: TOOL,

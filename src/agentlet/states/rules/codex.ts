@@ -44,7 +44,12 @@ const PERMISSION_ASK: AskReading = {
   tool: TOOL,
   option: /^[› ] (?<key>\d+)\. (?<label>.+)$/,
 };
-const PERMISSION_KEYS: DialogKeys = { allow: "y", deny: "\x1b", option: "key" };
+const PERMISSION_KEYS: DialogKeys = {
+  allow: "y",
+  once: /^[› ] 1\. (?:Yes|Allow|Approve)\b(?!.*\b(?:ask again|always|session|auto))/i,
+  deny: "\x1b",
+  option: "key",
+};
 
 /** Codex (measured with 0.155.0, 0.169.0 and 0.171.0), and older screens as far as they were seen. */
 export const codexRules: RuleSet = {
@@ -120,7 +125,7 @@ export const codexRules: RuleSet = {
         },
         option: /^ *[› ] (?<key>\d+)\. (?<label>.+?)(?: {2,}.*)?$/,
       },
-      keys: { allow: "1", deny: "\x1b", option: "key" },
+      keys: { allow: "1", once: /^ *[› ] 1\. Allow(?: {2,}|$)/, deny: "\x1b", option: "key" },
     },
     {
       name: "form",

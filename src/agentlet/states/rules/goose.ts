@@ -13,6 +13,7 @@ const PROMPT = /^(?:🪿|\( ?[Oo]\)>)/u;
 const STARTED = [{ tail: [/goose is ready/] }, { tail: [/goose is ready/, /^ *╌/] }] as const;
 /** A narrow terminal breaks it. */
 const ASKS = /^◆ +(Goose would like to call\b.*|.*do you allow\?)/;
+const KEYS = { marked: /^│ +● /, allow: "Allow", deny: "Deny" };
 const DIALOG = { readsLine: false, cursorHidden: true };
 
 /** Goose 1.34 (measured), line by line on the main screen; and the `( O)>` prompt before it. */
@@ -33,11 +34,7 @@ export const gooseRules: RuleSet = {
         text: ASKS,
         option: /^│ +[●○] (?<key>(?<label>Always Allow|Allow|Deny|Cancel)).*$/,
       },
-      keys: {
-        allow: "\r",
-        deny: "\x1b[B\x1b[B\r",
-        option: ["\r", "\x1b[B\r", "\x1b[B\x1b[B\r", "\x1b[B\x1b[B\x1b[B\r"],
-      },
+      keys: KEYS,
     },
     {
       name: "permission-dialog-alone",
@@ -48,11 +45,7 @@ export const gooseRules: RuleSet = {
         text: ASKS,
         option: /^│ +[●○] (?<key>(?<label>Always Allow|Allow|Deny|Cancel)).*$/,
       },
-      keys: {
-        allow: "\r",
-        deny: "\x1b[B\x1b[B\r",
-        option: ["\r", "\x1b[B\r", "\x1b[B\x1b[B\r", "\x1b[B\x1b[B\x1b[B\r"],
-      },
+      keys: KEYS,
     },
     {
       name: "start-dialog",

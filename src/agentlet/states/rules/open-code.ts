@@ -33,7 +33,7 @@ export const openCodeRules: RuleSet = {
     {
       name: "permission-dialog",
       state: "permission",
-      tail: [/^ *┃ +△ /, 60, /^ *┃ +(?:Allow once +Allow always +Reject|Confirm +Cancel)/, 3],
+      tail: [/^ *┃ +△ /, 60, /^ *┃ +Allow once +Allow always +Reject/, 3],
       ask: {
         text: /┃ +△ (Permission required|.*?)(?: {3}.*)?$/,
         tool: TOOL,
@@ -44,6 +44,20 @@ export const openCodeRules: RuleSet = {
         ],
       },
       keys: { allow: "\r", deny: "\x1b", option: ["\r", "\x1b[C\r", "\x1b[C\x1b[C\r"] },
+    },
+    {
+      name: "permission-always",
+      state: "permission",
+      // After "Allow always": a yes to this once is no answer to it.
+      tail: [/^ *┃ +△ /, 60, /^ *┃ +Confirm +Cancel/, 3],
+      ask: {
+        text: /┃ +△ (.*?)(?: {3}.*)?$/,
+        options: [
+          { key: "confirm", label: "Confirm" },
+          { key: "cancel", label: "Cancel" },
+        ],
+      },
+      keys: { deny: "\x1b", option: ["\r", "\x1b[C\r"] },
     },
     {
       name: "permission-other",
