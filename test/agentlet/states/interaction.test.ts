@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
-import { cleanPrompt } from "../../../src/agentlet/states/keystrokes.ts";
+import { cleanPrompt, unsentOn } from "../../../src/agentlet/states/keystrokes.ts";
 import { openFakeAgentLab } from "../../helpers/fake-agent-lab.ts";
 import type { TuiRuntime } from "../../fixtures/tui-screens.ts";
 
@@ -92,6 +92,26 @@ suite("what is done to a CLI from afar", { concurrency: false }, () => {
     assert.match(whileBusy.message, /is busy/);
     assert.match(unsent.message, /text that was not sent/);
     assert.equal(lab.truths.filter(({ what }) => what === "submitted").length, 1);
+  });
+
+  test("text that goes on in further rows of the composer is not sent either, wherever the cursor stands", () => {
+    const rows = [
+      "• done",
+      "",
+      "› a long prompt that",
+      "  is wrapped",
+      "  and goes on",
+      "",
+      "  help",
+    ];
+    const at = (row: number, col: number, shown = rows) =>
+      unsentOn({ rows: shown, title: "", cursor: { row, col } });
+
+    assert.equal(at(5, 2), "a long prompt that");
+    assert.equal(at(4, 2), "a long prompt that");
+    assert.equal(at(4, 13), "and goes on");
+    assert.equal(at(3, 2, ["› sent before", "• done", "", "› Ask anything"]), "");
+    assert.equal(at(3, 2, ["› sent before", "  its row", "────", "❯ "]), "");
   });
 
   test("a prompt into a program that the CLI left on its terminal is refused", async () => {
