@@ -26,8 +26,8 @@ export interface AttachTerminal {
   snapshot(): Snapshot | null;
   snapshotWithHistory(rows: number): Promise<Snapshot | null>;
   size(): TerminalSize;
-  /** Types what a viewer sent; what a full input queue refuses is told as a notice, and the viewer stays. */
-  type(bytes: Buffer): void;
+  /** Types what a viewer sent, as soon as it can be; `taken` is called then. */
+  type(bytes: Buffer, taken: () => void): void;
   resize(size: TerminalSize): void;
 }
 
@@ -90,7 +90,11 @@ export class Attachments implements Disposable {
       if (this.#leader === attach.id) this.#chooseLeader();
     } else if (attach.write && command.kind === "attach_input") {
       this.#lead(attach);
-      this.#terminal.type(Buffer.from(command.data, "base64"));
+      const bytes = Buffer.from(command.data, "base64");
+      this.#terminal.type(bytes, () => {
+        const message = { attach: attach.id, bytes: bytes.length };
+        this.#wire?.sendMessage({ kind: "attach_taken", ...message });
+      });
     } else if (attach.write && command.kind === "attach_resize") {
       attach.size = { cols: command.cols, rows: command.rows };
       this.#lead(attach);

@@ -5,10 +5,12 @@ import type { AttachWire } from "./attachments.ts";
 import type { PtySession, TerminalSize } from "./pty-session.ts";
 import { machineClock } from "./states/clock.ts";
 import { strangerOn } from "./states/foreground.ts";
+import { LEASE_LIMITS } from "./states/input-lease.ts";
 import type { RecorderLink } from "./recorder-link.ts";
 import { ShownOutput } from "./shown-output.ts";
 import type { ScreenView } from "./terminal-state.ts";
 import { TerminalState } from "./terminal-state.ts";
+import { WaitingInput } from "./waiting-input.ts";
 import { TypedPastes } from "./typed-pastes.ts";
 
 /** Fewer bytes that may begin a secret are shown at once: echo does not wait. The recorder waits for all of them. */
@@ -24,7 +26,7 @@ export interface LiveTerminalOptions {
   namespaces?: number;
   /** The screen has changed. */
   onScreen: () => void;
-  /** A person types: to be delivered at once or later; false when it can be taken neither now nor later. Unless given, at once. */
+  /** A person types: to be delivered at once or later; false when it can be taken neither now nor later, and is to be asked again. Unless given, at once. */
   onPersonTypes?: (bytes: Buffer, deliver: (bytes: Buffer) => void) => boolean;
   /** A viewer types and the program has stopped reading: its input queue is full, and what is typed is not taken. */
   onRefusedInput: () => void;
@@ -41,6 +43,9 @@ export class LiveTerminal implements Disposable {
   readonly #shown: ShownOutput;
   readonly #state: TerminalState;
   readonly #attachments: Attachments;
+  readonly #waiting = new WaitingInput((bytes) => this.#personTypes(bytes));
+  /** of what waits, the first, as it is to be typed */
+  #next: { bytes: Buffer; typed: Buffer } | null = null;
   readonly #pastes: TypedPastes;
   #size: TerminalSize;
   #pty: PtySession | null = null;
@@ -69,7 +74,8 @@ export class LiveTerminal implements Disposable {
     this.#pastes = new TypedPastes({
       clock: machineClock,
       type: (bytes) => this.#type(bytes),
-      hasWriter: () => this.#attachments.hasWriter,
+      // What waits is still to come, also of a person who has gone.
+      hasWriter: () => this.#attachments.hasWriter || !this.#waiting.isEmpty,
       onEnded: (message) => options.onPasteEnded?.(message),
     });
     this.#attachments = new Attachments({
@@ -77,7 +83,13 @@ export class LiveTerminal implements Disposable {
       snapshot: () => this.#state.snapshot(),
       snapshotWithHistory: (rows) => this.#state.snapshotWithHistory(rows),
       size: () => this.#size,
-      type: (bytes) => this.#personTypes(bytes),
+      type: (bytes, taken) => {
+        if (this.#waiting.push(bytes, taken)) return;
+        options.onRefusedInput();
+        this.#pastes.sent(bytes);
+        this.#pastes.lost();
+        taken();
+      },
       resize: (size) => this.#resize(size),
     });
   }
@@ -108,7 +120,12 @@ export class LiveTerminal implements Disposable {
   /** The program's terminal, once it runs; null when it has ended. */
   use(pty: PtySession | null): void {
     this.#pty = pty;
-    if (pty !== null) return;
+    if (pty !== null) {
+      pty.onTyped = () => this.#waiting.pump();
+      return;
+    }
+    this.#waiting.clear();
+    this.#next = null;
     this.#pastes.forget();
     this.#shown.end();
     this.#advance();
@@ -161,20 +178,33 @@ export class LiveTerminal implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#waiting[Symbol.dispose]();
     this.#pastes[Symbol.dispose]();
     this.#attachments[Symbol.dispose]();
     this.#state[Symbol.dispose]();
   }
 
-  #personTypes(bytes: Buffer): void {
-    const typed = this.#pastes.sent(bytes);
-    if (typed.length === 0) return;
+  /** False: the program does not read, or automation types; it waits, and is asked again. */
+  #personTypes(bytes: Buffer): boolean {
+    if (this.#pty === null) return true;
+    if (this.#next?.bytes !== bytes) this.#next = { bytes, typed: this.#pastes.sent(bytes) };
+    const { typed } = this.#next;
+    const isTaken = typed.length === 0 || this.#offer(typed);
+    if (isTaken) this.#next = null;
+    return isTaken;
+  }
+
+  #offer(typed: Buffer): boolean {
+    const hasRoom = this.#pty?.hasRoom(typed.length + LEASE_LIMITS.heldBytes) ?? true;
+    // Said once for each time the program stops reading, not for each key.
+    if (!hasRoom && !this.#refusing) this.#options.onRefusedInput();
+    this.#refusing = !hasRoom;
+    if (!hasRoom) return false;
     const deliver = (taken: Buffer) => this.#pastes.type(taken);
-    const { onPersonTypes, onRefusedInput } = this.#options;
-    if (onPersonTypes === undefined) return deliver(typed);
-    if (onPersonTypes(typed, deliver)) return;
-    onRefusedInput();
-    this.#pastes.lost();
+    const { onPersonTypes } = this.#options;
+    if (onPersonTypes !== undefined) return onPersonTypes(typed, deliver);
+    deliver(typed);
+    return true;
   }
 
   /** The emulator is the one terminal that answers the program's queries; viewers never see one. */

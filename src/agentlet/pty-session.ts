@@ -48,6 +48,8 @@ export class PtySession {
   /** Settles once, after the last byte of output, and never rejects. */
   readonly ended: Promise<PtyEnd>;
   readonly pid: number;
+  /** Some of what was queued has been typed: there is room again. */
+  onTyped: () => void = () => {};
   readonly #options: PtySessionOptions;
   readonly #limits: typeof PTY_LIMITS;
   readonly #master: number;
@@ -93,6 +95,11 @@ export class PtySession {
   get hasReadInput(): boolean {
     if (this.#closed || this.#exit !== undefined) return true;
     return this.#input.bytes === 0 && native().unreadInput(this.#master) === 0;
+  }
+
+  /** So many bytes more would be taken. */
+  hasRoom(bytes: number): boolean {
+    return this.#input.bytes + bytes <= this.#limits.inputQueueBytes;
   }
 
   /** Queues bytes to be typed, whole or not at all. False when the queue is full: the program does not read. */
@@ -218,6 +225,12 @@ export class PtySession {
   }
 
   #type(): void {
+    const before = this.#input.bytes;
+    this.#typePieces();
+    if (this.#input.bytes < before) this.onTyped();
+  }
+
+  #typePieces(): void {
     for (let writes = 0; writes < WRITES_PER_WAKE_UP && this.#input.bytes > 0; writes++) {
       const piece = this.#input.next(native().terminalFlags(this.#master).canonical);
       if (piece === null) return;

@@ -333,6 +333,8 @@ function wordsOf(exit: ProgramExit | null): string {
 function shellWire(grant: GrantId, wire: AttachWire): AttachWire {
   return {
     sendMessage: (message) => {
+      if (message.kind === "attach_taken")
+        wire.sendMessage({ kind: "shell_taken", grant_id: grant, bytes: message.bytes });
       if (message.kind !== "attach_snapshot") return;
       const { offset, cols, rows, data } = message;
       wire.sendMessage({ kind: "shell_open", grant_id: grant, offset, cols, rows, data });

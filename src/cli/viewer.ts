@@ -131,6 +131,8 @@ const ESCAPE_MS = 25;
 /** Marks of a paste are for us as well: what is pasted is never searched for Ctrl-]. */
 const MARK_PASTES = "\u001B[?2004h";
 const MARK_NO_PASTES = "\u001B[?2004l";
+/** Typed and on its way; beyond it a person's terminal is not read, and their keys wait there. */
+const MAX_TYPED_BYTES = 8 * 1024 * 1024;
 
 /** Attaches again and again until the terminal of the run is closed. Rejects when the manager refuses for good. */
 async function keepAttached(view: View, signal: AbortSignal): Promise<void> {
@@ -186,6 +188,7 @@ async function attachOnce(
   } finally {
     signal.removeEventListener("abort", onAbort);
     view.socket = null;
+    if (!signal.aborted && view.options.stdin?.isPaused() === true) view.options.stdin.resume();
   }
 }
 
@@ -242,9 +245,17 @@ function markPastes(view: View): void {
   stdout.write(MARK_PASTES);
 }
 
+/** Passes on what was typed. While much of it is on its way, no more is read; what cannot be passed on rings the bell. */
 function send(view: View, bytes: Buffer): void {
-  const { socket } = view;
-  if (bytes.length > 0 && socket !== null && socket.readyState === socket.OPEN) socket.send(bytes);
+  const { socket, options } = view;
+  if (bytes.length === 0) return;
+  if (socket === null || socket.readyState !== socket.OPEN)
+    return show(view, Buffer.from("\u0007"));
+  socket.send(bytes, () => {
+    if (socket.bufferedAmount <= MAX_TYPED_BYTES && options.stdin?.isPaused() === true)
+      options.stdin.resume();
+  });
+  if (socket.bufferedAmount > MAX_TYPED_BYTES) options.stdin?.pause();
 }
 
 function sendSize(view: View): void {

@@ -25,6 +25,7 @@ export function agentletLink(
       if (socket.readyState === socket.OPEN) for (const relay of run.relays) relay.connect(socket);
     },
     async message(message) {
+      if (message.kind === "attach_taken") return run.relay.taken(message.attach, message.bytes);
       if ("attach" in message) return run.relay.fromAgentlet(message);
       if ("grant_id" in message) return await fromShell(run, message);
       const { seq, event } = message;
@@ -64,6 +65,7 @@ async function fromShell(
   if (shell === undefined) return;
   if (message.kind === "shell_close")
     return await shell.closedBy(message.reason, message.exitCode ?? null);
+  if (message.kind === "shell_taken") return shell.relay.taken(message.grant_id, message.bytes);
   const { offset, cols, rows, data } = message;
   shell.opened({ offset, cols, rows, data });
 }

@@ -11,6 +11,9 @@ const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 const RESUME_BYTES = 64 * 1024;
 const LAG_DEADLINE_MS = 30_000;
 const LAG_POLL_MS = 50;
+/** A person of whom so much typed is on its way and not taken by the program yet is not read from, down to the second. */
+const INPUT_WINDOW_BYTES = 256 * 1024;
+const INPUT_RESUME_BYTES = 64 * 1024;
 /** Bytes typed that wait for the agentlet. */
 const MAX_INPUT_WAITING_BYTES = 4 * 1024 * 1024;
 /** As many as the agentlet lets wait: of older ones it knows no act any more. */
@@ -32,6 +35,8 @@ interface Person {
   historyRows: number;
   lag: NodeJS.Timeout | null;
   snapshots: number;
+  /** bytes typed that are with the agentlet, and not taken */
+  typedBytes: number;
 }
 
 /** Of a shell: one window at a time, and frames that name its grant. */
@@ -85,6 +90,12 @@ export class AttachRelay {
     this.#agentlet = null;
     for (const person of this.#people) {
       person.attach = null;
+      if (person.typedBytes > 0)
+        sendJson(person.socket, {
+          kind: "waiting",
+          message: `Not delivered, as far as is known: ${person.typedBytes} bytes that were on their way when the agentlet's connection broke`,
+        } satisfies AttachMessage);
+      this.#taken(person, person.typedBytes);
       this.#wait(person);
     }
   }
@@ -127,6 +138,7 @@ export class AttachRelay {
       historyRows: options.historyRows ?? 0,
       lag: null,
       snapshots: 0,
+      typedBytes: 0,
     };
     this.#people.add(person);
     this.#shell?.onPeople(this.#people.size);
@@ -149,6 +161,14 @@ export class AttachRelay {
     if (this.#agentlet.bufferedAmount > MAX_INPUT_WAITING_BYTES)
       return closeSocket(socket, CloseCode.tooLarge, "Too much input waits for the agentlet");
     this.#command({ kind: "attach_input", attach: person.attach, data: bytes.toString("base64") });
+    person.typedBytes += bytes.length;
+    if (person.typedBytes > INPUT_WINDOW_BYTES) socket.pause();
+  }
+
+  /** The agentlet has passed on some of what a person typed. */
+  taken(attach: string, bytes: number): void {
+    const person = this.#personWith(attach);
+    if (person !== undefined) this.#taken(person, bytes);
   }
 
   resize(socket: WebSocket, size: { cols: number; rows: number }): void {
@@ -214,6 +234,11 @@ export class AttachRelay {
       } satisfies AgentletCommand);
   }
 
+  #taken(person: Person, bytes: number): void {
+    person.typedBytes = Math.max(0, person.typedBytes - bytes);
+    if (person.socket.isPaused && person.typedBytes <= INPUT_RESUME_BYTES) person.socket.resume();
+  }
+
   #open(person: Person): void {
     if (this.#agentlet === null) return;
     const attach = this.#shell?.grant ?? randomBytes(8).toString("hex");
@@ -243,6 +268,8 @@ export class AttachRelay {
       if (person.lag !== null) clearInterval(person.lag);
       person.lag = null;
       person.offset = null;
+      // It has a new name now; what was typed under the old one is not heard of any more.
+      this.#taken(person, person.typedBytes);
       this.#open(person);
     }, LAG_POLL_MS);
   }

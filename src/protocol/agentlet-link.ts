@@ -187,10 +187,22 @@ export const AgentletMessage = z.discriminatedUnion("kind", [
       .string()
       .describe("bytes that repaint the screen; empty: the stream from offset follows"),
   }),
+  z
+    .strictObject({
+      kind: z.literal("attach_taken"),
+      attach: AttachId,
+      bytes: z.int().nonnegative(),
+    })
+    .describe("so much of what was typed there has been passed on; more may come"),
   z.strictObject({
     kind: z.literal("attach_close"),
     attach: AttachId,
     reason: z.string().max(256),
+  }),
+  z.strictObject({
+    kind: z.literal("shell_taken"),
+    grant_id: GrantId,
+    bytes: z.int().nonnegative(),
   }),
   z
     .strictObject({

@@ -1,20 +1,23 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
+import { createHash } from "node:crypto";
 import { compileRedactionSet } from "../../src/kit/redaction-set.ts";
 import { LiveTerminal } from "../../src/agentlet/live-terminal.ts";
 import type { PtySession } from "../../src/agentlet/pty-session.ts";
+import { openTestZone, startOnTerminal } from "./open-zone.ts";
 
 const ATTACH = "0123456789abcdef";
 
 suite("LiveTerminal", () => {
-  test("says once that the program does not read, keeps the viewer, and types again when it reads", () => {
+  test("says once that the program does not read, keeps the viewer and what it typed, and types it when it reads", () => {
     let isFull = false;
     const typed: string[] = [];
     const sent: string[] = [];
     let notices = 0;
     const pty = {
-      write: (bytes: Buffer) => !isFull && typed.push(bytes.toString()) > 0,
+      write: (bytes: Buffer) => typed.push(bytes.toString()) > 0,
+      hasRoom: () => !isFull,
       resize: () => false,
     } as unknown as PtySession;
     using terminal = new LiveTerminal({
@@ -45,9 +48,53 @@ suite("LiveTerminal", () => {
     isFull = false;
     type("d");
 
-    assert.deepEqual(typed, ["a", "d"]);
+    assert.deepEqual(typed, ["a", "b", "c", "d"]);
     assert.equal(notices, 1);
+    assert.equal(sent.filter((kind) => kind === "attach_taken").length, 4);
     assert.ok(!sent.includes("attach_close"));
+  });
+
+  test("a paste of 3 MiB into a program that reads late comes whole and in order, and is said to be taken only then", async () => {
+    await using zone = await openTestZone();
+    const bytes = Buffer.alloc(3 * 1024 * 1024);
+    for (let at = 0; at < bytes.length; at += 8)
+      bytes.write(`${at / 8}`.padStart(7, ".") + "\n", at);
+    const script = `stty raw -echo; printf ready; sleep 1; head -c ${bytes.length} | sha256sum`;
+    const { pty, output } = await startOnTerminal(zone, ["/bin/sh", "-c", script]);
+    let taken = 0;
+    using terminal = new LiveTerminal({
+      size: { cols: 80, rows: 24 },
+      redaction: compileRedactionSet([]),
+      recorder: { output: () => {}, input: () => {}, resize: () => {} },
+      recordInput: false,
+      onOutput: () => {},
+      onScreen: () => {},
+      onRefusedInput: () => {},
+    });
+    terminal.use(pty);
+    terminal.useWire({
+      sendMessage: (message) => {
+        if (message.kind === "attach_taken") taken += message.bytes;
+      },
+      sendBinary: (_message, done) => done(),
+    });
+    terminal.handle({ kind: "attach_open", attach: ATTACH, write: true, fromOffset: 0 });
+    while (!output().includes("ready")) await timers.setTimeout(5);
+
+    // As a manager does: no more than a window of it on its way.
+    let most = 0;
+    for (let at = 0; at < bytes.length; at += 64 * 1024) {
+      const data = bytes.toString("base64", at, at + 64 * 1024);
+      terminal.handle({ kind: "attach_input", attach: ATTACH, data });
+      while (at + 64 * 1024 - taken > 256 * 1024) await timers.setTimeout(1);
+      most = Math.max(most, at - taken);
+    }
+    await pty.ended;
+
+    const sum = createHash("sha256").update(bytes).digest("hex");
+    assert.match(output().toString(), new RegExp(sum));
+    assert.equal(taken, bytes.length);
+    assert.ok(most > 0, "it never waited");
   });
 
   test("a flood that nobody watches ends on the screen masked, and who comes in meanwhile sees it so and all that follows", async () => {

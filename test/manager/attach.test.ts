@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
+import timers from "node:timers/promises";
 import { agentlet, api, Peer, seedRun, startManager, SUCCEEDED } from "./seed.ts";
 
 function output(attach: string, offset: number, bytes: Buffer): Buffer {
@@ -49,6 +50,41 @@ suite("attach", () => {
     person.socket.close();
     const left = await link.until(({ kind }) => kind === "attach_close");
     assert.equal(left["attach"], attach);
+  });
+
+  test("reads from a person only as fast as the program takes what they type, and says what a lost connection may have cost", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const link = await agentlet(manager, run);
+    const person = new Peer(manager, `/v1/runs/${run.run}/attach?write=1`, manager.token);
+    const { attach } = await opened(link);
+    const piece = Buffer.alloc(64 * 1024, "p");
+    let arrived = 0;
+    link.socket.on("message", (data: Buffer) => {
+      if (data.toString("latin1", 0, 24).includes("attach_input")) arrived += piece.length;
+    });
+
+    for (let sent = 0; sent < 48; sent += 1) person.socket.send(piece);
+    await timers.setTimeout(500);
+    const before = arrived;
+    await link.send({ kind: "attach_taken", attach, bytes: before });
+    while (arrived === before) await timers.setTimeout(5);
+    await timers.setTimeout(300);
+    const after = arrived - before;
+    let taken = before;
+    while (arrived < 48 * piece.length) {
+      await link.send({ kind: "attach_taken", attach, bytes: arrived - taken });
+      taken = arrived;
+      await timers.setTimeout(5);
+    }
+    link.socket.terminate();
+    const lost = await person.until(
+      ({ kind, message }) => kind === "waiting" && String(message).startsWith("Not delivered"),
+    );
+
+    assert.ok(before <= 512 * 1024 && after <= 512 * 1024, `${before} and ${after} bytes`);
+    assert.match(String(lost["message"]), /bytes that were on their way/);
+    person.socket.close();
   });
 
   test("goes on from the last byte when the agentlet connects again", async (t) => {

@@ -5,6 +5,7 @@ import { Terminal } from "./xterm.js";
 import { socketUrl } from "./api.js";
 
 const HISTORY_ROWS = 5000;
+const MAX_SENT = 64 * 1024;
 /** Output that waits to be drawn; beyond it this window falls behind, and the manager sends it a new screen instead. */
 const MAX_WAITING = 8 * 1024 * 1024;
 
@@ -34,7 +35,12 @@ export function openTerminal(place, { path, write, on }, signal) {
   const observer = new ResizeObserver(resize);
   observer.observe(place);
   if (write) {
-    const send = (text) => view.socket?.readyState === WebSocket.OPEN && view.socket.send(text);
+    // A paste may be larger than a message may be.
+    const send = (bytes) => {
+      if (view.socket?.readyState !== WebSocket.OPEN) return;
+      for (let at = 0; at < bytes.length; at += MAX_SENT)
+        view.socket.send(bytes.subarray(at, at + MAX_SENT));
+    };
     const encoder = new TextEncoder();
     terminal.onData((text) => send(encoder.encode(text)));
     terminal.onBinary((text) => send(Uint8Array.from(text, (c) => c.charCodeAt(0))));
