@@ -3,6 +3,7 @@ import { ViewerFilter } from "../kit/viewer-filter.ts";
 import type { AgentletCommand, AgentletMessage } from "../protocol/agentlet-link.ts";
 import type { OutputRing } from "./output-ring.ts";
 import type { TerminalSize } from "./pty-session.ts";
+import { areKeys } from "./states/input-lease.ts";
 import type { Snapshot } from "./terminal-state.ts";
 
 export const ATTACH_LIMITS = {
@@ -48,7 +49,7 @@ type AttachCommand = Extract<
 
 /**
  * Viewers of the terminal. Each streams from the ring at its own pace and never slows the terminal or the recorder: a viewer
- * that falls behind the ring gets a fresh snapshot. The writing viewer that was active last decides the size.
+ * that falls behind the ring gets a fresh snapshot. The viewer that typed last decides the size; one that only looks never does.
  */
 export class Attachments implements Disposable {
   readonly #terminal: AttachTerminal;
@@ -89,15 +90,16 @@ export class Attachments implements Disposable {
       this.#attaches.delete(attach.id);
       if (this.#leader === attach.id) this.#chooseLeader();
     } else if (attach.write && command.kind === "attach_input") {
-      this.#lead(attach);
       const bytes = Buffer.from(command.data, "base64");
+      // What a window says by itself, of its focus or the mouse above it, is no sign of who works.
+      if (areKeys(bytes)) this.#lead(attach);
       this.#terminal.type(bytes, () => {
         const message = { attach: attach.id, bytes: bytes.length };
         this.#wire?.sendMessage({ kind: "attach_taken", ...message });
       });
     } else if (attach.write && command.kind === "attach_resize") {
       attach.size = { cols: command.cols, rows: command.rows };
-      this.#lead(attach);
+      if (this.#leader === null || this.#leader === attach.id) this.#lead(attach);
     }
   }
 
@@ -105,6 +107,20 @@ export class Attachments implements Disposable {
   pump(): void {
     if (this.#wire === null || this.#attaches.size === 0) return;
     for (const attach of this.#attaches.values()) this.#stream(attach);
+  }
+
+  /** The terminal has another size: every viewer is told, in its place in the stream. */
+  resized({ cols, rows }: TerminalSize): void {
+    for (const { id, next } of this.#attaches.values())
+      if (next !== null)
+        this.#wire?.sendMessage({
+          kind: "attach_snapshot",
+          attach: id,
+          offset: next,
+          cols,
+          rows,
+          data: "",
+        });
   }
 
   /** Waits until every viewer's last byte is on its way, at most a second, then closes them all. */

@@ -234,5 +234,6 @@ export class LiveTerminal implements Disposable {
     this.#shown.resize(size.cols);
     this.#options.recorder.resize(size);
     this.#state.resize(size);
+    this.#attachments.resized(size);
   }
 }

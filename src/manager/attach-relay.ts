@@ -34,7 +34,8 @@ interface Person {
   /** asked for with the first snapshot only */
   historyRows: number;
   lag: NodeJS.Timeout | null;
-  snapshots: number;
+  /** size of the terminal, as the window was told; null before the first snapshot */
+  shown: { cols: number; rows: number } | null;
   /** bytes typed that are with the agentlet, and not taken */
   typedBytes: number;
 }
@@ -137,7 +138,7 @@ export class AttachRelay {
       size: null,
       historyRows: options.historyRows ?? 0,
       lag: null,
-      snapshots: 0,
+      shown: null,
       typedBytes: 0,
     };
     this.#people.add(person);
@@ -191,10 +192,11 @@ export class AttachRelay {
       return this.#end(person, message.reason);
     }
     const { offset, cols, rows, data } = message;
+    const isNewSize = person.shown?.cols !== cols || person.shown.rows !== rows;
     person.offset = offset;
-    person.snapshots += 1;
+    person.shown = { cols, rows };
     // An empty one only says that the stream goes on; after a reconnect the window has nothing to repaint.
-    if (data !== "" || person.snapshots === 1)
+    if (data !== "" || isNewSize)
       sendJson(person.socket, {
         kind: "snapshot",
         offset,

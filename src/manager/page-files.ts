@@ -26,7 +26,6 @@ const FILES: Readonly<Record<string, string>> = {
   "/player.css": resolve("asciinema-player/dist/bundle/asciinema-player.css"),
   "/xterm.js": resolve("@xterm/xterm/lib/xterm.mjs"),
   "/xterm.css": resolve("@xterm/xterm/css/xterm.css"),
-  "/addon-fit.js": resolve("@xterm/addon-fit/lib/addon-fit.mjs"),
 };
 
 const TYPES: Readonly<Record<string, string>> = {

@@ -212,39 +212,69 @@ suite("viewers of a terminal", () => {
     state[Symbol.dispose]();
   });
 
-  test("the writing viewer that was active last decides the size, after a moment of rest", async () => {
+  test("the viewer that typed last decides the size, after a moment of rest; one that only looks, or whose mouse moves, never does", async () => {
     const { attachments, sizes, typed, state } = openTerminal();
     attachments.useWire(keepingWire().wire);
-    const other = "ffffffffffffffff";
+    const [other, looks] = ["ffffffffffffffff", "1111111111111111"];
     attachments.handle({ ...OPEN, write: true });
     attachments.handle({ ...OPEN, attach: other, write: true });
-    attachments.handle({ ...OPEN, attach: "1111111111111111" });
+    attachments.handle({ ...OPEN, attach: looks });
+    const resize = (attach: string, cols: number, rows: number) =>
+      attachments.handle({ kind: "attach_resize", attach, cols, rows });
+    const type = (attach: string, text: string) =>
+      attachments.handle({
+        kind: "attach_input",
+        attach,
+        data: Buffer.from(text).toString("base64"),
+      });
+    const rested = async () => await timers.setTimeout(60);
 
-    for (let cols = 90; cols <= 100; cols++)
-      attachments.handle({ kind: "attach_resize", attach: ID, cols, rows: 30 });
-    attachments.handle({ kind: "attach_resize", attach: "1111111111111111", cols: 5, rows: 5 });
-    await timers.setTimeout(60);
-    attachments.handle({ kind: "attach_resize", attach: other, cols: 70, rows: 20 });
-    await timers.setTimeout(60);
-    attachments.handle({
-      kind: "attach_input",
-      attach: ID,
-      data: Buffer.from("hi").toString("base64"),
-    });
-    attachments.handle({
-      kind: "attach_input",
-      attach: "1111111111111111",
-      data: Buffer.from("no").toString("base64"),
-    });
-    await timers.setTimeout(60);
+    for (let cols = 90; cols <= 100; cols++) resize(ID, cols, 30);
+    resize(looks, 5, 5);
+    await rested();
+    // It has the right to type, and does not.
+    resize(other, 70, 20);
+    type(other, "\x1b[I\x1b[<35;10;5M");
+    await rested();
+    const before = [...sizes];
+    type(other, "x");
+    await rested();
+    type(looks, "no");
+    type(ID, "hi");
+    await rested();
+    attachments.handle({ kind: "attach_close", attach: ID, reason: "left" });
+    await rested();
 
-    assert.deepEqual(sizes, [
-      { cols: 100, rows: 30 },
+    assert.deepEqual(before, [{ cols: 100, rows: 30 }]);
+    assert.deepEqual(sizes.slice(1), [
       { cols: 70, rows: 20 },
       { cols: 100, rows: 30 },
+      { cols: 70, rows: 20 },
     ]);
-    assert.deepEqual(typed, ["hi"]);
+    assert.deepEqual(typed, ["\x1b[I\x1b[<35;10;5M", "x", "hi"]);
     attachments[Symbol.dispose]();
+    state[Symbol.dispose]();
+  });
+
+  test("every viewer is told of a new size in its place in the stream", async () => {
+    const { attachments, output, settled, state } = openTerminal();
+    const { wire, messages } = keepingWire();
+    attachments.useWire(wire);
+    attachments.handle(OPEN);
+    output(Buffer.from("some output"));
+    await settled();
+
+    attachments.resized({ cols: 33, rows: 11 });
+
+    assert.deepEqual(messages.at(-1), {
+      kind: "attach_snapshot",
+      attach: ID,
+      offset: 11,
+      cols: 33,
+      rows: 11,
+      data: "",
+    });
+    await attachments.finish("over");
     state[Symbol.dispose]();
   });
 

@@ -31,6 +31,11 @@ export interface InputLeaseOptions {
 const NO_KEYS =
   /^(?:\x1b\[(?:[IO]|<[\d;]+[Mm]|[?>=][\d;]*c|\??\d[\d;]*n|\?\d+u|(?!1;)\d+;\d+R|\?[\d;]+R)|\x1b\[M[^]{3})+$/;
 
+/** True when there is more than what a terminal sends by itself. */
+export function areKeys(bytes: Buffer): boolean {
+  return !NO_KEYS.test(bytes.toString("latin1"));
+}
+
 /** Who types: one person's keys and automation's never mix. While one types, the other waits. */
 export class InputLease {
   readonly #options: InputLeaseOptions;
@@ -49,7 +54,7 @@ export class InputLease {
 
   /** A person typed. Delivered now, or once automation has done; false, and nothing taken, when too much waits. */
   person(bytes: Buffer, deliver: (bytes: Buffer) => void): boolean {
-    if (NO_KEYS.test(bytes.toString("latin1"))) {
+    if (!areKeys(bytes)) {
       deliver(bytes);
       return true;
     }

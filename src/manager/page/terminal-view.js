@@ -1,10 +1,12 @@
 // A run's terminal, or a shell, in xterm.js: the screen as it is, what follows, and what is typed when typing was asked for.
 import "./adopt-styles.js";
-import { FitAddon } from "./addon-fit.js";
 import { Terminal } from "./xterm.js";
 import { socketUrl } from "./api.js";
 
 const HISTORY_ROWS = 5000;
+const FONT_SIZE = 14;
+/** around the screen, and its scroll bar */
+const PADDING = 24;
 const MAX_SENT = 64 * 1024;
 /** Output that waits to be drawn; beyond it this window falls behind, and the manager sends it a new screen instead. */
 const MAX_WAITING = 8 * 1024 * 1024;
@@ -16,20 +18,18 @@ const MAX_WAITING = 8 * 1024 * 1024;
 export function openTerminal(place, { path, write, on }, signal) {
   const terminal = new Terminal({
     fontFamily: "'JetBrains Mono', 'Cascadia Code', Menlo, Consolas, 'DejaVu Sans Mono', monospace",
-    fontSize: 14,
+    fontSize: FONT_SIZE,
     scrollback: HISTORY_ROWS,
     cursorBlink: write,
     disableStdin: !write,
     theme: { background: "#121314", foreground: "#d0d0d0" },
   });
-  const fit = new FitAddon();
-  terminal.loadAddon(fit);
   terminal.open(place);
   // The program's terminal belongs to the program: no link of it is followed, and no title is taken.
-  const view = { terminal, fit, socket: null, offset: null, waiting: 0, size: null };
+  const view = { terminal, socket: null, offset: null, waiting: 0, size: null, window: null };
   const resize = () => {
-    if (write) fit.fit();
-    else showWhole(view, place);
+    view.window = windowSize(view, place);
+    showWhole(view, place);
     sendSize(view, write);
   };
   const observer = new ResizeObserver(resize);
@@ -57,7 +57,7 @@ export function openTerminal(place, { path, write, on }, signal) {
 
 function connect(view, options, signal, waitMs) {
   if (signal.aborted) return;
-  const { path, write, on } = options;
+  const { path, write, on, place } = options;
   const from = view.offset === null ? `&history=${HISTORY_ROWS}` : `&from=${view.offset}`;
   const socket = new WebSocket(socketUrl(`${path}?write=${write ? 1 : 0}${from}`));
   socket.binaryType = "arraybuffer";
@@ -72,7 +72,7 @@ function connect(view, options, signal, waitMs) {
   socket.addEventListener("message", ({ data }) => {
     if (typeof data !== "string") return showOutput(view, data, socket);
     const message = JSON.parse(data);
-    if (message.kind === "snapshot") showSnapshot(view, message, options);
+    if (message.kind === "snapshot") showSnapshot(view, message, place);
     if (message.kind === "waiting") on.state(message.message, false);
     if (message.kind === "ended") {
       isOver = true;
@@ -90,16 +90,13 @@ function connect(view, options, signal, waitMs) {
   });
 }
 
-/** A new screen. An empty one says only that the stream goes on where this window was. */
-function showSnapshot(view, { offset, cols, rows, data }, { write, place }) {
+/** A new screen. An empty one says only that the stream goes on where this window was, or that the terminal has another size. */
+function showSnapshot(view, { offset, cols, rows, data }, place) {
   view.offset = offset;
   view.size = { cols, rows };
-  if (data !== "") {
-    view.terminal.reset();
-    if (!write) view.terminal.resize(cols, rows);
-    view.terminal.write(data);
-  }
-  if (!write) showWhole(view, place);
+  if (data !== "") view.terminal.reset();
+  showWhole(view, place);
+  if (data !== "") view.terminal.write(data);
 }
 
 function showOutput(view, data, socket) {
@@ -119,26 +116,39 @@ function showOutput(view, data, socket) {
   socket.close(4000, "this window draws too slowly");
 }
 
-/** A window that only looks shows the terminal in the size that it has, as large as fits. */
+/**
+ * Shows the terminal in the size that it has, which is that of the window whose person typed last: in letters of the usual size where
+ * it fits, else as large as fits.
+ */
 function showWhole(view, place) {
-  const size = view.size;
+  const { terminal, size } = view;
   if (size === null) return;
-  if (view.terminal.cols !== size.cols || view.terminal.rows !== size.rows)
-    view.terminal.resize(size.cols, size.rows);
-  const screen = place.querySelector(".xterm-screen");
-  const width = screen?.getBoundingClientRect().width ?? 0;
-  if (width === 0) return;
-  const fits = (view.terminal.options.fontSize * (place.clientWidth - 24)) / width;
-  const fontSize = Math.max(6, Math.min(15, Math.floor(fits * 2) / 2));
-  if (fontSize !== view.terminal.options.fontSize) view.terminal.options.fontSize = fontSize;
+  if (terminal.cols !== size.cols || terminal.rows !== size.rows)
+    terminal.resize(size.cols, size.rows);
+  if (view.cell === undefined || place.clientWidth === 0) return;
+  const fits = (FONT_SIZE * (place.clientWidth - PADDING)) / (size.cols * view.cell.width);
+  const fontSize = Math.max(6, Math.min(FONT_SIZE, Math.floor(fits * 2) / 2));
+  if (fontSize !== terminal.options.fontSize) terminal.options.fontSize = fontSize;
+}
+
+/** How much of a terminal has room in this window, in letters of the usual size. */
+function windowSize(view, place) {
+  const { terminal } = view;
+  const screen = place.querySelector(".xterm-screen")?.getBoundingClientRect();
+  if (terminal.options.fontSize === FONT_SIZE && screen?.width > 0)
+    view.cell = { width: screen.width / terminal.cols, height: screen.height / terminal.rows };
+  if (view.cell === undefined || place.clientWidth === 0) return view.window;
+  const clamp = (cells) => Math.min(1000, Math.max(2, Math.floor(cells)));
+  return {
+    cols: clamp((place.clientWidth - PADDING) / view.cell.width),
+    rows: clamp((place.clientHeight - PADDING) / view.cell.height),
+  };
 }
 
 function sendSize(view, write, isFirst = false) {
-  const { cols, rows } = view.terminal;
-  const sent = view.sent;
-  if (!write || view.socket?.readyState !== WebSocket.OPEN) return;
-  if (!isFirst && sent?.cols === cols && sent.rows === rows) return;
-  view.sent = { cols, rows };
-  const clamp = (cells) => Math.min(1000, Math.max(1, cells));
-  view.socket.send(JSON.stringify({ kind: "resize", cols: clamp(cols), rows: clamp(rows) }));
+  const { window, sent } = view;
+  if (!write || window === null || view.socket?.readyState !== WebSocket.OPEN) return;
+  if (!isFirst && sent?.cols === window.cols && sent.rows === window.rows) return;
+  view.sent = window;
+  view.socket.send(JSON.stringify({ kind: "resize", ...window }));
 }
