@@ -67,7 +67,6 @@ suite("LiveTerminal", () => {
       redaction: compileRedactionSet([]),
       recorder: { output: () => {}, input: () => {}, resize: () => {} },
       recordInput: false,
-      onOutput: () => {},
       onScreen: () => {},
       onRefusedInput: () => {},
     });
