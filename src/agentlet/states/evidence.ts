@@ -51,7 +51,13 @@ const TOOL_ENDS: ReadonlySet<string> = new Set([
 ]);
 
 function toolOf(data: unknown): string {
-  const fields = typeof data === "object" && data !== null ? (data as Record<string, unknown>) : {};
-  const name = fields["tool_name"] ?? fields["toolName"];
+  const fields = fieldsOf(data);
+  // Cline has them one level down.
+  const use = fieldsOf(fields["preToolUse"]);
+  const name = fields["tool_name"] ?? use["toolName"] ?? use["tool"];
   return typeof name === "string" && name !== "" ? name.slice(0, 256) : "unknown";
+}
+
+function fieldsOf(data: unknown): Record<string, unknown> {
+  return typeof data === "object" && data !== null ? (data as Record<string, unknown>) : {};
 }

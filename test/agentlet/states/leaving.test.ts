@@ -130,6 +130,11 @@ suite("signs of life", () => {
       lastTranscriptMsAgo: 1000,
       tool: { name: "Bash", ageMs: 6000 },
     });
-    assert.equal(log.now.tool, null);
+    const after = log.now.tool;
+
+    const data = { preToolUse: { toolName: "run_commands" } };
+    log.report({ channel: "hook", name: "PreToolUse", data });
+    assert.equal(after, null);
+    assert.deepEqual(log.now.tool, { name: "run_commands", ageMs: 0 });
   });
 });
