@@ -111,7 +111,7 @@ trap 'exec sh /tmp/f' TERM; echo on; while :; do sleep 0.05; done`,
       join(directory, "workspace/v.c"),
       '#define _GNU_SOURCE\n#include <unistd.h>\n#include <signal.h>\nint main(void){signal(SIGTERM,SIG_IGN);signal(SIGINT,SIG_IGN);if(write(1,"on\\n",3)<0)return 1;if(vfork()==0){setsid();for(;;)pause();}return 0;}',
     );
-    execFileSync("gcc", [
+    execFileSync("cc", [
       "-w",
       "-o",
       join(directory, "workspace/v"),

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import * as fc from "fast-check";
-import { SerializeAddon } from "@xterm/addon-serialize";
 import headless from "@xterm/headless";
 import { answerQueries } from "../../src/agentlet/terminal-queries.ts";
 import { ViewerFilter } from "../../src/kit/viewer-filter.ts";
@@ -287,16 +286,7 @@ suite("ViewerFilter", () => {
 });
 
 async function screenOf(bytes: Buffer): Promise<string> {
-  const terminal = new headless.Terminal({
-    cols: 120,
-    rows: 40,
-    allowProposedApi: true,
-    logLevel: "off",
-  });
-  const serializer = new SerializeAddon();
-  terminal.loadAddon(serializer);
-  await new Promise<void>((resolve) => terminal.write(bytes, resolve));
-  const screen = serializer.serialize();
-  terminal.dispose();
-  return screen;
+  using screen = new Screen({ cols: 120, rows: 40 }, 1000);
+  await new Promise<void>((resolve) => screen.write(bytes, resolve));
+  return screen.text();
 }
