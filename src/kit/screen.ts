@@ -1,3 +1,4 @@
+import { Unicode11Addon } from "@xterm/addon-unicode11";
 import headless from "@xterm/headless";
 import type { Terminal } from "@xterm/headless";
 import { coreOf, newCell, type Cell, type CellBuffer, type EmulatorCore } from "./emulator-core.ts";
@@ -44,6 +45,9 @@ export class Screen implements Disposable {
         getScreenSizeChars: true,
       },
     });
+    // Emoji take the two cells that CLIs reckon with; the emulator's own tables are of Unicode 6. The page has the same ones.
+    this.terminal.loadAddon(new Unicode11Addon());
+    this.terminal.unicode.activeVersion = "11";
     this.#core = coreOf(this.terminal);
     this.#cell = newCell(this.terminal);
     this.#keyboard = new KeyboardProtocols(this.terminal);

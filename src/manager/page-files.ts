@@ -25,6 +25,7 @@ const FILES: Readonly<Record<string, string>> = {
   "/player.js": resolve("asciinema-player/dist/bundle/asciinema-player.min.js"),
   "/player.css": resolve("asciinema-player/dist/bundle/asciinema-player.css"),
   "/xterm.js": resolve("@xterm/xterm/lib/xterm.mjs"),
+  "/addon-unicode11.js": resolve("@xterm/addon-unicode11/lib/addon-unicode11.mjs"),
   "/xterm.css": resolve("@xterm/xterm/css/xterm.css"),
 };
 

@@ -1,5 +1,6 @@
 // A run's terminal, or a shell, in xterm.js: the screen as it is, what follows, and what is typed when typing was asked for.
 import "./adopt-styles.js";
+import { Unicode11Addon } from "./addon-unicode11.js";
 import { Terminal } from "./xterm.js";
 import { socketUrl } from "./api.js";
 
@@ -17,6 +18,8 @@ const MAX_WAITING = 8 * 1024 * 1024;
  */
 export function openTerminal(place, { path, write, on }, signal) {
   const terminal = new Terminal({
+    // for the tables of characters
+    allowProposedApi: true,
     fontFamily: "'JetBrains Mono', 'Cascadia Code', Menlo, Consolas, 'DejaVu Sans Mono', monospace",
     fontSize: FONT_SIZE,
     scrollback: HISTORY_ROWS,
@@ -24,6 +27,9 @@ export function openTerminal(place, { path, write, on }, signal) {
     disableStdin: !write,
     theme: { background: "#121314", foreground: "#d0d0d0" },
   });
+  // As wide as they are in the emulator that the snapshot is from.
+  terminal.loadAddon(new Unicode11Addon());
+  terminal.unicode.activeVersion = "11";
   terminal.open(place);
   // The program's terminal belongs to the program: no link of it is followed, and no title is taken.
   const view = { terminal, socket: null, offset: null, waiting: 0, size: null, window: null };
