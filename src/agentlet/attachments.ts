@@ -27,8 +27,8 @@ export interface AttachTerminal {
   snapshot(): Snapshot | null;
   snapshotWithHistory(rows: number): Promise<Snapshot | null>;
   size(): TerminalSize;
-  /** Types what a viewer sent, as soon as it can be; `taken` is called then. */
-  type(bytes: Buffer, taken: () => void): void;
+  /** Types what a viewer sent, as soon as it can be; `taken` is called then. False, and nothing is taken, when too much waits. */
+  type(bytes: Buffer, taken: () => void): boolean;
   resize(size: TerminalSize): void;
 }
 
@@ -93,10 +93,13 @@ export class Attachments implements Disposable {
       const bytes = Buffer.from(command.data, "base64");
       // What a window says by itself, of its focus or the mouse above it, is no sign of who works.
       if (areKeys(bytes)) this.#lead(attach);
-      this.#terminal.type(bytes, () => {
+      const isTaken = this.#terminal.type(bytes, () => {
         const message = { attach: attach.id, bytes: bytes.length };
         this.#wire?.sendMessage({ kind: "attach_taken", ...message });
       });
+      // With a hole in it what follows would mean something else: nothing more comes from this viewer.
+      if (!isTaken)
+        this.#close(attach, "The program does not read, and no more of your input can wait");
     } else if (attach.write && command.kind === "attach_resize") {
       attach.size = { cols: command.cols, rows: command.rows };
       if (this.#leader === null || this.#leader === attach.id) this.#lead(attach);

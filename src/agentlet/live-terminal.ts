@@ -83,13 +83,7 @@ export class LiveTerminal implements Disposable {
       snapshot: () => this.#state.snapshot(),
       snapshotWithHistory: (rows) => this.#state.snapshotWithHistory(rows),
       size: () => this.#size,
-      type: (bytes, taken) => {
-        if (this.#waiting.push(bytes, taken)) return;
-        options.onRefusedInput();
-        this.#pastes.sent(bytes);
-        this.#pastes.lost();
-        taken();
-      },
+      type: (bytes, taken) => this.#waiting.push(bytes, taken),
       resize: (size) => this.#resize(size),
     });
   }

@@ -9,7 +9,7 @@ export const WAITING_INPUT_LIMITS = {
 
 interface Waiting {
   bytes: Buffer;
-  taken(): void;
+  taken: () => void;
 }
 
 /** What people type, in the order of its coming, until it can be typed: the program may not read, or automation may have the keyboard. */

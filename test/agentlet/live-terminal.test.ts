@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
 import { createHash } from "node:crypto";
+import { until } from "../helpers/until.ts";
 import { compileRedactionSet } from "../../src/kit/redaction-set.ts";
 import { LiveTerminal } from "../../src/agentlet/live-terminal.ts";
 import type { PtySession } from "../../src/agentlet/pty-session.ts";
@@ -85,7 +86,7 @@ suite("LiveTerminal", () => {
     for (let at = 0; at < bytes.length; at += 64 * 1024) {
       const data = bytes.toString("base64", at, at + 64 * 1024);
       terminal.handle({ kind: "attach_input", attach: ATTACH, data });
-      while (at + 64 * 1024 - taken > 256 * 1024) await timers.setTimeout(1);
+      await until("there is room", () => at + 64 * 1024 - taken <= 256 * 1024);
       most = Math.max(most, at - taken);
     }
     await pty.ended;

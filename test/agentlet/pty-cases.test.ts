@@ -102,9 +102,9 @@ const CASES: [name: string, file: string, title: string][] = [
   [
     "a storm of sizes",
     VIEWERS,
-    "the writing viewer that was active last decides the size, after a moment of rest",
+    "the viewer that typed last decides the size, after a moment of rest",
   ],
-  ["viewers of many sizes", VIEWERS, "the writing viewer that was active last decides the size"],
+  ["viewers of many sizes", VIEWERS, "every viewer is told of a new size in its place"],
   [
     "a second viewer sees all of the screen",
     VIEWERS,

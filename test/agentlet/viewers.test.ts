@@ -98,6 +98,7 @@ function openTerminal() {
     size: () => SIZE,
     type: (bytes) => {
       typed.push(bytes.toString());
+      return true;
     },
     resize: (size) => sizes.push(size),
   };

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
+import { until } from "../helpers/until.ts";
 import { agentlet, api, Peer, seedRun, startManager, SUCCEEDED } from "./seed.ts";
 
 function output(attach: string, offset: number, bytes: Buffer): Buffer {
@@ -68,7 +69,7 @@ suite("attach", () => {
     await timers.setTimeout(500);
     const before = arrived;
     await link.send({ kind: "attach_taken", attach, bytes: before });
-    while (arrived === before) await timers.setTimeout(5);
+    await until("more has arrived", () => arrived > before);
     await timers.setTimeout(300);
     const after = arrived - before;
     let taken = before;
