@@ -44,7 +44,7 @@ suite("a person at a terminal", { skip }, () => {
     first.type("\x1dd");
     assert.equal(await first.left, 0, first.seen);
     const afterKey = first.seen.slice(first.seen.indexOf("started"));
-    for (const undone of ["[?1049l", "[?1000l", "[?2004l", "[<u", "[?25h"])
+    for (const undone of ["[?1049l", "[?1000l", "[?2004l", "[<1u", "[?25h"])
       assert.ok(afterKey.includes(`\x1b${undone}`), `${undone} in ${JSON.stringify(afterKey)}`);
     const { run: id } = await lab.waitForRun();
     using second = sitDown(lab, ["attach", id, "--write", `--data=${lab.data}`]);
