@@ -113,17 +113,9 @@ export class Attachments implements Disposable {
   }
 
   /** The terminal has another size: every viewer is told, in its place in the stream. */
-  resized({ cols, rows }: TerminalSize): void {
+  resized(size: TerminalSize): void {
     for (const { id, next } of this.#attaches.values())
-      if (next !== null)
-        this.#wire?.sendMessage({
-          kind: "attach_snapshot",
-          attach: id,
-          offset: next,
-          cols,
-          rows,
-          data: "",
-        });
+      if (next !== null) this.#tellSize(id, next, size);
   }
 
   /** Waits until every viewer's last byte is on its way, at most a second, then closes them all. */
@@ -164,9 +156,7 @@ export class Attachments implements Disposable {
       // Where it stopped may lie inside a sequence: its terminal and this filter go on from there.
       const known = Math.max(ring.start, from - ATTACH_LIMITS.pieceBytes);
       attach.filter.skip(ring.slice(known, from - known));
-      const { cols, rows } = this.#terminal.size();
-      const message = { attach: attach.id, offset: from, cols, rows, data: "" };
-      this.#wire?.sendMessage({ kind: "attach_snapshot", ...message });
+      this.#tellSize(attach.id, from, this.#terminal.size());
     }
     this.#stream(attach);
     const rows = command.historyRows ?? 0;
@@ -185,6 +175,12 @@ export class Attachments implements Disposable {
     this.#wire?.sendMessage({ kind: "attach_snapshot", attach: attach.id, ...snapshot });
     attach.next = snapshot.offset;
     attach.filter = new ViewerFilter();
+  }
+
+  /** A snapshot without a screen: the stream goes on at `offset`, on a terminal of this size. */
+  #tellSize(attach: string, offset: number, { cols, rows }: TerminalSize): void {
+    const message = { attach, offset, cols, rows, data: "" };
+    this.#wire?.sendMessage({ kind: "attach_snapshot", ...message });
   }
 
   #stream(attach: Attach): void {

@@ -190,9 +190,7 @@ export class LiveTerminal implements Disposable {
 
   #offer(typed: Buffer): boolean {
     const hasRoom = this.#pty?.hasRoom(typed.length + LEASE_LIMITS.heldBytes) ?? true;
-    // Said once for each time the program stops reading, not for each key.
-    if (!hasRoom && !this.#refusing) this.#options.onRefusedInput();
-    this.#refusing = !hasRoom;
+    this.#tellRefusal(!hasRoom);
     if (!hasRoom) return false;
     const deliver = (taken: Buffer) => this.#pastes.type(taken);
     const { onPersonTypes } = this.#options;
@@ -209,11 +207,15 @@ export class LiveTerminal implements Disposable {
   #type(bytes: Buffer): boolean {
     if (this.#pty === null) return false;
     const isTaken = this.#pty.write(bytes);
-    // Said once for each time the program stops reading, not for each key.
-    if (!isTaken && !this.#refusing) this.#options.onRefusedInput();
-    this.#refusing = !isTaken;
+    this.#tellRefusal(!isTaken);
     if (isTaken && this.#options.recordInput) this.#options.recorder.input(bytes);
     return isTaken;
+  }
+
+  /** Said once for each time the program stops reading, not for each key. */
+  #tellRefusal(isRefused: boolean): void {
+    if (isRefused && !this.#refusing) this.#options.onRefusedInput();
+    this.#refusing = isRefused;
   }
 
   /** More is in the ring. */

@@ -59,15 +59,8 @@ export class TypedPastes implements Disposable {
 
   /** Types a person's bytes, or loses them whole. */
   type(bytes: Buffer): void {
-    if ((this.#mustEnd && !this.#end()) || !this.#options.type(bytes)) return this.lost();
+    if ((this.#mustEnd && !this.#end()) || !this.#options.type(bytes)) return this.#lost();
     this.#typed.push(bytes);
-    this.#lookLater();
-  }
-
-  /** A person's bytes were not typed and never will be. */
-  lost(): void {
-    if (this.#sent.isOpen) this.#isCut = true;
-    else this.#end();
     this.#lookLater();
   }
 
@@ -83,6 +76,13 @@ export class TypedPastes implements Disposable {
 
   [Symbol.dispose](): void {
     this.forget();
+  }
+
+  /** A person's bytes were not typed and never will be. */
+  #lost(): void {
+    if (this.#sent.isOpen) this.#isCut = true;
+    else this.#end();
+    this.#lookLater();
   }
 
   /** Ends the program's paste, now or once it reads again; true when it has none any more. */

@@ -100,6 +100,7 @@ export function createOutput(options: {
   interactive: boolean;
 }): Output {
   const { stdout, stderr, json, color, interactive } = options;
+  const documentOf = (value: unknown): string => `${shownJson(JSON.stringify(value))}\n`;
   return {
     stdout,
     stderr,
@@ -108,15 +109,15 @@ export function createOutput(options: {
     interactive,
     line: (text) => void stdout.write(`${paintedOnly(text)}\n`),
     note: (text) => void stderr.write(`${paintedOnly(text)}\n`),
-    document: (value) => void stdout.write(`${shownJson(JSON.stringify(value))}\n`),
-    documentAfterOutput: (value) => void stdout.write(`\n${shownJson(JSON.stringify(value))}\n`),
+    document: (value) => void stdout.write(documentOf(value)),
+    documentAfterOutput: (value) => void stdout.write(`\n${documentOf(value)}`),
     fail: (error) => {
       const facts = errorFacts(error);
       stderr.write(`agentkube: ${shownMessage(facts.message)}\n`);
       if (facts.path !== undefined && !facts.message.includes(facts.path))
         stderr.write(`  path: ${oneLine(facts.path)}\n`);
       if (facts.fix !== undefined) stderr.write(`  fix:  ${shownMessage(facts.fix)}\n`);
-      if (json) stdout.write(`${shownJson(JSON.stringify({ error: facts }))}\n`);
+      if (json) stdout.write(documentOf({ error: facts }));
       return exitCodeOf(error);
     },
     paint: (style, text) => {

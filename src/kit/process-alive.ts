@@ -13,6 +13,11 @@ export function processState(pid: number): string | null {
   return livingFields(pid)?.[0] ?? null;
 }
 
+/** The fields of a line of proc_pid_stat(5) from the state on: the name before it, in parentheses, may hold spaces and parentheses. */
+export function statFields(line: string): string[] {
+  return line.slice(line.lastIndexOf(")") + 2).split(" ");
+}
+
 /** What /proc says of a process, from its state on; null when it is gone or a zombie. */
 function livingFields(pid: number): string[] | null {
   let stat: string;
@@ -21,8 +26,7 @@ function livingFields(pid: number): string[] | null {
   } catch {
     return null;
   }
-  // The name of the program, in parentheses, may hold spaces; the state is the field after it.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const fields = statFields(stat);
   return fields[0] === "Z" || fields[0] === "X" ? null : fields;
 }
 

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { readFile, readdir, stat } from "node:fs/promises";
+import { statFields } from "./process-alive.ts";
 
 /** What a process and all its descendants use now. Processes that end while we look are left out. */
 export interface TreeUsage {
@@ -57,12 +58,9 @@ export async function processTree(root: number): Promise<TreeUsage> {
   return usage;
 }
 
-/** The name may hold spaces and parentheses; the fields after the last one are numbers. See proc_pid_stat(5). */
+/** As numbers, which all but the first are. */
 function fieldsOf(line: string): number[] {
-  return line
-    .slice(line.lastIndexOf(")") + 2)
-    .split(" ")
-    .map(Number);
+  return statFields(line).map(Number);
 }
 
 type Holdings = Pick<TreeUsage, "memoryBytes" | "openFiles">;

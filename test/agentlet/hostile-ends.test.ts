@@ -1,60 +1,35 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, suite, test } from "node:test";
-import { runAgent } from "../../src/agentlet/run-life.ts";
 import { RESULT_LIMITS } from "../../src/agentlet/zone-life.ts";
 import { HEARTBEAT_LIMITS } from "../../src/agentlet/heartbeat.ts";
-import { StopWish } from "../../src/agentlet/stop.ts";
-import { ZoneRedaction } from "../../src/agentlet/zone-redaction.ts";
-import { silentLog } from "../../src/kit/log.ts";
+import type { StopWish } from "../../src/agentlet/stop.ts";
 import { childrenOf } from "../../src/kit/process-tree.ts";
 import { until } from "../helpers/until.ts";
-import { aRunSpec } from "./run-spec.ts";
-import { SmallManager } from "./small-manager.ts";
-import { SmallRecorder } from "./small-recorder.ts";
+import type { SmallManager } from "./small-manager.ts";
+import type { SmallRecorder } from "./small-recorder.ts";
+import { openSmallRun, type SmallRun } from "./small-run.ts";
 
-const BOOT = { agentletToken: "l".repeat(43), agentToken: "a".repeat(43) };
 /** The steps of a stop take 4 s for a program of no known kind; the rest is a busy machine's, and the programs stay for 50 s and more. */
 const STOPPED_MS = 30_000;
 
 suite("a program that does not want to end", { concurrency: false }, () => {
+  let small: SmallRun;
   let directory: string;
   let recorder: SmallRecorder;
   let manager: SmallManager;
   let stop: StopWish;
   beforeEach(async () => {
-    directory = await mkdtemp(join(tmpdir(), "agentlet-ends-"));
-    await mkdir(join(directory, "workspace"));
-    recorder = new SmallRecorder(join(directory, "rec.sock"), BOOT.agentletToken);
-    manager = new SmallManager();
-    stop = new StopWish();
-    await recorder.start();
-    await manager.start();
+    small = await openSmallRun();
+    ({ directory, recorder, manager, stop } = small);
   });
   afterEach(async () => {
-    await recorder[Symbol.asyncDispose]();
-    await manager[Symbol.asyncDispose]();
-    await rm(directory, { recursive: true });
+    await small[Symbol.asyncDispose]();
   });
 
-  const start = (script: string, given: Parameters<typeof aRunSpec>[0] = {}) =>
-    runAgent({
-      spec: aRunSpec({
-        directory,
-        managerUrl: manager.url,
-        ...given,
-        agent: { argv: ["/bin/sh", "-c", script], ...given.agent },
-      }),
-      boot: BOOT,
-      redaction: new ZoneRedaction([]),
-      nodePath: process.execPath,
-      pod: null,
-      stop,
-      log: silentLog,
-    });
+  const start = (...words: Parameters<SmallRun["run"]>) => small.run(...words);
   const shown = () => recorder.output().toString();
   /** Starts, waits for `on`, stops, and says how long that took. */
   const stopped = async (script: string) => {

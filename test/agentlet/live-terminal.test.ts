@@ -4,11 +4,24 @@ import timers from "node:timers/promises";
 import { createHash } from "node:crypto";
 import { until } from "../helpers/until.ts";
 import { compileRedactionSet } from "../../src/kit/redaction-set.ts";
-import { LiveTerminal } from "../../src/agentlet/live-terminal.ts";
+import { LiveTerminal, type LiveTerminalOptions } from "../../src/agentlet/live-terminal.ts";
 import type { PtySession } from "../../src/agentlet/pty-session.ts";
 import { openTestZone, startOnTerminal } from "./open-zone.ts";
 
 const ATTACH = "0123456789abcdef";
+
+/** One that records nothing; what a test cares about is given. */
+function aTerminal(given: Partial<LiveTerminalOptions> = {}): LiveTerminal {
+  return new LiveTerminal({
+    size: { cols: 80, rows: 24 },
+    redaction: compileRedactionSet([]),
+    recorder: { output: () => {}, input: () => {}, resize: () => {} },
+    recordInput: false,
+    onScreen: () => {},
+    onRefusedInput: () => {},
+    ...given,
+  });
+}
 
 suite("LiveTerminal", () => {
   test("says once that the program does not read, keeps the viewer and what it typed, and types it when it reads", () => {
@@ -21,14 +34,7 @@ suite("LiveTerminal", () => {
       hasRoom: () => !isFull,
       resize: () => false,
     } as unknown as PtySession;
-    using terminal = new LiveTerminal({
-      size: { cols: 80, rows: 24 },
-      redaction: compileRedactionSet([]),
-      recorder: { output: () => {}, input: () => {}, resize: () => {} },
-      recordInput: false,
-      onScreen: () => {},
-      onRefusedInput: () => (notices += 1),
-    });
+    using terminal = aTerminal({ onRefusedInput: () => (notices += 1) });
     terminal.use(pty);
     terminal.useWire({
       sendMessage: (message) => sent.push(message.kind),
@@ -63,14 +69,7 @@ suite("LiveTerminal", () => {
     const script = `stty raw -echo; printf ready; sleep 1; head -c ${bytes.length} | sha256sum`;
     const { pty, output } = await startOnTerminal(zone, ["/bin/sh", "-c", script]);
     let taken = 0;
-    using terminal = new LiveTerminal({
-      size: { cols: 80, rows: 24 },
-      redaction: compileRedactionSet([]),
-      recorder: { output: () => {}, input: () => {}, resize: () => {} },
-      recordInput: false,
-      onScreen: () => {},
-      onRefusedInput: () => {},
-    });
+    using terminal = aTerminal();
     terminal.use(pty);
     terminal.useWire({
       sendMessage: (message) => {
@@ -101,14 +100,7 @@ suite("LiveTerminal", () => {
     const secret = "correct-horse-battery-staple";
     const sent: string[] = [];
     const stream: Buffer[] = [];
-    using terminal = new LiveTerminal({
-      size: { cols: 80, rows: 24 },
-      redaction: compileRedactionSet([Buffer.from(secret)]),
-      recorder: { output: () => {}, input: () => {}, resize: () => {} },
-      recordInput: false,
-      onScreen: () => {},
-      onRefusedInput: () => {},
-    });
+    using terminal = aTerminal({ redaction: compileRedactionSet([Buffer.from(secret)]) });
     let bytes = 0;
     const print = (piece: Buffer) => {
       bytes += piece.length;

@@ -1,46 +1,34 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, suite, test } from "node:test";
 import { until } from "../helpers/until.ts";
 import { childrenOf } from "../../src/kit/process-tree.ts";
-import { aRunSpec } from "./run-spec.ts";
-import { SmallManager } from "./small-manager.ts";
-import { SmallRecorder } from "./small-recorder.ts";
+import type { aRunSpec } from "./run-spec.ts";
+import type { SmallRecorder } from "./small-recorder.ts";
+import { BOOT, openSmallRun, type SmallRun } from "./small-run.ts";
 
-const BOOT = { agentletToken: "l".repeat(43), agentToken: "a".repeat(43) };
 const program = new URL("../../src/agentlet/main.ts", import.meta.url).href;
 
 suite("the agentlet as a process", () => {
+  let small: SmallRun;
   let directory: string;
   let recorder: SmallRecorder;
-  let manager: SmallManager;
   beforeEach(async () => {
-    directory = await mkdtemp(join(tmpdir(), "agentlet-main-"));
-    await mkdir(join(directory, "workspace"));
-    recorder = new SmallRecorder(join(directory, "rec.sock"), BOOT.agentletToken);
-    manager = new SmallManager();
-    await recorder.start();
-    await manager.start();
+    small = await openSmallRun();
+    ({ directory, recorder } = small);
   });
   afterEach(async () => {
-    await recorder[Symbol.asyncDispose]();
-    await manager[Symbol.asyncDispose]();
-    await rm(directory, { recursive: true });
+    await small[Symbol.asyncDispose]();
   });
 
   const start = async (
     script: string,
     agent: NonNullable<Parameters<typeof aRunSpec>[0]>["agent"] = {},
   ) => {
-    const spec = aRunSpec({
-      directory,
-      managerUrl: manager.url,
-      agent: { argv: ["/bin/sh", "-c", script], ...agent },
-    });
+    const spec = small.spec(script, { agent });
     const path = join(directory, "spec.json");
     await writeFile(path, JSON.stringify(spec));
     const child = spawn(

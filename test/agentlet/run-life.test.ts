@@ -1,71 +1,39 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { readdir, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { Server } from "node:http";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, suite, test } from "node:test";
 import timers from "node:timers/promises";
 import { until } from "../helpers/until.ts";
-import { silentLog } from "../../src/kit/log.ts";
 import { childrenOf } from "../../src/kit/process-tree.ts";
-import { ZoneRedaction } from "../../src/agentlet/zone-redaction.ts";
 import { PlatformError } from "../../src/kit/platform-error.ts";
-import type { PodFacts } from "../../src/agentlet/pod-ready.ts";
 import { HEARTBEAT_LIMITS } from "../../src/agentlet/heartbeat.ts";
-import { runAgent } from "../../src/agentlet/run-life.ts";
-import { StopWish } from "../../src/agentlet/stop.ts";
+import type { StopWish } from "../../src/agentlet/stop.ts";
 import { PASTE_LIMITS } from "../../src/agentlet/typed-pastes.ts";
 import { sayLastWords } from "../../src/protocol/last-words.ts";
-import { aRunSpec } from "./run-spec.ts";
-import { SmallManager } from "./small-manager.ts";
-import { SmallRecorder } from "./small-recorder.ts";
+import type { SmallManager } from "./small-manager.ts";
+import type { SmallRecorder } from "./small-recorder.ts";
+import { BOOT, openSmallRun, type SmallRun } from "./small-run.ts";
 
-const BOOT = { agentletToken: "l".repeat(43), agentToken: "a".repeat(43) };
 const ATTACH = "0123456789abcdef";
 
 suite("the life of a run", { concurrency: false }, () => {
+  let small: SmallRun;
   let directory: string;
   let recorder: SmallRecorder;
   let manager: SmallManager;
   let stop: StopWish;
   beforeEach(async () => {
-    directory = await mkdtemp(join(tmpdir(), "agentlet-run-"));
-    await mkdir(join(directory, "workspace"));
-    recorder = new SmallRecorder(join(directory, "rec.sock"), BOOT.agentletToken);
-    manager = new SmallManager();
-    stop = new StopWish();
-    await recorder.start();
-    await manager.start();
+    small = await openSmallRun();
+    ({ directory, recorder, manager, stop } = small);
   });
   afterEach(async () => {
-    await recorder[Symbol.asyncDispose]();
-    await manager[Symbol.asyncDispose]();
-    await rm(directory, { recursive: true });
+    await small[Symbol.asyncDispose]();
   });
 
-  const run = (
-    script: string,
-    given: Parameters<typeof aRunSpec>[0] = {},
-    pod: PodFacts | null = null,
-  ) => {
-    const spec = aRunSpec({
-      directory,
-      managerUrl: manager.url,
-      ...given,
-      agent: { argv: ["/bin/sh", "-c", script], ...given.agent },
-    });
-    return runAgent({
-      spec,
-      boot: BOOT,
-      redaction: new ZoneRedaction([]),
-      nodePath: process.execPath,
-      pod,
-      stop,
-      log: silentLog,
-    });
-  };
+  const run = (...words: Parameters<SmallRun["run"]>) => small.run(...words);
   const exitStatus = () => {
     const last = recorder.frames.at(-1);
     return last?.type === "exit" ? last.status : null;

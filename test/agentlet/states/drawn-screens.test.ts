@@ -18,7 +18,7 @@ const cursor = (typed: string, ...below: string[]) => [
   ` ${"▄".repeat(80)}`,
   `  → ${typed}`,
   ` ${"▀".repeat(80)}`,
-  ...(below.length === 0 ? ["  Auto · 6.3% · 1 file edited", "  ~/work/proj · main"] : below),
+  ...(below.length === 0 ? ["  Auto · 6.3% · 1 file edited", "  ~/code/proj · main"] : below),
 ];
 const FOLLOW_UP = "Add a follow-up";
 const STOP = `${FOLLOW_UP}${" ".repeat(40)}ctrl+c to stop`;
@@ -108,7 +108,7 @@ const screens: [Runtime, AgentState, string, string[]][] = [
     "Cursor",
     "idle",
     "without half blocks",
-    ["  2", "", "  → Add a follow-up", "  A model      Run Everything", "  /work/proj · main · #1"],
+    ["  2", "", "  → Add a follow-up", "  A model      Run Everything", "  /home/proj · main · #1"],
   ],
   [
     "Cursor",
@@ -421,7 +421,7 @@ const screens: [Runtime, AgentState, string, string[]][] = [
     [LINE, "❯ 1. Yes", "  2. No", LINE, "  ? for shortcuts"],
   ],
 
-  ["Codex", "idle", "a status line that is a directory", codex("~/work/proj")],
+  ["Codex", "idle", "a status line that is a directory", codex("~/code/proj")],
   [
     "Codex",
     "idle",
@@ -451,7 +451,7 @@ const screens: [Runtime, AgentState, string, string[]][] = [
     "busy",
     "a tool was the last to speak",
     codex(
-      "/work/proj · main · a-model high · Context 70% left",
+      "/home/proj · main · a-model high · Context 70% left",
       "• Waiting for agents",
       "• Finished waiting",
       "  └ No agents completed yet",

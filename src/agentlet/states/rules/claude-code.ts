@@ -21,6 +21,8 @@ const WRAPPED = { gap: 2, without: LINE };
 const BELOW_DIALOG = { gap: 16, without: LINE };
 /** Between the composer and its footer: what a person's own status line prints. */
 const STATUS_LINE = { gap: 4, without: LINE };
+/** The composer, with the footer of a CLI that takes input. */
+const RESTING = [LINE, COMPOSER, TYPED, LINE, STATUS_LINE, IDLE_FOOTER, 2];
 /** What the turn does, above the composer; a model that does not answer is tried again, a background agent waited for. */
 const ACTIVITY =
   /^[·✢✳✶✻✽✺*] \S.*(?:… ?(?:\(|$)| · Retrying in \d)|^✻ Waiting for \d+ \S.* to finish/;
@@ -247,33 +249,14 @@ export const claudeCodeRules: RuleSet = {
       versions: ">=2.1.200",
       // Without a title nothing but the missing end of the turn tells.
       title: /^$/,
-      tail: [
-        /^[⏺●] (?!How is Claude doing)\S/,
-        SAID,
-        LINE,
-        COMPOSER,
-        TYPED,
-        LINE,
-        STATUS_LINE,
-        IDLE_FOOTER,
-        2,
-      ],
+      tail: [/^[⏺●] (?!How is Claude doing)\S/, SAID, ...RESTING],
     },
     {
       name: "open-turn-scrolled",
       state: "busy",
       versions: ">=2.1.200",
       title: /^$/,
-      tail: [
-        ...Array.from({ length: 12 }, () => TEXT),
-        LINE,
-        COMPOSER,
-        TYPED,
-        LINE,
-        STATUS_LINE,
-        IDLE_FOOTER,
-        2,
-      ],
+      tail: [...Array.from({ length: 12 }, () => TEXT), ...RESTING],
     },
     {
       name: "composer-scrolled",
@@ -285,7 +268,7 @@ export const claudeCodeRules: RuleSet = {
       name: "composer",
       state: "idle",
       title: /^(?:✳ |$)/,
-      tail: [LINE, COMPOSER, TYPED, LINE, STATUS_LINE, IDLE_FOOTER, 2],
+      tail: RESTING,
     },
     {
       name: "composer-resting",
