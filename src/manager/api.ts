@@ -56,7 +56,7 @@ export async function handleApi(context: ApiContext, call: Call): Promise<void> 
       return replyText(response, textOfMetrics(metricsOf(context)));
     case "GET /v1/runs":
       return replyJson(response, 200, {
-        runs: context.runs.list().map((run) => run.info),
+        runs: context.runs.list().map((run) => run.infoNow),
       } satisfies RunList);
     case "POST /v1/login":
       // A cookie that could renew itself would never end.
@@ -106,7 +106,7 @@ async function handleRun(context: ApiContext, call: Call): Promise<void> {
   if (rest !== "") throw noRoute(call);
   switch (`${request.method === "HEAD" ? "GET" : (request.method ?? "")} ${face}`) {
     case "GET ":
-      return replyJson(response, 200, run.info);
+      return replyJson(response, 200, run.infoNow);
     case "DELETE ":
       requireBearer(call);
       await context.runs.remove(run);

@@ -105,6 +105,13 @@ export class Run implements RecordedSession {
     return { ...this.#record.info, committedBytes: this.committedBytes };
   }
 
+  /** What is told to whoever asks now: what is true of this moment only is never written down. */
+  get infoNow(): RunInfo {
+    const since = this.absentSince.agentlet;
+    if (since === null || !this.isLive) return this.info;
+    return { ...this.info, agentletAwayMs: Math.round(performance.now() - since) };
+  }
+
   /** Bytes of the recording that are durable. */
   get committedBytes(): number {
     return this.#recording.opened?.committed ?? this.#record.info.committedBytes;

@@ -88,6 +88,11 @@ export const RunInfo = z.strictObject({
   recording: SealedRecording.extend({ path: z.string() }).nullable(),
   committedBytes: z.int().nonnegative().describe("bytes of the recording that are durable so far"),
   calls: z.array(RunCall),
+  agentletAwayMs: z
+    .int()
+    .nonnegative()
+    .optional()
+    .describe("for so long a live run has had no agentlet connected, in `ms`; absent while it has"),
 });
 export type RunInfo = z.infer<typeof RunInfo>;
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
 import { RunInfo } from "../../src/protocol/manager-api.ts";
+import { api, seedRun, startManager } from "../manager/seed.ts";
 import { hoursAgo, lastDocument, PreparedData } from "./prepared-data.ts";
 
 const running = {
@@ -169,6 +170,32 @@ suite("agentkube stop", () => {
 
     assert.deepEqual(RunInfo.parse(lastDocument(end)).end, cancelled);
     assert.equal(end.code, 0);
+  });
+
+  test("ends a run by its supervisor when the agentlet hears nothing", async (t) => {
+    using data = new PreparedData();
+    const { manager } = await startManager(t, { dataDir: data.data });
+    const supervisor = spawn(
+      process.execPath,
+      [
+        "-e",
+        "process.once('SIGTERM', () => process.exit()); setInterval(() => {}, 1e6); console.log('up')",
+      ],
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
+    await once(supervisor.stdout, "data");
+    const { run } = await seedRun(manager, data.data, { supervisorPid: supervisor.pid });
+    const end = { outcome: "cancelled", reason: "cancelled", exitCode: null, signal: null };
+    const body = JSON.stringify({ end, recording: null });
+    supervisor.once(
+      "exit",
+      () => void api(manager, `/v1/runs/${run}/end`, { method: "POST", body }),
+    );
+
+    const stopped = await data.run("stop", run, "--json", "--timeout", "30s");
+
+    assert.deepEqual(RunInfo.parse(lastDocument(stopped)).end, end);
+    assert.equal(stopped.code, 0);
   });
 
   test("says so when the run does not end in time", async () => {

@@ -5,6 +5,8 @@ import type { Output } from "../output.ts";
 import { listRuns, type KnownRun } from "../run-files.ts";
 
 const RECENT_MS = 24 * 60 * 60 * 1000;
+/** A restart of the manager is over sooner. */
+const AWAY_MS = 5000;
 
 /** `agentkube ps`: the runs of a data directory, live ones first. */
 export const command = defineCommand({
@@ -66,6 +68,9 @@ function table(runs: readonly KnownRun[], output: Output): void {
 function phaseOf({ info, live }: KnownRun, output: Output): string {
   // What a CLI that we have no rules for does is not known; that it runs is.
   const state = info.phase === "running" && info.state !== "unknown" ? info.state : info.phase;
+  // What it did last is not what it does: nobody has heard of it since.
+  if (live && (info.agentletAwayMs ?? 0) > AWAY_MS && info.phase !== "starting")
+    return output.paint("yellow", `${state}, unheard for ${humanSpan(info.agentletAwayMs ?? 0)}`);
   if (live) return output.paint("cyan", state);
   if (info.end === null) return output.paint("yellow", "interrupted");
   const { outcome, reason, exitCode, signal } = info.end;

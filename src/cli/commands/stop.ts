@@ -12,6 +12,9 @@ import { findRun, rereadRun, type KnownRun } from "../run-files.ts";
 
 const WAIT_MS = 60_000;
 const LOOK_MS = 100;
+/** An agentlet that the manager has not been connected to for so long did not hear the wish, and may never. */
+const DEAF_MS = 5000;
+const ASK_MS = 1000;
 
 /** `agentkube stop`: asks a run to end, and waits until it has. */
 export const command = defineCommand({
@@ -20,7 +23,7 @@ export const command = defineCommand({
   usage: ["stop RUN [--timeout DURATION] [--data DIR] [--json]"],
   description:
     "Waits until the run has ended and its recording is closed, then prints how it ended; --json prints the run's RunInfo.\n" +
-    "A run that has ended already stays as it is, with exit code 0.",
+    "A run that has ended already stays as it is, with exit code 0. One whose agentlet does not answer is ended by its supervisor.",
   examples: [
     { command: "agentkube stop demo-7f3k2m9q", does: "ends the run as cancelled" },
     { command: "agentkube ps", does: "shows the ids of live runs" },
@@ -46,7 +49,12 @@ export const command = defineCommand({
     else if (known.supervised) askSupervisor(known);
     // Nobody is left to end it: a manager closes what it finds without processes.
     else await ensureManager({ dataDir, self, env, port: null }, never);
-    return say(await waitForEnd(known, waitMs), "ended", output);
+    const supervising = manager === null ? null : superviseStop(known, dataDir);
+    try {
+      return say(await waitForEnd(known, waitMs), "ended", output);
+    } finally {
+      supervising?.[Symbol.dispose]();
+    }
   },
 });
 
@@ -62,6 +70,21 @@ function askSupervisor({ info }: KnownRun): void {
       { cause: error },
     );
   }
+}
+
+/** Has the supervisor end a run whose agentlet hears nothing: it tells it once more, and kills it when that does not help. */
+function superviseStop(known: KnownRun, dataDir: string): Disposable {
+  const timer = setInterval(() => {
+    void findRun(dataDir, known.info.run)
+      .then((now) => {
+        if (!now.supervised || (now.info.agentletAwayMs ?? 0) < DEAF_MS) return;
+        clearInterval(timer);
+        askSupervisor(now);
+      })
+      // Looked at again in a moment; how the stop ends says `waitForEnd`.
+      .catch(() => undefined);
+  }, ASK_MS);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
 async function waitForEnd(known: KnownRun, waitMs: number): Promise<KnownRun> {
