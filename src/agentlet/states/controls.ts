@@ -3,6 +3,7 @@ import type { ScreenView } from "../terminal-state.ts";
 import type { ActLife } from "./act-life.ts";
 import { pause } from "./clock.ts";
 import type { Clock } from "./clock.ts";
+import { Composer } from "./composer.ts";
 import { matchScreen } from "./match-screen.ts";
 import type { ScreenMatch } from "./match-screen.ts";
 import type { RunStates } from "./run-states.ts";
@@ -65,6 +66,7 @@ export class Controls implements Disposable {
   readonly states: RunStates;
   readonly rules: RuleSet | null;
   readonly limits: typeof INTERACTION_LIMITS;
+  readonly composer: Composer;
   readonly #options: ControlsOptions;
   readonly #over = new AbortController();
   #act: ActLife | null = null;
@@ -78,6 +80,7 @@ export class Controls implements Disposable {
     this.states = options.states;
     this.rules = options.rules;
     this.limits = { ...INTERACTION_LIMITS, ...options.limits };
+    this.composer = new Composer(options);
   }
 
   /** Aborted when the program has ended. */
@@ -114,6 +117,7 @@ export class Controls implements Disposable {
   /** Types as automation; false when the terminal is gone or full. Throws when the act was withdrawn before its first key. */
   type(keys: Buffer | string): boolean {
     this.#signal.throwIfAborted();
+    this.composer.typing();
     const isTaken = this.#options.type(typeof keys === "string" ? Buffer.from(keys) : keys);
     if (isTaken && this.#act !== null) this.#act.hasTyped = true;
     return isTaken;
@@ -177,6 +181,7 @@ export class Controls implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.composer[Symbol.dispose]();
     this.#over.abort(new Error("The program has ended"));
   }
 

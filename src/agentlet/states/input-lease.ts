@@ -18,6 +18,8 @@ export interface InputLeaseOptions {
   clock: Clock;
   /** The keyboard changed hands. */
   onHands: (hands: Hands) => void;
+  /** A person's keys are about to be delivered. */
+  onPerson?: (keys: Buffer) => void;
   /** a person's paste is not over: it is theirs, however long they pause */
   isPasting?: () => boolean;
   limits?: Partial<typeof LEASE_LIMITS>;
@@ -61,7 +63,7 @@ export class InputLease {
     this.#keyAtMs = this.#options.clock.now();
     if (!this.#isAutomatic) {
       this.#take("person");
-      deliver(bytes);
+      this.#deliver(bytes, deliver);
       return true;
     }
     if (this.#heldBytes + bytes.length > this.#limits.heldBytes) return false;
@@ -109,8 +111,13 @@ export class InputLease {
       this.#held = [];
       this.#heldBytes = 0;
       if (held.length > 0) this.#take("person");
-      for (const { bytes, deliver } of held) deliver(bytes);
+      for (const { bytes, deliver } of held) this.#deliver(bytes, deliver);
     }
+  }
+
+  #deliver(bytes: Buffer, deliver: (bytes: Buffer) => void): void {
+    this.#options.onPerson?.(bytes);
+    deliver(bytes);
   }
 
   #take(hands: Hands): void {

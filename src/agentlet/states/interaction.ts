@@ -48,7 +48,8 @@ export class Interaction implements AsyncDisposable {
     this.#options = options;
     this.#controls = new Controls(options);
     const { clock, onHands, isPasting = () => false } = options;
-    this.lease = new InputLease({ clock, onHands, isPasting });
+    const onPerson = (keys: Buffer) => this.#controls.composer.personTypes(keys);
+    this.lease = new InputLease({ clock, onHands, onPerson, isPasting });
   }
 
   /** Takes a command of the manager; what became of it is told as `act` events. Never rejects. */

@@ -26,26 +26,6 @@ export function typingOf(text: string, takesPaste: boolean): Buffer | null {
   return text.includes("\n") ? null : Buffer.from(text);
 }
 
-/** What stands before the cursor, without the marks of a composer: what somebody has typed and not sent. */
-export function unsentOn(view: ScreenView): string {
-  if (view.cursor === null) return "";
-  const row = view.rows[view.cursor.row] ?? "";
-  const before = row.slice(0, view.cursor.col);
-  // At the beginning of a further row: what was typed stands above, under the mark of the first one.
-  if (view.cursor.col > 0 && before.trim() === "") return typedAbove(view.rows, view.cursor);
-  return row
-    .slice(0, view.cursor.col)
-    .replace(/^\s*(?:[│┃|]\s*)?(?:[a-z][a-z -]{0,20}>|[❯›>→]|🪿|\( ?[Oo]\)>)?/u, "")
-    .trim();
-}
-
-/** The first row of a composer whose further rows are indented to the cursor, or empty; nothing when it is none. */
-function typedAbove(rows: readonly string[], cursor: { row: number; col: number }): string {
-  const isFurther = (row: string) => row.slice(0, cursor.col).trim() === "";
-  const first = rows.slice(0, cursor.row).findLast((row) => !isFurther(row)) ?? "";
-  return /^[❯›] (.*)/.exec(first)?.[1]?.trim() ?? "";
-}
-
 /** True while the end of a prompt, or what stands for a long one, is where the cursor is. */
 export function isInComposer(view: ScreenView, text: string): boolean {
   if (view.cursor === null) return false;

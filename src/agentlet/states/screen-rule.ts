@@ -88,6 +88,8 @@ export interface RuleSet {
   version?: RegExp;
   /** a screen that rests and that no rule knows is a dialog that nobody can answer; false for programs that are not agents */
   restingUnknownIsBlocked: boolean;
+  /** what stands before the cursor in the first row of a composer that is empty; absent when nobody knows */
+  composer?: RegExp;
   /** how long after a prompt's text Enter is pressed, in ms; 100 unless given */
   enterAfterMs?: number;
   /** keys that break off a turn, pressed `KEY_GAP_MS` apart; Esc unless given */

@@ -1,6 +1,6 @@
 import { refused } from "./controls.ts";
 import type { ActOutcome, Controls } from "./controls.ts";
-import { isInComposer, typingOf, unsentOn } from "./keystrokes.ts";
+import { isInComposer, typingOf } from "./keystrokes.ts";
 import type { Seen } from "./seen.ts";
 import type { Standing } from "./state-judge.ts";
 
@@ -25,10 +25,9 @@ export async function submitPrompt(controls: Controls, text: string): Promise<Ac
   // What came up meanwhile must not get this prompt's Enter: a dialog, or a turn of which a slow channel still tells.
   const isIdle = () => mayEnter(controls);
   if (!(await controls.until(isIdle, controls.limits.answeredMs, 25)))
-    return {
-      phase: "unconfirmed",
-      message: `the CLI became ${controls.dialogOnScreen?.state ?? controls.standing.state} before Enter was pressed; the text may stand in its composer`,
-    };
+    return unconfirmed(
+      `the CLI became ${controls.dialogOnScreen?.state ?? controls.standing.state} before Enter was pressed; the text may stand in its composer`,
+    );
   const shown = controls.seen((standing) => standing.state !== "idle");
   try {
     await pressEnter(controls, shown, text);
@@ -37,6 +36,8 @@ export async function submitPrompt(controls: Controls, text: string): Promise<Ac
     shown.stop();
   }
 }
+
+const unconfirmed = (message: string): ActOutcome => ({ phase: "unconfirmed", message });
 
 /** Why the CLI takes no prompt in this state. */
 export function notIdle({ state }: Standing): string {
@@ -69,10 +70,12 @@ async function proofOf(controls: Controls, shown: Seen, text: string): Promise<A
     await shown.within(controls.limits.answeredMs);
   const first = shown.standing;
   if (first === null) {
-    const message = isInComposer(controls.view, text)
-      ? "the text stands in the composer and Enter was not taken"
-      : "the composer is empty again, and nothing else has shown that the prompt was taken";
-    return { phase: "unconfirmed", message };
+    if (isInComposer(controls.view, text))
+      return unconfirmed("the text stands in the composer and Enter was not taken");
+    controls.composer.sent();
+    return unconfirmed(
+      "the composer is empty again, and nothing else has shown that the prompt was taken",
+    );
   }
   const surer = isStructured(first) ? null : await structuredProof(controls);
   const { channel, evidence } = surer ?? first;
@@ -92,13 +95,13 @@ async function structuredProof(controls: Controls): Promise<Standing | null> {
 
 /** Why nothing may be typed now; null when it may. */
 function notReady(controls: Controls): string | null {
-  const { standing, stranger, view } = controls;
+  const { standing, stranger, composer } = controls;
   if (standing.state !== "idle") return notIdle(standing);
   const shown = controls.onScreen();
   if (shown !== null && shown.state !== "idle")
     return `By its screen the CLI is ${shown.state} (${shown.rule.name}) and takes no prompt, whatever else is said of it; wait until it is idle`;
   if (stranger !== null) return `Another program has the terminal (${stranger}), not the CLI`;
-  if (unsentOn(view) !== "")
+  if (composer.holdsUnsent)
     return "The composer holds text that was not sent; send or clear it first";
   return null;
 }

@@ -1,11 +1,25 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import timers from "node:timers/promises";
-import { cleanPrompt, unsentOn } from "../../../src/agentlet/states/keystrokes.ts";
+import { cleanPrompt } from "../../../src/agentlet/states/keystrokes.ts";
 import { openFakeAgentLab } from "../../helpers/fake-agent-lab.ts";
 import type { TuiRuntime } from "../../fixtures/tui-screens.ts";
 
 const RUNTIMES: TuiRuntime[] = ["ClaudeCode", "Codex", "OpenCode", "Cline", "Goose"];
+
+/** What programs of no known kind show at an empty composer. */
+const PROMPTS = [
+  "λ ",
+  "$ ",
+  ">>> ",
+  "# ",
+  "In [1]: ",
+  "user@host:~$ ",
+  "(venv) > ",
+  "❯ ",
+  "",
+  "12:00 repo git:(main) ✗ ",
+];
 
 suite("what is done to a CLI from afar", { concurrency: false }, () => {
   for (const runtime of RUNTIMES)
@@ -94,24 +108,58 @@ suite("what is done to a CLI from afar", { concurrency: false }, () => {
     assert.equal(lab.truths.filter(({ what }) => what === "submitted").length, 1);
   });
 
-  test("text that goes on in further rows of the composer is not sent either, wherever the cursor stands", () => {
-    const rows = [
-      "• done",
-      "",
-      "› a long prompt that",
-      "  is wrapped",
-      "  and goes on",
-      "",
-      "  help",
-    ];
-    const at = (row: number, col: number, shown = rows) =>
-      unsentOn({ rows: shown, title: "", cursor: { row, col } });
+  test("a program whose composer nobody knows takes a prompt, whatever stands before its cursor", async () => {
+    const taken = await Promise.all(
+      PROMPTS.map(async (prompt) => {
+        await using lab = await openFakeAgentLab({
+          runtime: "Custom",
+          words: [`--prompt=${prompt}`],
+        });
+        await lab.isState("idle");
+        const { phase, message } = await lab.prompt("busy 300");
+        return [prompt, phase, message, lab.truths.flatMap(({ prompt: sent }) => sent ?? [])];
+      }),
+    );
 
-    assert.equal(at(5, 2), "a long prompt that");
-    assert.equal(at(4, 2), "a long prompt that");
-    assert.equal(at(4, 13), "and goes on");
-    assert.equal(at(3, 2, ["› sent before", "• done", "", "› Ask anything"]), "");
-    assert.equal(at(3, 2, ["› sent before", "  its row", "────", "❯ "]), "");
+    assert.deepEqual(
+      taken,
+      PROMPTS.map((prompt) => [prompt, "done", "confirmed by title: title-working", ["busy 300"]]),
+    );
+  });
+
+  test("a program whose composer nobody knows takes no prompt behind what a person left there", async () => {
+    await using lab = await openFakeAgentLab({ runtime: "Custom", words: ["--prompt=In [1]: "] });
+    const person = (text: string) =>
+      lab.interaction.lease.person(Buffer.from(text), (bytes) => lab.terminal.type(bytes));
+    await lab.isState("idle");
+
+    person("busy 900 half a thou");
+    const unsent = await lab.prompt("busy 1");
+    person("\r");
+    await lab.isState("busy");
+    await lab.isState("idle");
+    const sent = await lab.prompt("busy 300");
+
+    assert.deepEqual([unsent.phase, sent.phase], ["refused", "done"]);
+    assert.match(unsent.message, /text that was not sent/);
+    assert.deepEqual(
+      lab.truths.flatMap(({ prompt }) => prompt ?? []),
+      ["busy 900 half a thou", "busy 300"],
+    );
+  });
+
+  test("a prompt whose Enter a program of no known composer swallowed is not sent together with the next one", async () => {
+    await using lab = await openFakeAgentLab({
+      runtime: "Custom",
+      words: ["--prompt=λ ", "--swallow-enters", "3"],
+    });
+    await lab.isState("idle");
+
+    const swallowed = await lab.prompt("busy 300");
+    const next = await lab.prompt("busy 200");
+
+    assert.deepEqual([swallowed.phase, next.phase], ["unconfirmed", "refused"]);
+    assert.match(next.message, /text that was not sent/);
   });
 
   test("a prompt into a program that the CLI left on its terminal is refused", async () => {

@@ -17,6 +17,7 @@ export const aiderRules: RuleSet = {
   runtime: "Aider",
   version: /^Aider v(\d+\.\d+\.\d+)/,
   restingUnknownIsBlocked: true,
+  composer: /^(?:[a-z][a-z -]{0,20})?>/,
   quitKeys: "/exit\r",
   interruptKeys: "\x03",
   rules: [

@@ -76,6 +76,7 @@ export const claudeCodeRules: RuleSet = {
   runtime: "ClaudeCode",
   version: /Claude Code v(\d+\.\d+\.\d+)/,
   restingUnknownIsBlocked: true,
+  composer: /^ *(?:│ *)?[❯>]/,
   quitKeys: "\x03\x03",
   rules: [
     {

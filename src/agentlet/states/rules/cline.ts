@@ -14,6 +14,7 @@ export const clineRules: RuleSet = {
   runtime: "Cline",
   version: /^ *Cline v(\d+\.\d+\.\d+)/,
   restingUnknownIsBlocked: true,
+  composer: /^ *❯/,
   quitKeys: "\x03",
   enterAfterMs: 250,
   rules: [

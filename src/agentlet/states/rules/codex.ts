@@ -56,6 +56,7 @@ export const codexRules: RuleSet = {
   runtime: "Codex",
   version: /OpenAI Codex \(v(\d+\.\d+\.\d+)/,
   restingUnknownIsBlocked: true,
+  composer: /^ *[›❯>]/,
   quitKeys: "\x03",
   rules: [
     {

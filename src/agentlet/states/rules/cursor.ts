@@ -34,6 +34,7 @@ export const cursorRules: RuleSet = {
   runtime: "Cursor",
   version: /^ *v(\d{4}\.\d{2}\.\d{2})/,
   restingUnknownIsBlocked: true,
+  composer: /^[ │]*[→❯]/,
   quitKeys: "\x03\x03",
   interruptKeys: "\x03",
   rules: [

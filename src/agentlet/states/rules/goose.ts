@@ -21,6 +21,7 @@ export const gooseRules: RuleSet = {
   runtime: "Goose",
   version: /^ *goose v?(\d+\.\d+\.\d+)/,
   restingUnknownIsBlocked: true,
+  composer: /^(?:🪿|\( ?[Oo]\)>)/u,
   quitKeys: "/exit\r",
   enterAfterMs: 200,
   interruptKeys: "\x03",

@@ -27,6 +27,7 @@ export const openCodeRules: RuleSet = {
   runtime: "OpenCode",
   version: /(?:OpenCode |opencode v| {2})(\d+\.\d+\.\d+)\s*$/,
   restingUnknownIsBlocked: true,
+  composer: /^ *┃/,
   quitKeys: "\x03",
   interruptKeys: "\x1b\x1b",
   rules: [
