@@ -99,7 +99,7 @@ export class Attachments implements Disposable {
       });
       // With a hole in it what follows would mean something else: nothing more comes from this viewer.
       if (!isTaken)
-        this.#close(attach, "The program does not read, and no more of your input can wait");
+        this.#refuse(attach, "The program does not read, and no more of your input can wait");
     } else if (attach.write && command.kind === "attach_resize") {
       attach.size = { cols: command.cols, rows: command.rows };
       if (this.#leader === null || this.#leader === attach.id) this.#lead(attach);
@@ -127,7 +127,9 @@ export class Attachments implements Disposable {
       this.pump();
       await delay(10);
     }
-    for (const attach of this.#attaches.values()) this.#close(attach, reason);
+    for (const { id } of this.#attaches.values())
+      this.#wire?.sendMessage({ kind: "attach_close", attach: id, reason });
+    this.#attaches.clear();
   }
 
   [Symbol.dispose](): void {
@@ -148,7 +150,7 @@ export class Attachments implements Disposable {
       filter: new ViewerFilter(),
     };
     if (this.#attaches.size >= ATTACH_LIMITS.attaches) {
-      this.#close(attach, `More than ${ATTACH_LIMITS.attaches} viewers are attached`);
+      this.#refuse(attach, `More than ${ATTACH_LIMITS.attaches} viewers are attached`);
       return;
     }
     this.#attaches.set(attach.id, attach);
@@ -206,10 +208,11 @@ export class Attachments implements Disposable {
     }
   }
 
-  #close(attach: Attach, reason: string): void {
+  /** Closes this viewer's window; the terminal goes on. */
+  #refuse(attach: Attach, reason: string): void {
     this.#attaches.delete(attach.id);
     if (this.#leader === attach.id) this.#chooseLeader();
-    this.#wire?.sendMessage({ kind: "attach_close", attach: attach.id, reason });
+    this.#wire?.sendMessage({ kind: "attach_close", attach: attach.id, reason, goesOn: true });
   }
 
   #lead(attach: Attach): void {

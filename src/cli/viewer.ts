@@ -31,7 +31,9 @@ export interface ViewOptions {
 export type ViewResult =
   | { readonly kind: "detached" }
   /** the terminal of the run is closed, or the caller's signal was aborted */
-  | { readonly kind: "ended" };
+  | { readonly kind: "ended" }
+  /** this window was closed for a reason, and the terminal goes on */
+  | { readonly kind: "closed"; readonly reason: string };
 
 /** The keys of the viewer, for the line that is printed at start. */
 export const KEYS = "Ctrl-] d detaches, Ctrl-] k stops the run";
@@ -92,7 +94,7 @@ export async function viewTerminal(options: ViewOptions, signal: AbortSignal): P
   if (stdout.isTTY === true) stdout.write(KEEP_TITLE);
   try {
     const kept = keepAttached(view, until).then(
-      () => over.resolve({ kind: "ended" }),
+      (ended) => over.resolve(ended),
       (error: unknown) => over.reject(error),
     );
     const result = await over.promise;
@@ -134,44 +136,45 @@ const MARK_NO_PASTES = "\u001B[?2004l";
 /** Typed and on its way; beyond it a person's terminal is not read, and their keys wait there. */
 const MAX_TYPED_BYTES = 8 * 1024 * 1024;
 
-/** Attaches again and again until the terminal of the run is closed. Rejects when the manager refuses for good. */
-async function keepAttached(view: View, signal: AbortSignal): Promise<void> {
+/** Attaches again and again until the terminal of the run, or this window, is closed. Rejects when the manager refuses for good. */
+async function keepAttached(view: View, signal: AbortSignal): Promise<ViewResult> {
   const backoff = new Backoff({ minMs: 50, maxMs: 2000 });
   while (!signal.aborted) {
     const client = await view.options.findManager();
     if (client !== null && !signal.aborted) {
       const before = view.offset;
-      const isEnded = await attachOnce(view, client, signal);
-      if (isEnded) return;
+      const ended = await attachOnce(view, client, signal);
+      if (ended !== null) return ended;
       if (view.offset !== before) backoff.startOver();
     }
     await backoff.wait(signal).catch(() => {});
   }
+  return { kind: "ended" };
 }
 
-/** One connection, from opening to closing. True when the run's terminal is closed. */
+/** One connection, from opening to closing. Null when it is to be opened again. */
 async function attachOnce(
   view: View,
   client: ManagerClient,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<ViewResult | null> {
   const { run, write, shell } = view.options;
   const socket = client.attach(run, {
     write,
     from: view.offset,
     ...(shell === undefined ? {} : { shell }),
   });
-  const closed = Promise.withResolvers<boolean>();
+  const closed = Promise.withResolvers<ViewResult | null>();
   const onAbort = (): void => socket.terminate();
   signal.addEventListener("abort", onAbort, { once: true });
-  let isEnded = false;
+  let ended: ViewResult | null = null;
   socket.on("open", () => {
     view.socket = socket;
     sendSize(view);
   });
   socket.on("message", (data: Buffer, isBinary) => {
     if (isBinary) showOutput(view, data);
-    else isEnded = isEnded || showMessage(view, data.toString("utf8"), socket);
+    else ended ??= showMessage(view, data.toString("utf8"), socket);
   });
   socket.on("error", () => {});
   socket.on("unexpected-response", (_request, response) => {
@@ -181,7 +184,7 @@ async function attachOnce(
   });
   socket.on("close", (code) => {
     if (code === CloseCode.unauthorized || code === CloseCode.notFound) closed.reject(refusal(run));
-    else closed.resolve(isEnded);
+    else closed.resolve(ended);
   });
   try {
     return await closed.promise;
@@ -209,8 +212,8 @@ function showOutput(view: View, message: Buffer): void {
   show(view, bytes);
 }
 
-/** True when the message says that the terminal is closed. */
-function showMessage(view: View, text: string, socket: WebSocket): boolean {
+/** How the view is over, when the message says so; else null. */
+function showMessage(view: View, text: string, socket: WebSocket): ViewResult | null {
   const message = parseJson("a message of the terminal", AttachMessage, text);
   if (message.kind === "snapshot") {
     view.offset = message.offset;
@@ -222,9 +225,9 @@ function showMessage(view: View, text: string, socket: WebSocket): boolean {
   // What was typed into the gap is lost; the bell says so without touching the screen.
   if (message.kind === "waiting" && message.message.startsWith("Not delivered"))
     show(view, Buffer.from("\u0007"));
-  if (message.kind !== "ended") return false;
+  if (message.kind !== "ended") return null;
   socket.close(1000);
-  return true;
+  return message.goesOn === true ? { kind: "closed", reason: message.reason } : { kind: "ended" };
 }
 
 /** Writes to the terminal. For a terminal, a file and a pipe this returns when the bytes are taken. */

@@ -128,7 +128,7 @@ export class AttachRelay {
     if (this.#shell !== null)
       for (const before of this.#people) {
         this.#leave(before);
-        this.#end(before, "Another window has taken this shell over");
+        this.#end(before, "Another window has taken this shell over", true);
       }
     const person: Person = {
       socket,
@@ -189,7 +189,7 @@ export class AttachRelay {
     if (person === undefined) return;
     if (message.kind === "attach_close") {
       person.attach = null;
-      return this.#end(person, message.reason);
+      return this.#end(person, message.reason, message.goesOn);
     }
     const { offset, cols, rows, data } = message;
     const isNewSize = person.shown?.cols !== cols || person.shown.rows !== rows;
@@ -290,8 +290,11 @@ export class AttachRelay {
     person.attach = null;
   }
 
-  #end(person: Person, reason: string): void {
-    sendJson(person.socket, { kind: "ended", reason } satisfies AttachMessage);
+  /** `goesOn`: only this window ends. */
+  #end(person: Person, reason: string, goesOn?: true): void {
+    const ended = { kind: "ended" as const, reason };
+    const message: AttachMessage = goesOn === true ? { ...ended, goesOn } : ended;
+    sendJson(person.socket, message);
     closeSocket(person.socket, 1000, reason);
   }
 

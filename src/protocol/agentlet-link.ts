@@ -171,6 +171,9 @@ export type AgentletEvent = z.infer<typeof AgentletEvent>;
  * `attach_output` goes as a binary message: 8 bytes attach id (raw), u64 little endian output offset, the bytes; `shell_output`
  * goes the same way with the grant id of the shell.
  */
+/** Of a window's end. */
+const GoesOn = z.literal(true).optional().describe("only this window is closed, not the terminal");
+
 export const AgentletMessage = z.discriminatedUnion("kind", [
   z.strictObject({
     kind: z.literal("hello"),
@@ -198,6 +201,7 @@ export const AgentletMessage = z.discriminatedUnion("kind", [
     kind: z.literal("attach_close"),
     attach: AttachId,
     reason: z.string().max(256),
+    goesOn: GoesOn,
   }),
   z.strictObject({
     kind: z.literal("shell_taken"),
@@ -314,6 +318,6 @@ export const AttachMessage = z.discriminatedUnion("kind", [
   z
     .strictObject({ kind: z.literal("waiting"), message: z.string() })
     .describe("the agentlet is not connected yet or again"),
-  z.strictObject({ kind: z.literal("ended"), reason: z.string() }),
+  z.strictObject({ kind: z.literal("ended"), reason: z.string(), goesOn: GoesOn }),
 ]);
 export type AttachMessage = z.infer<typeof AttachMessage>;

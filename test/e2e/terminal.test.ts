@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { suite, test } from "node:test";
+import { findManager } from "../../src/cli/client.ts";
 import { until } from "../helpers/until.ts";
 import { openLab } from "../helpers/lab.ts";
 import type { Lab } from "../helpers/lab.ts";
@@ -56,6 +58,28 @@ suite("a person at a terminal", { skip }, () => {
       existsSync(path.join(lab.workspace, "result")) ? true : undefined,
     );
     assert.equal(readFileSync(path.join(lab.workspace, "result"), "utf8"), "got:from the second\n");
+    assert.deepEqual(await lab.leftovers(), []);
+  });
+
+  test("whose window is closed reads why, and not that the run has ended", async () => {
+    await using lab = openLab();
+    using first = sitDown(lab, run(lab, "echo started; read -r line"));
+    await sees(first, /started/);
+    const { run: id } = await lab.waitForRun();
+    const manager = await findManager(lab.data);
+    const others = Array.from({ length: 63 }, () =>
+      manager?.attach(id, { write: false, from: null }),
+    );
+    await Promise.all(others.map(async (other) => other && (await once(other, "message"))));
+
+    using late = sitDown(lab, ["attach", id, `--data=${lab.data}`]);
+
+    assert.equal(await late.left, 1, late.seen);
+    assert.match(late.seen, /not shown here any more: More than 64 viewers are attached/);
+    assert.doesNotMatch(late.seen, /ended/);
+    for (const other of others) other?.terminate();
+    first.type("\r");
+    assert.equal(await first.left, 0, first.seen);
     assert.deepEqual(await lab.leftovers(), []);
   });
 

@@ -69,6 +69,12 @@ export const command = defineCommand({
         },
         leaving.signal,
       );
+      if (result.kind === "closed")
+        throw new PlatformError(
+          "window_closed",
+          `The terminal of run "${run}" is not shown here any more: ${result.reason}`,
+          { fix: "the run goes on; close another viewer, or attach again later", retryable: true },
+        );
       const hasLeft = leaving.signal.aborted && leaving.signal.reason !== "ended";
       if (result.kind === "detached" || hasLeft) {
         output.note(`detached; run ${run} goes on`);

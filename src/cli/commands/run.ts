@@ -199,7 +199,9 @@ async function watch(
       AbortSignal.any([gone.signal, stopping.leaving.signal]),
     );
     const result = await viewing;
-    if (result.kind === "detached" || stopping.leaving.signal.aborted) return false;
+    if (result.kind === "closed")
+      output.note(`the terminal is not shown here any more: ${result.reason}`);
+    if (result.kind !== "ended" || stopping.leaving.signal.aborted) return false;
   } else if (!output.json) {
     const pouring = pourRecording(
       known.castPath,

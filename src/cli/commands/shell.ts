@@ -93,6 +93,12 @@ export const command = defineCommand({
         },
         leaving.signal,
       );
+      if (result.kind === "closed")
+        throw new PlatformError(
+          "window_closed",
+          `Shell ${shell.grant_id} is not shown here any more: ${result.reason}`,
+          { fix: `agentkube shell ${run} --list says how it goes on` },
+        );
       // Left, not ended: nobody shall find it open.
       hasLeft =
         result.kind === "detached" || (leaving.signal.aborted && leaving.signal.reason !== "ended");
