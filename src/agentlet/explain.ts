@@ -40,10 +40,13 @@ const LAST_SCREEN_MS = 1000;
  */
 export async function explain(path: string, rules: RuleSet): Promise<Explanation> {
   const head = (await readHead(path)).toString("utf8");
-  return /^\s*\{\s*"/.test(head)
+  return path.endsWith(".cast") || HEADER.test(head)
     ? await explainCast(path, rules)
     : { states: [await explainText(path, rules)], problems: [] };
 }
+
+/** How a recording begins, whatever its file is called; a screen may begin with JSON of another kind. */
+const HEADER = /^\s*\{\s*"(?:version|term|width|height|timestamp)"\s*:|^\s*\{\s*".*\}\s*(?:\n\[|$)/;
 
 async function readHead(path: string): Promise<Buffer> {
   await using file = await open(path, "r");
@@ -148,11 +151,13 @@ async function explainCast(path: string, rules: RuleSet): Promise<Explanation> {
       else problems.push(`line ${item.line}: ${sizeProblem(cols, rows)}`);
     } else if (code === "x") {
       isOver = true;
+      states.end();
       states.add({ atMs, state: "exited", channel: "process", rule: `exit status ${data}` });
       break;
     }
   }
   if (!isOver) clock.advanceTo(clock.now() + LAST_SCREEN_MS);
+  states.end();
   watch?.[Symbol.dispose]();
   screen?.[Symbol.dispose]();
   return { states: states.list, problems };
@@ -178,16 +183,35 @@ class StateList {
     { atMs: 0, state: "starting", channel: "process", rule: "the recording begins" },
   ];
   #isKnown = false;
+  /** A farewell that nothing has followed yet: words of a CLI that goes on afterwards were none. */
+  #farewell: ExplainedState | null = null;
 
   look(match: ScreenMatch | null, sinceMs: number, rests: boolean): void {
     const needsRest = match === null || match.state === "idle" || match.state === "exited";
     this.#isKnown ||= match !== null;
     if (!this.#isKnown || (needsRest && !rests)) return;
+    if (match?.state === "exited") {
+      this.#farewell ??= {
+        atMs: sinceMs,
+        state: "exited",
+        channel: match.channel,
+        rule: match.rule.name,
+      };
+      return;
+    }
+    if (match === null) this.end();
+    this.#farewell = null;
     this.add(
       match === null
         ? { atMs: sinceMs, state: "unknown", channel: "screen", rule: "no rule matches" }
         : { atMs: sinceMs, state: match.state, channel: match.channel, rule: match.rule.name },
     );
+  }
+
+  /** Nothing that its program would show follows. */
+  end(): void {
+    if (this.#farewell !== null) this.add(this.#farewell);
+    this.#farewell = null;
   }
 
   add(state: ExplainedState): void {

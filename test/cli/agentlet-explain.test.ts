@@ -47,6 +47,34 @@ suite("agentkube agentlet explain", () => {
     assert.deepEqual([end.code, shown.code], [0, 0]);
   });
 
+  test("a farewell that the program goes on after was none", async () => {
+    using data = new PreparedData();
+    const file = join(data.root, "x.cast");
+    const tui = { transcript: [], ...size };
+    const farewell = {
+      rows: ["To continue this session, run codex resume 01a22aa4-3a62-7f02-a3dc-df433f8ec9c4"],
+      title: "",
+    };
+    const told = async (last: "idle" | null) => {
+      const after =
+        last === null ? [] : [{ atMs: 5000, ...drawTui("Codex", { state: last, ...tui }) }];
+      const before = { atMs: 1000, ...drawTui("Codex", { state: "busy", ...tui }) };
+      writeFileSync(file, castOf([before, { atMs: 3000, ...farewell }, ...after]));
+      const end = await data.run("agentlet", "explain", file, "--runtime", "Codex", "--json");
+      const { states } = lastDocument(end) as { states: { atMs: number; state: string }[] };
+      return states.slice(1).map(({ atMs, state }) => [atMs, state]);
+    };
+
+    assert.deepEqual(await told("idle"), [
+      [1000, "busy"],
+      [5000, "idle"],
+    ]);
+    assert.deepEqual(await told(null), [
+      [1000, "busy"],
+      [3000, "exited"],
+    ]);
+  });
+
   test("tells the state of a screen's text, and unknown for what no rule knows", async () => {
     using data = new PreparedData();
     const file = join(data.root, "screen.txt");
@@ -54,15 +82,20 @@ suite("agentkube agentlet explain", () => {
     for (const text of [
       drawTui("Codex", { state: "permission", transcript: [], ...size }).rows.join("\n"),
       "some words that no program of this kind shows",
+      '{"questions":[{"question":"Which?"}]} was at the top of this screen',
     ]) {
       writeFileSync(file, text);
       const end = await data.run("agentlet", "explain", file, "--runtime", "Codex", "--json");
       states.push(lastDocument(end));
     }
 
+    const unknown = {
+      states: [{ atMs: 0, state: "unknown", channel: "screen", rule: "no rule matches" }],
+    };
     assert.deepEqual(states, [
       { states: [{ atMs: 0, state: "permission", channel: "screen", rule: "approval-dialog" }] },
-      { states: [{ atMs: 0, state: "unknown", channel: "screen", rule: "no rule matches" }] },
+      unknown,
+      unknown,
     ]);
   });
 

@@ -58,6 +58,15 @@ const claude = (...above: string[]) => [
   "  ⏵⏵ bypass permissions on (shift+tab to cycle) · ← for agents",
 ];
 const CLAUDE_NEW = [" ▐▛███▛█   Claude Code v2.1.288", "▝▜██████▀  a model", " ▝▝   ▝▝   ~/proj"];
+/** The same with the footer of a CLI that has no agents. */
+const claudeAlone = (...above: string[]) => [...above, LINE, "❯", LINE, "  ⏸ manual mode on"];
+const openCode = (...above: string[]) => [
+  ...above,
+  "  ┃",
+  "  ┃  Build  a-model",
+  `  ╹${"▀".repeat(70)}`,
+  "                                            tab agents  ctrl+p commands",
+];
 const codex = (footer: string, ...above: string[]) => [
   ...above,
   "",
@@ -290,6 +299,19 @@ const screens: [Runtime, AgentState, string, string[]][] = [
   [
     "ClaudeCode",
     "busy",
+    "it tries again while something is typed",
+    [
+      ...CLAUDE_NEW,
+      "✻ 529 · retrying in 18s · attempt 6/10",
+      LINE,
+      "❯ go",
+      LINE,
+      "  ⏸ manual mode on",
+    ],
+  ],
+  [
+    "ClaudeCode",
+    "busy",
     "hooks at the end of a turn",
     claude(
       "  and so on",
@@ -421,7 +443,161 @@ const screens: [Runtime, AgentState, string, string[]][] = [
     [LINE, "❯ 1. Yes", "  2. No", LINE, "  ? for shortcuts"],
   ],
 
+  ["ClaudeCode", "idle", "a turn of a version that marks no ends", claudeAlone("❯ hi", "● Hello.")],
+  [
+    "ClaudeCode",
+    "busy",
+    "a turn without an end, after one that has it",
+    claudeAlone("● Hello.", "✻ Worked for 4s", "❯ again", "● One", "  two"),
+  ],
+  ...[
+    "  ⎿  Rejected write to w.txt",
+    "● API Error: 400 scripted",
+    "● Declined to answer questions",
+  ].map((last): [Runtime, AgentState, string, string[]] => [
+    "ClaudeCode",
+    "idle",
+    `a turn that "${last.trim()}" ended`,
+    claudeAlone("✻ Worked for 4s", "❯ again", "● Now", last),
+  ]),
+  [
+    "ClaudeCode",
+    "idle",
+    "a command for the shell that is typed",
+    [...CLAUDE_NEW, LINE, "! ls", LINE, "  ! for shell mode"],
+  ],
+  [
+    "ClaudeCode",
+    "idle",
+    "help below the composer",
+    [
+      ...CLAUDE_NEW,
+      LINE,
+      "❯",
+      LINE,
+      "  ! for shell mode      esc esc to clear input         ctrl+shift+_ to undo",
+      "  / for commands        shift+tab to cycle modes       ctrl+z to suspend",
+      "  @ for file paths      ctrl+o to see full transcript  ctrl+v to paste images",
+    ],
+  ],
+  [
+    "ClaudeCode",
+    "idle",
+    "a notice in the footer's place",
+    [LINE, "❯", LINE, "   Claude Code has switched from npm to native installer. Run it"],
+  ],
+
+  [
+    "OpenCode",
+    "busy",
+    "a turn whose footer does not tell",
+    openCode("     one two", "     ▣  Build · a-model                                LSP"),
+  ],
+  [
+    "OpenCode",
+    "idle",
+    "a turn that failed",
+    openCode("     one two", "  ┃", "  ┃  401: no key", "  ┃", "     ▣  Build · a-model"),
+  ],
+  [
+    "OpenCode",
+    "idle",
+    "a turn whose question was dismissed",
+    openCode("     → Asked 2 questions", "     ▣  Build · a-model"),
+  ],
+  [
+    "OpenCode",
+    "permission",
+    "a dialog of 1.0, in the transcript",
+    [
+      `  ┃  $ sleep 6${" ".repeat(60)}┃`,
+      `  ┃  Permission required to run this tool:${" ".repeat(32)}┃`,
+      `  ┃${" ".repeat(71)}┃`,
+      `  ┃  enter accept  a accept always  d deny${" ".repeat(32)}┃`,
+      `  ┃${" ".repeat(71)}┃`,
+      "     ▣  Build · a-model",
+      ...openCode().slice(0, -1),
+      "   ⬝⬝⬝⬝⬝⬝⬝⬝  esc interrupt                   tab switch agent  ctrl+p commands",
+      "  ~/proj       ◉ 1 Permission  • 0 LSP  ⊙ 1 MCP  /status",
+    ],
+  ],
+  [
+    "OpenCode",
+    "permission",
+    "a dialog higher than the terminal",
+    ["  ┃  # A title", "  ┃", "  ┃  △ Permission required", "  ┃    ← Access external", "  ┃"],
+  ],
+  [
+    "OpenCode",
+    "question",
+    "a question higher than the terminal",
+    ["  ┃  # A title", "  ┃", "  ┃  Which colour?", "  ┃", "  ┃  1. Red", "  ┃     warm"],
+  ],
+  [
+    "OpenCode",
+    "busy",
+    "a footer that a narrow terminal breaks",
+    [
+      ...openCode().slice(0, -1),
+      "   ■■■■⬝⬝⬝⬝  esc        tab agentsctrl+p",
+      "             interrupt            commands",
+    ],
+  ],
+  [
+    "OpenCode",
+    "idle",
+    "a turn that is over",
+    openCode("     one two", "     ▣  Build · a-model · 7.2s"),
+  ],
+  [
+    "OpenCode",
+    "exited",
+    "the farewell of 1.1",
+    ["  █▀▀█  A title", "  █  █  opencode -s ses_dd39de83affeLoN5Jpnq7DwWMq", "  ▀▀▀▀"],
+  ],
+
+  ["Codex", "idle", "Esc was pressed", codex("esc again to edit previous message", "• Done.")],
   ["Codex", "idle", "a status line that is a directory", codex("~/code/proj")],
+  [
+    "Codex",
+    "idle",
+    "its logo above the first composer",
+    codex("  ← for agents", ...Array.from({ length: 14 }, () => `${" ".repeat(40)}⢰⣿⣿⡟⠁`)),
+  ],
+  [
+    "Codex",
+    "busy",
+    "a turn without an end, after one that has it",
+    codex("a-model · ~/proj", "• Hello.", "  done 4:07 AM", "› again", "• One", "  two"),
+  ],
+  [
+    "Codex",
+    "busy",
+    "what is typed waits behind a turn",
+    [
+      "› again",
+      "• One",
+      "› and more",
+      "  a-model default · /tmp/run-",
+      "  1/proj",
+      "  tab to queue message",
+    ],
+  ],
+  [
+    "Codex",
+    "permission",
+    "a dialog whose help goes on in a next row",
+    [
+      "  Would you like to run the following",
+      "  command?",
+      "  $ sleep 4",
+      "› 1. Yes, proceed (y)",
+      "  2. Yes, and don't ask again for",
+      "     commands that start with `sleep 4;",
+      "  Press enter to confirm or esc to",
+      "  cancel",
+    ],
+  ],
   [
     "Codex",
     "idle",

@@ -14,7 +14,7 @@ const PANEL = /^[▔─]{8}/;
 const TYPED = { gap: 60, without: LINE };
 /** What the composer's footer says while Claude waits; alone it says so only below a composer. */
 const IDLE_FOOTER =
-  /\? for shortcuts|(?:mode|edits|bypass permissions) on\b|shift\+tab to|← for agents|Press (?:Ctrl-C|Ctrl-D|Esc) again/;
+  /\? for shortcuts|(?:mode|edits|bypass permissions) on\b|shift\+tab to|← for agents|Press (?:Ctrl-C|Ctrl-D|Esc) again|^ *! for (?:shell|bash) mode$|^ *paste again to expand$|Esc to clear again$/;
 /** A line of help that a narrow terminal breaks; below a composer's text there is always a line across the screen. */
 const WRAPPED = { gap: 2, without: LINE };
 /** Below a dialog: its help, and the tasks of the turn. */
@@ -22,14 +22,23 @@ const BELOW_DIALOG = { gap: 16, without: LINE };
 /** Between the composer and its footer: what a person's own status line prints. */
 const STATUS_LINE = { gap: 4, without: LINE };
 /** The composer, with the footer of a CLI that takes input. */
-const RESTING = [LINE, COMPOSER, TYPED, LINE, STATUS_LINE, IDLE_FOOTER, 2];
+const COMPOSER_BOX = [LINE, COMPOSER, TYPED, LINE];
+const RESTING = [...COMPOSER_BOX, STATUS_LINE, IDLE_FOOTER, 2];
+/** The end of a turn that was short: those who mark it mark every one. */
+const MARKED_END = /^✻ \S+ for (?:[12]?\ds\b|.* · done )/;
+/** What a turn says; not what ends it, nor a question of the CLI's own. */
+const SAYS = /^[⏺●] (?!How is Claude doing|API Error\b|(?:User d|D)eclined to answer)\S/;
 /** What the turn does, above the composer; a model that does not answer is tried again, a background agent waited for. */
 const ACTIVITY =
-  /^[·✢✳✶✻✽✺*] \S.*(?:… ?(?:\(|$)| · Retrying in \d)|^✻ Waiting for \d+ \S.* to finish/;
+  /^[·✢✳✶✻✽✺*] \S.*(?:… ?(?:\(|$)| · [Rr]etrying in \d)|^✻ Waiting for \d+ \S.* to finish/;
 /** Below the activity: a tip, the tasks; nothing that was said later. */
 const BELOW_ACTIVITY = { gap: 14, without: /^(?:[⏺●❯] |✻ \S+ for \d|─{8})/ };
-/** What is said goes on below its first row. */
-const SAID = { gap: 200, without: /^(?:✻ \S+ for \d|❯ |─{8})| {2}⎿ {1,2}Interrupted · / };
+/** What is said goes on below its first row; nothing ends the turn. */
+const SAID = {
+  gap: 200,
+  without:
+    /^(?:✻ \S+ for \d|❯ |─{8})| {2}⎿ {1,2}(?:Interrupted · |Rejected |User rejected )|^[⏺●] (?:API Error\b|(?:User d|D)eclined to answer)/,
+};
 const TEXT = /^ {2,4}[^\s⎿]/;
 const INTERRUPT = /esc to interrupt/i;
 
@@ -107,7 +116,7 @@ export const claudeCodeRules: RuleSet = {
       name: "plan-panel",
       state: "permission",
       tail: [/^ *Exit plan mode\?$/, { gap: 40, without: COMPOSER }, /^ *[❯ ] *1\. Yes/, 8],
-      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+      not: [{ tail: [...COMPOSER_BOX, 3] }],
       ask: PERMISSION_ASK,
       keys: PERMISSION_KEYS,
     },
@@ -141,7 +150,7 @@ export const claudeCodeRules: RuleSet = {
       state: "permission",
       // As its hook has it: the tool is ExitPlanMode.
       tail: [ASKS_FOR_PLAN, 3, /^ *[❯ ] ?1\. Yes/, { gap: 8, without: LINE }],
-      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+      not: [{ tail: [...COMPOSER_BOX, 3] }],
       ask: PERMISSION_ASK,
       keys: PERMISSION_KEYS,
     },
@@ -159,20 +168,20 @@ export const claudeCodeRules: RuleSet = {
       name: "login-dialog",
       state: "starting",
       tail: [/^ *Select login method:/, 12],
-      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+      not: [{ tail: [...COMPOSER_BOX, 3] }],
     },
     {
       name: "list-dialog",
       state: "blocked",
       tail: [/^ *❯ /, 30, /^ *\S.*(?:· |^ *)Esc to (?:cancel|exit|close|go back|clear)\b/i],
-      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+      not: [{ tail: [...COMPOSER_BOX, 3] }],
     },
     {
       name: "theme-dialog",
       state: "starting",
       // Its first question; later it says how to leave it.
       tail: [/^ *Choose the text style that looks best/, 10, /^ *❯ \d\. /, 24],
-      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+      not: [{ tail: [...COMPOSER_BOX, 3] }],
     },
     {
       name: "numbered-dialog",
@@ -185,7 +194,7 @@ export const claudeCodeRules: RuleSet = {
       state: "blocked",
       // It may have no list: a search, an explanation.
       tail: [PANEL, 60, /\bEsc to(?: (?:cancel|close|exit|go back|clear)\b|$)/i, WRAPPED],
-      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }, { tail: [SCROLLED, TYPED, LINE, 3] }],
+      not: [{ tail: [...COMPOSER_BOX, 3] }, { tail: [SCROLLED, TYPED, LINE, 3] }],
     },
     {
       name: "farewell",
@@ -202,13 +211,13 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "footer-interrupt",
       state: "busy",
-      tail: [LINE, COMPOSER, TYPED, LINE, INTERRUPT, 2],
-      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, /\? for shortcuts/, 2] }],
+      tail: [...COMPOSER_BOX, INTERRUPT, 2],
+      not: [{ tail: [...COMPOSER_BOX, /\? for shortcuts/, 2] }],
     },
     {
       name: "footer-interrupt-wrapped",
       state: "busy",
-      tail: [LINE, COMPOSER, TYPED, LINE, IDLE_FOOTER, INTERRUPT, 1],
+      tail: [...COMPOSER_BOX, IDLE_FOOTER, INTERRUPT, 1],
     },
     {
       name: "footer-interrupt-scrolled",
@@ -232,7 +241,7 @@ export const claudeCodeRules: RuleSet = {
       name: "composer-shortcuts",
       state: "idle",
       title: /^(?:✳ |$)/,
-      tail: [LINE, COMPOSER, TYPED, LINE, /\? for shortcuts/, 2],
+      tail: [...COMPOSER_BOX, /\? for shortcuts/, 2],
     },
     {
       name: "activity-line",
@@ -248,16 +257,28 @@ export const claudeCodeRules: RuleSet = {
       name: "open-turn",
       state: "busy",
       versions: ">=2.1.200",
-      // Without a title nothing but the missing end of the turn tells.
+      // Without a title nothing but the missing end of the turn tells, where ends are marked.
       title: /^$/,
-      tail: [/^[⏺●] (?!How is Claude doing)\S/, SAID, ...RESTING],
+      tail: [SAYS, SAID, ...COMPOSER_BOX, STATUS_LINE, /← for agents/, 2],
+    },
+    {
+      name: "open-turn-after-another",
+      state: "busy",
+      title: /^$/,
+      tail: [MARKED_END, 400, SAYS, SAID, ...RESTING],
     },
     {
       name: "open-turn-scrolled",
       state: "busy",
       versions: ">=2.1.200",
       title: /^$/,
-      tail: [...Array.from({ length: 12 }, () => TEXT), ...RESTING],
+      tail: [
+        ...Array.from({ length: 12 }, () => TEXT),
+        ...COMPOSER_BOX,
+        STATUS_LINE,
+        /← for agents/,
+        2,
+      ],
     },
     {
       name: "composer-scrolled",
@@ -272,11 +293,17 @@ export const claudeCodeRules: RuleSet = {
       tail: RESTING,
     },
     {
+      name: "composer-help",
+      state: "idle",
+      title: /^(?:✳ |$)/,
+      tail: [...COMPOSER_BOX, /^ {2}! for (?:shell|bash) mode/, { gap: 12, without: LINE }],
+    },
+    {
       name: "composer-resting",
       state: "idle",
       // Help, hints and menus below the composer are many; the title says that it rests.
       title: /^✳ /,
-      tail: [LINE, COMPOSER, TYPED, LINE, { gap: 14, without: /^─{8}|esc to interrupt/i }],
+      tail: [...COMPOSER_BOX, { gap: 14, without: /^─{8}|esc to interrupt/i }],
     },
     {
       name: "composer-older-busy",
@@ -297,6 +324,13 @@ export const claudeCodeRules: RuleSet = {
       state: "idle",
       versions: "<2.1",
       tail: [LINE, OLDER_COMPOSER, TYPED, LINE, 3],
+    },
+    {
+      name: "composer-notice",
+      state: "idle",
+      title: /^$/,
+      // A word of the CLI's own stands in the place of its footer.
+      tail: [...COMPOSER_BOX, /^ {2,}(?!.*\besc\b)\S/i],
     },
     {
       name: "composer-bare",
@@ -321,7 +355,7 @@ export const claudeCodeRules: RuleSet = {
       name: "welcome",
       state: "starting",
       tail: [/^Welcome to Claude Code v/, 34],
-      not: [{ tail: [LINE, COMPOSER, TYPED, LINE, 3] }],
+      not: [{ tail: [...COMPOSER_BOX, 3] }],
     },
     {
       name: "refused-as-root",

@@ -4,11 +4,13 @@ import type { AskReading, DialogKeys, RuleSet, ToolReading } from "../screen-rul
 const COMPOSER = /^[›!] ?/;
 /** The line below the composer, in the forms it had: key help, context left, model and directory. */
 const FOOTER =
-  /\? for shortcuts|← for agents|\d+% (?:context )?left|^ *\S+.* · [~/]\S*(?: · .*)?$|^ {2}[~/]\S*(?: · .*)?$/;
+  /\? for shortcuts|← for agents|^ {2}esc again to edit previous message|\d+% (?:context )?left|^ *\S+.* · [~/]\S*(?: · .*)?$|^ {2}[~/]\S*(?: · .*)?$/;
 /** From the first column; what is quoted in an answer is indented. */
 const INTERRUPT = /^\S.*\((?:\d+[hms] ?)+ • (?:esc|ctrl ?\+? ?c) to interrupt\)/i;
 /** What stands at the end of every turn of 0.169. */
-const TURN_END = /^(?: {2}|─ )Worked for |^■ |^› /;
+const TURN_END = /^(?: {2}|─ )Worked for |^ {2}done \d|^■ |^› /;
+/** As those say it that say it of every turn. */
+const MARKED_END = /^ {2}(?:Worked for .* • \d|done \d+:\d\d)/;
 /** What is typed into the composer: its further rows are indented. */
 const TYPED = { gap: 60, without: /^(?:[•■✔✗›] | {2}Worked for )/ };
 
@@ -85,6 +87,21 @@ export const codexRules: RuleSet = {
         30,
         /^ {2}Press enter to /i,
         { gap: 2, without: FOOTER },
+      ],
+      ask: PERMISSION_ASK,
+      keys: PERMISSION_KEYS,
+    },
+    {
+      name: "approval-dialog-wrapped",
+      state: "permission",
+      // The same without a title: its help ends the screen, where a composer would have its footer.
+      tail: [
+        /^ {0,2}(?:Would you like|Do you want|Allow|Approve|Enable) /,
+        60,
+        /^[› ] \d+\. /,
+        30,
+        /^ {2}Press enter to confirm or esc to$/i,
+        /^ {2}(?:cancel|go back)$/,
       ],
       ask: PERMISSION_ASK,
       keys: PERMISSION_KEYS,
@@ -204,6 +221,12 @@ export const codexRules: RuleSet = {
       state: "busy",
       tail: [INTERRUPT, { gap: 8, without: TURN_END }, COMPOSER, TYPED, FOOTER, 2],
     },
+    {
+      name: "draft-waits",
+      state: "busy",
+      // What is typed can be queued only behind a turn.
+      tail: [COMPOSER, TYPED, 2, /^ {2}tab to queue message\b/, 1],
+    },
     { name: "status-line-alone", state: "busy", tail: [INTERRUPT, 1] },
     { name: "thinking-line", state: "busy", tail: [/^Codex is thinking…$/, 3] },
     {
@@ -215,12 +238,29 @@ export const codexRules: RuleSet = {
       tail: [/^› \S/, { gap: 200, without: TURN_END }, COMPOSER, TYPED, /← for agents/],
     },
     {
+      name: "open-turn-after-another",
+      state: "busy",
+      title: /^$/,
+      tail: [
+        MARKED_END,
+        400,
+        /^› \S/,
+        { gap: 200, without: TURN_END },
+        /^• /,
+        { gap: 200, without: TURN_END },
+        COMPOSER,
+        TYPED,
+        FOOTER,
+        2,
+      ],
+    },
+    {
       name: "open-turn-scrolled",
       state: "busy",
       versions: ">=0.150",
       title: /^$/,
       tail: [
-        ...Array.from({ length: 12 }, () => /^ {2}(?!Worked for )/),
+        ...Array.from({ length: 12 }, () => /^ {2,8}(?!Worked for )[^\s⠀-⣿]/),
         COMPOSER,
         TYPED,
         /← for agents/,

@@ -2,7 +2,11 @@ import type { RuleSet, ToolReading } from "../screen-rule.ts";
 
 /** The lower edge of the composer's box. A side bar may stand right of any row. */
 const EDGE = /^ *╹▀/;
-const FOOTER = /ctrl\+p commands|^ *opencode v\d/i;
+const FOOTER = /ctrl\+p commands|^ *opencode v\d|^ *(?:tab +)?(?:agents ?)?ctrl\+p$/i;
+/** A dialog that is higher than the terminal: to its last row none but its own. */
+const CUT_OFF = { gap: 60, without: /^ *(?!┃)\S/ };
+/** The agent and the model of a turn that goes on. */
+const OPEN_TURN = /^ *▣ +(?:(?! {3}| · (?:\d|interrupted)).)+(?: {3}.*)?$/;
 const BUSY = /\besc (?:again to )?interrupt\b/;
 
 const titled = (title: string) => new RegExp(`^ *┃ +△ Permission required\\b.*\\n *┃ +${title}`);
@@ -82,11 +86,70 @@ export const openCodeRules: RuleSet = {
       not: [{ tail: [EDGE, 4, FOOTER, 3] }],
       keys: { deny: "\x1b" },
     },
+    {
+      name: "permission-cut-off",
+      state: "permission",
+      tail: [/^ *┃ +△ /, CUT_OFF, /^ *┃/],
+      ask: { text: /┃ +△ (.*?)(?: {3}.*)?$/ },
+    },
+    {
+      name: "question-cut-off",
+      state: "question",
+      tail: [/^ *┃ +\S.*\?/, 3, /^ *┃ +1\. /, CUT_OFF, /^ *┃/],
+      ask: { text: /┃ +(\S.*\?)\s*$/ },
+    },
+    {
+      name: "questions-cut-off",
+      state: "question",
+      tail: [/^ *┃ +\S.* {3}Confirm\b/, CUT_OFF, /^ *┃/],
+    },
+    {
+      name: "permission-in-transcript",
+      state: "permission",
+      versions: "<1.1",
+      // In a box of its own, which the words of a person are not; its composer stays where it is.
+      tail: [
+        /^ *┃ +Permission required to run this tool: +┃/,
+        /^ *┃ +┃/,
+        /^ *┃ +enter accept +a accept always +d deny +┃/,
+        { gap: 12, without: / · (?:\d|interrupted)/ },
+        EDGE,
+        BUSY,
+        2,
+      ],
+      ask: { text: /┃ +(Permission required to run this tool)/ },
+    },
     { name: "footer-interrupt", state: "busy", tail: [EDGE, BUSY, 2] },
+    {
+      name: "footer-interrupt-wrapped",
+      state: "busy",
+      tail: [EDGE, /^ *[■⬝]{4,} +esc\b/, 1],
+    },
+    {
+      name: "open-turn",
+      state: "busy",
+      // A footer may come late. How long a turn took stands behind its model once it is over, except where it failed or was
+      // refused a tool: nothing that it said stands there then.
+      tail: [
+        /^ {5}[^\s┃→←✱⚙%$#│~]/,
+        { gap: 2, without: /┃/ },
+        OPEN_TURN,
+        { gap: 12, without: /▣/ },
+        EDGE,
+        4,
+        FOOTER,
+        3,
+      ],
+    },
     {
       name: "farewell",
       state: "exited",
       tail: [/^ *Session {2,}/, 2, /^ *Continue +opencode -s /, 1],
+    },
+    {
+      name: "farewell-older",
+      state: "exited",
+      tail: [/^ *█▀▀█ /, /^ *█ {2}█ +opencode -s ses_/, 1],
     },
     {
       name: "interrupted",
