@@ -1,37 +1,20 @@
-import { constants } from "node:os";
-import { setTimeout as delay } from "node:timers/promises";
-import type { ProgramExit } from "../kit/init-channel.ts";
 import type { Log } from "../kit/log.ts";
-import { messageOf } from "../kit/platform-error.ts";
 import type { RedactionSet } from "../kit/redaction-set.ts";
-import type { StartedProgram } from "../kit/started-programs.ts";
 import type { AgentletCommand, AgentletEvent, AgentletMessage } from "../protocol/agentlet-link.ts";
 import type { GrantId } from "../protocol/ids.ts";
-import { signalExitCode } from "../protocol/outcome.ts";
 import type { AttachWire } from "./attachments.ts";
 import { LiveTerminal } from "./live-terminal.ts";
-import { PtySession } from "./pty-session.ts";
 import { RecorderLink } from "./recorder-link.ts";
+import { endWithin, followShell, refusedEnd, startShell, Valve } from "./shell-program.ts";
+import type { ShellEnd, ShellParts, ShellZone } from "./shell-program.ts";
 
-export const SHELL_LIMITS = {
+const LIMITS = {
   shells: 8,
-  /** the recorder must have taken the session before its program starts */
-  recorderMs: 15_000,
   /** without a manager nobody can see or type: the shell is closed after this long */
   aloneMs: 30_000,
-  /** how long a shell that was hung up may take to end */
-  hangUpMs: 2000,
   /** how long the last bytes of a shell may take to be durable at the recorder */
   sealMs: 10_000,
 };
-
-/** bash where there is one; the words are fixed and nothing of the request is in them. */
-const INTERACTIVE = ["/bin/sh", "-c", "command -v bash >/dev/null && exec bash; exec sh"];
-
-/** Zone A as far as shells need it. */
-export interface ShellZone {
-  start(request: { argv: string[]; cols: number; rows: number }): Promise<StartedProgram>;
-}
 
 export interface ShellsOptions {
   recorderSocket: string;
@@ -81,7 +64,7 @@ export class Shells {
     if (wire !== null || this.#shells.size === 0) return;
     this.#alone = setTimeout(() => {
       for (const shell of this.#shells.values()) shell.close("the manager is away");
-    }, SHELL_LIMITS.aloneMs).unref();
+    }, LIMITS.aloneMs).unref();
   }
 
   /** From here on another set of secrets is masked. */
@@ -124,11 +107,8 @@ export class Shells {
     if (refusal !== null || this.#zone === null) return this.#refuse(grant, refusal ?? "");
     this.#used.add(grant);
     const closing = Promise.withResolvers<string>();
-    const valve: Valve = { full: false, onChange: null };
-    const recorder = this.#recorderOf(grant, (full) => {
-      valve.full = full;
-      valve.onChange?.(full);
-    });
+    const valve = new Valve();
+    const recorder = this.#recorderOf(grant, (full) => valve.set(full));
     const terminal = new LiveTerminal({
       size: command,
       redaction: this.#options.redaction(),
@@ -138,14 +118,14 @@ export class Shells {
       onRefusedInput: () => {},
     });
     const parts = {
-      command,
+      argv: command.argv ?? null,
       zone: this.#zone,
       recorder,
       terminal,
       valve,
       closing: closing.promise,
     };
-    const done = this.#live(parts).finally(() => this.#shells.delete(grant));
+    const done = this.#live(grant, parts).finally(() => this.#shells.delete(grant));
     this.#shells.set(grant, { terminal, done, close: closing.resolve });
   }
 
@@ -160,30 +140,24 @@ export class Shells {
   #refusalOf(grant: GrantId): string | null {
     if (this.#zone === null) return "The agent does not run: there is nothing to open a shell in";
     if (this.#used.has(grant)) return "The shell of this grant has ended; ask for another";
-    if (this.#shells.size < SHELL_LIMITS.shells) return null;
-    return `More than ${SHELL_LIMITS.shells} shells are open`;
+    if (this.#shells.size < LIMITS.shells) return null;
+    return `More than ${LIMITS.shells} shells are open`;
   }
 
   /** A shell from its recorder's welcome to its sealed record. Never rejects. */
-  async #live(parts: ShellParts): Promise<void> {
-    const { command, recorder, terminal, closing } = parts;
-    const grant = command.grant_id;
+  async #live(grant: GrantId, parts: ShellParts): Promise<void> {
+    const { argv, recorder, terminal } = parts;
     let end: ShellEnd;
     try {
-      await recorderReady(recorder, closing);
-      const { cols, rows } = command;
-      const argv = command.argv ?? INTERACTIVE;
-      const started = await parts.zone.start({ argv, cols, rows });
-      recorder.resize({ cols, rows });
+      const started = await startShell(parts);
       if (this.#wire !== null) terminal.useWire(shellWire(grant, this.#wire));
-      const { kind, fromOffset } = { kind: "attach_open" as const, fromOffset: null };
-      terminal.handle({ kind, attach: grant, write: true, fromOffset });
-      this.#emit(grant, "opened", command.argv?.join(" ") ?? "interactive");
+      terminal.handle({ kind: "attach_open", attach: grant, write: true, fromOffset: null });
+      this.#emit(grant, "opened", argv?.join(" ") ?? "interactive");
       end = await followShell(parts, started);
       this.#emit(grant, "closed", end.reason);
     } catch (error) {
       this.#options.log.warn({ shell: grant, err: error }, "shell not opened");
-      end = { reason: messageOf(error), status: refusedStatus(error) };
+      end = refusedEnd(error);
       this.#emit(grant, "refused", end.reason);
     }
     // Its window first, for it needs no more than what was shown; then the record.
@@ -195,7 +169,7 @@ export class Shells {
       exitCode: end.status,
     });
     terminal[Symbol.dispose]();
-    await endWithin(recorder.exit(end.status), SHELL_LIMITS.sealMs);
+    await endWithin(recorder.exit(end.status), LIMITS.sealMs);
     await recorder[Symbol.asyncDispose]();
   }
 
@@ -232,101 +206,6 @@ export class Shells {
   #say(message: AgentletMessage): void {
     this.#wire?.sendMessage(message);
   }
-}
-
-interface Valve {
-  full: boolean;
-  onChange: ((full: boolean) => void) | null;
-}
-
-interface ShellParts {
-  command: ShellOpen;
-  zone: ShellZone;
-  recorder: RecorderLink;
-  terminal: LiveTerminal;
-  valve: Valve;
-  closing: Promise<string>;
-}
-
-/** Nothing starts before the recorder can take its bytes. */
-async function recorderReady(recorder: RecorderLink, closing: Promise<string>): Promise<void> {
-  const over = new AbortController();
-  const late = delay(SHELL_LIMITS.recorderMs, "late", { signal: over.signal }).catch(() => "late");
-  const first = await Promise.race([
-    recorder.welcomed.then(() => "ready"),
-    recorder.lost.then(messageOf),
-    closing,
-    late,
-  ]);
-  over.abort();
-  if (first === "late")
-    throw new Error(`The recorder did not take the shell within ${SHELL_LIMITS.recorderMs} ms`);
-  if (first !== "ready") throw new Error(first);
-}
-
-interface ShellEnd {
-  reason: string;
-  status: number;
-}
-
-/** From the first byte to the last. */
-async function followShell(parts: ShellParts, started: StartedProgram): Promise<ShellEnd> {
-  const { recorder, terminal, valve, closing } = parts;
-  const pty = new PtySession({
-    program: started,
-    size: terminal.size,
-    onOutput: (bytes) => terminal.output(bytes),
-    onRefusedInput: () => {},
-  });
-  terminal.use(pty);
-  valve.onChange = (full) => (full ? pty.pause() : pty.resume());
-  if (valve.full) pty.pause();
-  const closed = await Promise.race([
-    started.exited.then(() => null),
-    closing,
-    recorder.lost.then(messageOf),
-  ]);
-  // The terminal goes: the shell and what runs in its foreground have SIGHUP.
-  if (closed !== null) pty.abandon();
-  await pty.ended;
-  terminal.use(null);
-  valve.onChange = null;
-  const exit = (await endWithin(started.exited, SHELL_LIMITS.hangUpMs)) ?? (await killed(started));
-  return { reason: closed ?? wordsOf(exit), status: statusOf(exit) };
-}
-
-/** A program that stays after its terminal is gone would hold one of zone A's places for as long as the run lasts. */
-async function killed(started: StartedProgram): Promise<ProgramExit | null> {
-  started.signal(constants.signals.SIGKILL);
-  return await endWithin(started.exited, SHELL_LIMITS.hangUpMs);
-}
-
-async function endWithin<T>(ended: Promise<T>, ms: number): Promise<T | null> {
-  const over = new AbortController();
-  const late = delay(ms, null, { signal: over.signal }).catch(() => null);
-  const result = await Promise.race([ended, late]);
-  over.abort();
-  return result;
-}
-
-/** As a shell would have seen it; unknown is never 0. */
-function statusOf(exit: ProgramExit | null): number {
-  if (exit?.kind === "exited") return exit.code;
-  return exit?.kind === "signalled" ? Math.min(255, signalExitCode(exit.signal)) : 1;
-}
-
-/** As a shell would have said it: 127 for a program that is not there, 126 for one that may not be executed. */
-function refusedStatus(error: unknown): number {
-  const cause = error instanceof Error ? error.cause : null;
-  const errno =
-    typeof cause === "object" && cause !== null && "errno" in cause ? cause.errno : null;
-  return ["EACCES", "ENOEXEC", "EPERM"].includes(String(errno)) ? 126 : 127;
-}
-
-function wordsOf(exit: ProgramExit | null): string {
-  if (exit?.kind === "exited") return `exited with code ${exit.code}`;
-  if (exit?.kind === "signalled") return `ended by ${exit.signal}`;
-  return "ended with the run";
 }
 
 /** A shell is shown over the frames of its grant: what an attach calls a snapshot opens it. */
