@@ -189,6 +189,8 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     valve,
   };
   const program = await runProgram(context);
+  // Also those that wait for a program that did not start.
+  await shells.close("the run is over");
   await interaction.close();
   const end = redaction.mask(await sealRecording(recorder, program));
   clearTimeout(fullTimer);

@@ -5,7 +5,7 @@ import type { GrantId } from "../protocol/ids.ts";
 import type { AttachWire } from "./attachments.ts";
 import { LiveTerminal } from "./live-terminal.ts";
 import { RecorderLink } from "./recorder-link.ts";
-import { endWithin, followShell, refusedEnd, startShell, Valve } from "./shell-program.ts";
+import { endWithin, followShell, NO_ZONE, refusedEnd, startShell, Valve } from "./shell-program.ts";
 import type { ShellEnd, ShellParts, ShellZone } from "./shell-program.ts";
 
 const LIMITS = {
@@ -43,7 +43,9 @@ export class Shells {
   readonly #options: ShellsOptions;
   readonly #shells = new Map<GrantId, Shell>();
   readonly #used = new Set<GrantId>();
-  #zone: ShellZone | null = null;
+  /** null once there is no zone, or none any more */
+  readonly #zone = Promise.withResolvers<ShellZone | null>();
+  #isOver = false;
   #wire: AttachWire | null = null;
   #alone: NodeJS.Timeout | undefined;
 
@@ -51,9 +53,9 @@ export class Shells {
     this.#options = options;
   }
 
-  /** Zone A runs, or (null) does not any more. */
-  useZone(zone: ShellZone | null): void {
-    this.#zone = zone;
+  /** Zone A runs; shells that were asked for before begin now. */
+  useZone(zone: ShellZone): void {
+    this.#zone.resolve(zone);
   }
 
   useWire(wire: AttachWire | null): void {
@@ -93,9 +95,10 @@ export class Shells {
       });
   }
 
-  /** Ends every shell and waits until what they showed is durable, for a bounded time. */
+  /** Ends every shell, for good, and waits until what they showed is durable, for a bounded time. */
   async close(reason: string): Promise<void> {
-    this.#zone = null;
+    this.#isOver = true;
+    this.#zone.resolve(null);
     clearTimeout(this.#alone);
     for (const shell of this.#shells.values()) shell.close(reason);
     await Promise.all([...this.#shells.values()].map(async (shell) => await shell.done));
@@ -104,7 +107,7 @@ export class Shells {
   #open(command: ShellOpen): void {
     const { grant_id: grant } = command;
     const refusal = this.#refusalOf(grant);
-    if (refusal !== null || this.#zone === null) return this.#refuse(grant, refusal ?? "");
+    if (refusal !== null) return this.#refuse(grant, refusal);
     this.#used.add(grant);
     const closing = Promise.withResolvers<string>();
     const valve = new Valve();
@@ -119,7 +122,7 @@ export class Shells {
     });
     const parts = {
       argv: command.argv ?? null,
-      zone: this.#zone,
+      zone: this.#zone.promise,
       recorder,
       terminal,
       valve,
@@ -138,7 +141,7 @@ export class Shells {
   }
 
   #refusalOf(grant: GrantId): string | null {
-    if (this.#zone === null) return "The agent does not run: there is nothing to open a shell in";
+    if (this.#isOver) return NO_ZONE;
     if (this.#used.has(grant)) return "The shell of this grant has ended; ask for another";
     if (this.#shells.size < LIMITS.shells) return null;
     return `More than ${LIMITS.shells} shells are open`;

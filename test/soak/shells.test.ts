@@ -8,7 +8,7 @@ const SHELLS = 100;
 
 test(`${SHELLS} shells beside one agent are each on record, and none is left`, async () => {
   await using lab = openLab();
-  const agent = lab.write("agent.yaml", anAgent("echo agent here; sleep 3000"));
+  const agent = lab.write("agent.yaml", anAgent("echo agent here; sleep 3000", { timeout: "30m" }));
   const started = await lab.agentkube(["run", agent, "--detach", `--data=${lab.data}`], {
     timeoutMs: 90_000,
   }).ended;
