@@ -8,6 +8,7 @@ import { strangerOn } from "./states/foreground.ts";
 import { LEASE_LIMITS } from "./states/input-lease.ts";
 import type { RecorderLink } from "./recorder-link.ts";
 import { ShownOutput } from "./shown-output.ts";
+import { SuspendedProgram } from "./suspended-program.ts";
 import type { ScreenView } from "./terminal-state.ts";
 import { TerminalState } from "./terminal-state.ts";
 import { WaitingInput } from "./waiting-input.ts";
@@ -47,6 +48,11 @@ export class LiveTerminal implements Disposable {
   /** of what waits, the first, as it is to be typed */
   #next: { bytes: Buffer; typed: Buffer } | null = null;
   readonly #pastes: TypedPastes;
+  readonly #suspended = new SuspendedProgram({
+    clock: machineClock,
+    isLineMode: () => this.#pty?.isLineMode ?? false,
+    wake: () => this.#pty?.wake(),
+  });
   #size: TerminalSize;
   #pty: PtySession | null = null;
   #refusing = false;
@@ -121,6 +127,7 @@ export class LiveTerminal implements Disposable {
     this.#waiting.clear();
     this.#next = null;
     this.#pastes.forget();
+    this.#suspended[Symbol.dispose]();
     this.#shown.end();
     this.#advance();
   }
@@ -174,6 +181,7 @@ export class LiveTerminal implements Disposable {
   [Symbol.dispose](): void {
     this.#waiting[Symbol.dispose]();
     this.#pastes[Symbol.dispose]();
+    this.#suspended[Symbol.dispose]();
     this.#attachments[Symbol.dispose]();
     this.#state[Symbol.dispose]();
   }
@@ -192,7 +200,10 @@ export class LiveTerminal implements Disposable {
     const hasRoom = this.#pty?.hasRoom(typed.length + LEASE_LIMITS.heldBytes) ?? true;
     this.#tellRefusal(!hasRoom);
     if (!hasRoom) return false;
-    const deliver = (taken: Buffer) => this.#pastes.type(taken);
+    const deliver = (taken: Buffer) => {
+      this.#pastes.type(taken);
+      this.#suspended.typed(taken);
+    };
     const { onPersonTypes } = this.#options;
     if (onPersonTypes !== undefined) return onPersonTypes(typed, deliver);
     deliver(typed);

@@ -91,6 +91,16 @@ export class PtySession {
     return this.#closed ? 0 : native().foregroundGroup(this.#master);
   }
 
+  /** The terminal edits lines; a program with a screen of its own turns that off. */
+  get isLineMode(): boolean {
+    return !this.#closed && native().terminalFlags(this.#master).canonical;
+  }
+
+  /** Continues the program, if something has stopped it. */
+  wake(): void {
+    this.#options.program.signal(constants.signals.SIGCONT);
+  }
+
   /** True once the program has read all that was typed. */
   get hasReadInput(): boolean {
     if (this.#closed || this.#exit !== undefined) return true;

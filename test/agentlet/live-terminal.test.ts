@@ -61,6 +61,41 @@ suite("LiveTerminal", () => {
     assert.ok(!sent.includes("attach_close"));
   });
 
+  test("a program that puts its screen away at Ctrl-Z and waits for fg comes back by itself", async () => {
+    await using zone = await openTestZone();
+    // As Node's TUIs do: the terminal is given back, then they stop themselves, which without a shell stops nobody.
+    const script = `
+      process.stdin.setRawMode(true);
+      process.stdin.on("data", (keys) => {
+        if (keys.toString() !== process.argv[1]) return process.stdout.write("key ");
+        process.stdin.setRawMode(false);
+        process.stdout.write("suspended ");
+        process.once("SIGCONT", () => { process.stdin.setRawMode(true); process.stdout.write("back "); });
+        process.kill(0, "SIGTSTP");
+      });
+      process.stdout.write("ready ");`;
+    for (const key of ["\x1a", "\x1b[122;5u", "\x1b[27;5;122~"]) {
+      const argv = ["/opt/agentkube/node", "-e", script, key];
+      const { pty, shows } = await startOnTerminal(zone, argv);
+      using terminal = aTerminal();
+      terminal.use(pty);
+      terminal.useWire({ sendMessage: () => {}, sendBinary: (_message, done) => done() });
+      terminal.handle({ kind: "attach_open", attach: ATTACH, write: true, fromOffset: 0 });
+      const type = (text: string) => {
+        const data = Buffer.from(text).toString("base64");
+        terminal.handle({ kind: "attach_input", attach: ATTACH, data });
+      };
+      await shows("ready");
+
+      type(key);
+
+      await shows(/suspended [^]*back/);
+      type("x");
+      await shows(/back [^]*key/);
+      pty.abandon();
+    }
+  });
+
   test("a paste of 3 MiB into a program that reads late comes whole and in order, and is said to be taken only then", async () => {
     await using zone = await openTestZone();
     const bytes = Buffer.alloc(3 * 1024 * 1024);
