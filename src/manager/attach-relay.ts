@@ -33,6 +33,8 @@ interface Person {
   size: { cols: number; rows: number } | null;
   /** asked for with the first snapshot only */
   historyRows: number;
+  /** asked for a snapshot that has not come: what comes before it is of a stream that was dropped */
+  awaitsSnapshot: boolean;
   lag: NodeJS.Timeout | null;
   /** size of the terminal, as the window was told; null before the first snapshot */
   shown: { cols: number; rows: number } | null;
@@ -137,6 +139,7 @@ export class AttachRelay {
       offset: options.from,
       size: null,
       historyRows: options.historyRows ?? 0,
+      awaitsSnapshot: false,
       lag: null,
       shown: null,
       typedBytes: 0,
@@ -153,6 +156,8 @@ export class AttachRelay {
     const person = this.#personAt(socket);
     // A read-only window may still send the answers of its terminal to queries; they go nowhere.
     if (person === undefined || !person.write) return;
+    // Who wants to break off a flood that their window cannot take is heard; nothing is shown to them meanwhile.
+    if (person.lag !== null && person.attach === null) this.#open(person);
     if (person.attach === null || this.#agentlet === null) {
       return sendJson(socket, {
         kind: "waiting",
@@ -191,7 +196,11 @@ export class AttachRelay {
       person.attach = null;
       return this.#end(person, message.reason, message.goesOn);
     }
+    if (person.lag !== null) return;
     const { offset, cols, rows, data } = message;
+    person.awaitsSnapshot = false;
+    // A window that falls behind gets its screen again, and not all that it has had above it.
+    person.historyRows = 0;
     const isNewSize = person.shown?.cols !== cols || person.shown.rows !== rows;
     person.offset = offset;
     person.shown = { cols, rows };
@@ -210,7 +219,7 @@ export class AttachRelay {
   output(message: Buffer): boolean {
     if (message.length < 16) return false;
     const person = this.#personWith(message.subarray(0, 8).toString("hex"));
-    if (person === undefined || person.lag !== null) return true;
+    if (person === undefined || person.lag !== null || person.awaitsSnapshot) return true;
     if (person.socket.bufferedAmount > MAX_WAITING_BYTES) {
       this.#lag(person);
       return true;
@@ -245,6 +254,7 @@ export class AttachRelay {
     if (this.#agentlet === null) return;
     const attach = this.#shell?.grant ?? randomBytes(8).toString("hex");
     person.attach = attach;
+    person.awaitsSnapshot = person.offset === null;
     this.#command({
       kind: "attach_open",
       attach,
@@ -261,6 +271,7 @@ export class AttachRelay {
   /** Drops the output a slow window cannot take, and repaints it once it has taken what waits. */
   #lag(person: Person): void {
     this.#close(person, "the window is too slow; it gets a new snapshot");
+    person.offset = null;
     const deadline = performance.now() + LAG_DEADLINE_MS;
     person.lag = setInterval(() => {
       if (performance.now() > deadline) {
@@ -269,7 +280,7 @@ export class AttachRelay {
       if (person.socket.bufferedAmount > RESUME_BYTES) return;
       if (person.lag !== null) clearInterval(person.lag);
       person.lag = null;
-      person.offset = null;
+      this.#close(person, "the window takes more again");
       // It has a new name now; what was typed under the old one is not heard of any more.
       this.#taken(person, person.typedBytes);
       this.#open(person);

@@ -141,6 +141,44 @@ suite("attach", () => {
     assert.equal(again.fromOffset, null);
   });
 
+  test("hears what is typed in a window that is too slow, shows it nothing before its new screen, and asks for no history again", async (t) => {
+    const { manager, dataDir } = await startManager(t);
+    const run = await seedRun(manager, dataDir);
+    const link = await agentlet(manager, run);
+    const person = new Peer(
+      manager,
+      `/v1/runs/${run.run}/attach?write=1&history=5000`,
+      manager.token,
+    );
+    const first = await opened(link);
+    const snapshot = { kind: "attach_snapshot", offset: 0, cols: 80, rows: 24, data: "x" };
+    await link.send({ ...snapshot, attach: first.attach });
+    await person.until(({ kind }) => kind === "snapshot");
+    person.socket.pause();
+    const block = Buffer.alloc(1024 * 1024, "y");
+    for (let i = 0; i < 24; i += 1) await link.send(output(first.attach, i * block.length, block));
+    await link.until(({ kind }) => kind === "attach_close");
+
+    await person.send(Buffer.from("\x03"));
+    const between = await opened(link);
+    const typed = await link.until(({ kind }) => kind === "attach_input");
+    await link.send({ ...snapshot, attach: between.attach, data: "not for a slow window" });
+    person.socket.resume();
+    const again = await opened(link);
+    await link.send(output(again.attach, 99, Buffer.from("of a stream that was dropped")));
+    await link.send({ ...snapshot, attach: again.attach, offset: 100, data: "new screen" });
+
+    assert.equal(typed["attach"], between.attach);
+    assert.equal(Buffer.from(typed["data"] as string, "base64").toString(), "\x03");
+    let next = await person.next();
+    while (Buffer.isBuffer(next) && next.subarray(8).equals(block)) next = await person.next();
+    assert.match(String(next), /"data":"new screen"/);
+    assert.deepEqual(
+      [first, between, again].map((open) => (open as { historyRows?: number }).historyRows),
+      [5000, undefined, undefined],
+    );
+  });
+
   test("tells people how a run ended", async (t) => {
     const { manager, dataDir } = await startManager(t);
     const run = await seedRun(manager, dataDir);
