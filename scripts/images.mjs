@@ -16,25 +16,15 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { makeBundle } from "./bundle.mjs";
-import { installRuntimes } from "./runtimes.mjs";
+import { installRuntimes, RUNTIMES } from "./runtimes.mjs";
 import { findOnPath } from "./system-packages.mjs";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const imagesDir = path.join(root, "images");
 const contextsDir = path.join(root, "build/images");
 const versions = JSON.parse(readFileSync(path.join(imagesDir, "versions.json"), "utf8"));
-/** The program of each runtime that `runtimes.mjs` installs. */
-const PROGRAMS = {
-  claudecode: "claude",
-  codex: "codex",
-  opencode: "opencode",
-  cline: "cline",
-  goose: "goose",
-};
-
 /** Of Debian bookworm, which the images are made of. */
 const PYTHON = "3.11";
-const NEEDS_NO_NODE = new Set(["claudecode"]);
 /** The lower layers of every runtime's image. */
 const RUNTIME_BASE = "runtime-base";
 
@@ -123,9 +113,10 @@ async function makeContext(name) {
     const { packages } = await makeBundle(path.join(context, "bundle"));
     return { packages };
   }
-  if (name === "aider") return { packages: downloadWheels(path.join(context, "wheels")) };
-  const program = PROGRAMS[name];
-  if (program === undefined) {
+  const runtime = RUNTIMES.find(({ image }) => image === name);
+  if (runtime?.pip !== undefined)
+    return { packages: downloadWheels(runtime, path.join(context, "wheels")) };
+  if (runtime === undefined) {
     if (name === "cursor" && !existsSync(path.join(context, "cli/bin/cursor-agent")))
       throw new Error(
         'Expected the Cursor CLI at "images/cursor/cli/bin/cursor-agent"; its vendor gives it out by an installer only, see images/cursor/README.md',
@@ -133,21 +124,21 @@ async function makeContext(name) {
     return { packages: 0 };
   }
   const node = path.join(root, `node_modules/node-linux-${process.arch}/bin/node`);
-  const [bin] = installRuntimes(node, [program]);
+  const [bin] = installRuntimes(node, [runtime.name]);
   if (bin === undefined)
     throw new Error(`Cannot build ${name}: its CLI could not be installed, see above`);
   const cli = path.join(context, "cli");
   // With hard links kept: a CLI of hundreds of megabytes may lie there under two names.
   run("cp", ["-a", path.dirname(path.dirname(bin)), cli]);
-  if (!NEEDS_NO_NODE.has(name)) {
+  if (runtime.native !== true) {
     mkdirSync(path.join(cli, "bin"), { recursive: true });
     cpSync(node, path.join(cli, "bin/node"));
   }
   return { packages: countPackages(path.join(cli, "node_modules")) };
 }
 
-/** Aider and all that it needs, for Debian's Python, fetched by this machine's pip; returns how many packages. */
-function downloadWheels(dir) {
+/** A Python CLI and all that it needs, for Debian's Python, fetched by this machine's pip; returns how many packages. */
+function downloadWheels({ pip, version }, dir) {
   const machine = { x64: "x86_64", arm64: "aarch64" }[process.arch];
   const platforms = ["manylinux2014", "manylinux_2_17", "manylinux_2_28"].flatMap((name) => [
     "--platform",
@@ -155,7 +146,7 @@ function downloadWheels(dir) {
   ]);
   const target = ["--only-binary=:all:", "--implementation", "cp", "--python-version", PYTHON];
   const words = ["-m", "pip", "download", "--quiet", ...target, ...platforms, "--dest", dir];
-  run("python3", [...words, `aider-chat==${versions.runtimes.aider}`]);
+  run("python3", [...words, `${pip}==${version}`]);
   return readdirSync(dir).length;
 }
 

@@ -13,29 +13,38 @@ const versions = JSON.parse(
 ).runtimes;
 
 /**
- * `npm` or `pip` names the package; `name` is its program. `postinstall`: what the package's own install script would do; run by
- * name, so that no other script runs.
+ * `npm` or `pip` names the package; `name` is its program and `image` its folder of `images/`. `postinstall`: what the package's own
+ * install script would do; run by name, so that no other script runs. `native`: it runs without Node.
  */
-const RUNTIMES = [
+export const RUNTIMES = [
   {
     name: "claude",
+    image: "claudecode",
     npm: "@anthropic-ai/claude-code",
     version: versions.claudecode,
     postinstall: "install.cjs",
+    native: true,
   },
-  { name: "codex", npm: "@openai/codex", version: versions.codex },
+  { name: "codex", image: "codex", npm: "@openai/codex", version: versions.codex },
   {
     name: "opencode",
+    image: "opencode",
     npm: "opencode-ai",
     version: versions.opencode,
     postinstall: "postinstall.mjs",
   },
-  { name: "cline", npm: "cline", version: versions.cline, postinstall: "postinstall.mjs" },
-  { name: "goose", npm: "@aaif/goose", version: versions.goose },
+  {
+    name: "cline",
+    image: "cline",
+    npm: "cline",
+    version: versions.cline,
+    postinstall: "postinstall.mjs",
+  },
+  { name: "goose", image: "goose", npm: "@aaif/goose", version: versions.goose },
   { name: "gemini", npm: "@google/gemini-cli", version: versions.gemini },
   // No agent, but a client that real people look at tools with.
   { name: "mcp-inspector", npm: "@modelcontextprotocol/inspector", version: "0.17.2" },
-  { name: "aider", pip: "aider-chat", version: versions.aider },
+  { name: "aider", image: "aider", pip: "aider-chat", version: versions.aider },
 ];
 
 const INSTALL_LIMIT_MS = 300_000;

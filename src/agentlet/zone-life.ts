@@ -18,6 +18,7 @@ import type { ProgramEnd, RunContext } from "./run-life.ts";
 import { stopProgram } from "./stop.ts";
 import { ClaimPace } from "./states/claim-pace.ts";
 import { machineClock } from "./states/clock.ts";
+import type { ToolClaim } from "./states/evidence.ts";
 import { RunSession } from "./sessions/run-session.ts";
 import { type TranscriptGrowth, watchTranscript } from "./transcript-growth.ts";
 import { GATEWAY_PORT, zoneEnv } from "./zone.ts";
@@ -27,6 +28,7 @@ export const RESULT_LIMITS = {
   /** how long a CLI may stay after it said its result */
   leaveMs: 10_000,
 };
+const NO_TOOL: ToolClaim = { ended: true };
 /** How often a CLI that is idle, and then not ready for it, is given its goal. */
 const GOAL_TRIES = 3;
 
@@ -57,9 +59,10 @@ export async function runInZone(context: RunContext): Promise<ProgramEnd> {
   await using report = await openReportSocket(
     spec.zone.kind === "none" ? REPORT_SOCKET : join(spec.runtimeDir, "report.sock"),
     (said) => {
-      context.evidence.report(said);
       session.told(said);
       const signal = driver.signalOf?.(said) ?? null;
+      const tool = signal?.endsTurn === true ? NO_TOOL : (driver.toolOf?.(said) ?? null);
+      context.evidence.report(said, tool);
       if (signal !== null) pace.take(signal);
     },
     context.log,

@@ -1,6 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { PlatformError } from "../kit/platform-error.ts";
 import type { Agent } from "../protocol/agent-manifest.ts";
+import { hasOwnService } from "../protocol/runtimes.ts";
 import { DEFAULT_MODEL_KEY } from "./manifests/from-words.ts";
 import type { SecretNeed } from "./secrets.ts";
 
@@ -29,10 +30,10 @@ export interface DeliveredKey {
 /** Where the model key goes: to the gateway, or by `delivery: env` into zone A. Throws when it cannot be delivered or not be masked. */
 export function modelKeyOf(agent: Agent, key: Buffer | null): DeliveredKey {
   const { runtime, agentToken } = agent.spec;
-  if (runtime === "Cursor" && key !== null && agentToken?.delivery !== "env")
+  if (hasOwnService(runtime) && key !== null && agentToken?.delivery !== "env")
     throw new PlatformError(
       "invalid_manifest",
-      `Cannot run Agent "${agent.metadata.name}": Cursor has no custom endpoint, so brokered delivery of its key is refused`,
+      `Cannot run Agent "${agent.metadata.name}": ${runtime} has no custom endpoint, so brokered delivery of its key is refused`,
       {
         path: "spec.agentToken.delivery",
         fix: "write an Agent manifest with agentToken.delivery: env, which gives the key to the agent",

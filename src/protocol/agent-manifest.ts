@@ -2,7 +2,7 @@ import * as z from "zod";
 import { ObjectName } from "./ids.ts";
 import { API_VERSION, CaBundle, KeyRef, Metadata, reserved } from "./manifest.ts";
 import { bytesOf, Duration, Quantity, quantityFrom } from "./quantities.ts";
-import { Runtime } from "./runtimes.ts";
+import { hasOwnService, ModelProvider, Runtime } from "./runtimes.ts";
 
 export const Mode = z.enum(["supervised", "system"]);
 export type Mode = z.infer<typeof Mode>;
@@ -76,7 +76,7 @@ export const AgentSpec = z
     model: z
       .strictObject({
         name: z.string().min(1).max(200).optional(),
-        provider: z.enum(["anthropic", "openai", "google"]).optional(),
+        provider: ModelProvider.optional(),
         endpoint: ModelEndpoint.optional(),
         budget: ModelBudget.optional(),
       })
@@ -140,15 +140,14 @@ export const AgentSpec = z
       });
     }
     if (
-      spec.runtime === "Cursor" &&
+      hasOwnService(spec.runtime) &&
       spec.agentToken?.delivery !== "env" &&
       spec.agentToken !== undefined
     ) {
       context.addIssue({
         code: "custom",
         path: ["agentToken", "delivery"],
-        message:
-          "Cursor has no custom endpoint, so brokered delivery is refused; use delivery: env",
+        message: `${spec.runtime} has no custom endpoint, so brokered delivery is refused; use delivery: env`,
       });
     }
   });

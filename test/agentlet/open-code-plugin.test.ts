@@ -7,6 +7,7 @@ import timers from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { REPORT_LIMITS, openReportSocket } from "../../src/agentlet/report-socket.ts";
 import type { Report } from "../../src/agentlet/report-socket.ts";
+import { openCode } from "../../src/agentlet/drivers/open-code.ts";
 import { openLog } from "../../src/kit/log.ts";
 
 interface Plugin {
@@ -55,5 +56,31 @@ test("OpenCode's plugin tells of a large event without its document, and finds t
   await until(3);
   assert.equal(reports[2]?.name, "session.status");
   assert.equal(second.dropped, 0);
+
+  const part = (callID: string, status: string, of = sessionID) => ({
+    part: { type: "tool", tool: "bash", callID, sessionID: of, state: { status } },
+  });
+  await say("session.created", { info: { id: "ses_child", parentID: sessionID } });
+  for (const [callID, status, of] of [
+    ["a", "pending"],
+    ["a", "running"],
+    ["a", "running"],
+    ["b", "running"],
+    ["c", "running", "ses_child"],
+    ["a", "error"],
+    ["b", "completed"],
+  ] as const)
+    await say("message.part.updated", part(callID, status, of));
+  await say("session.idle", { sessionID });
+  await until(7);
+  assert.deepEqual(
+    reports.slice(3).map((report) => [report.name, openCode.toolOf?.(report)]),
+    [
+      ["tool.began", { began: "bash" }],
+      ["tool.began", { began: "bash" }],
+      ["tool.ended", { ended: true }],
+      ["session.idle", null],
+    ],
+  );
   rmSync(dir, { recursive: true, force: true });
 });

@@ -19,6 +19,7 @@ export const TOOL_SAYS = "half past tool";
 export const LONG_MS = 240_000;
 
 export type StateEvent = Extract<AgentletEvent, { type: "state" }>;
+export type Heartbeat = Extract<AgentletEvent, { type: "heartbeat" }>;
 
 /** A reason to skip when a CLI is not on PATH, else false: for the option of a suite. */
 export function skipWithout(program: string): string | false {
@@ -35,6 +36,8 @@ export interface Session extends AsyncDisposable {
   states(): Promise<StateEvent[]>;
   /** What was done to it from afar, and what was noticed, oldest first, as `ACT BY PHASE: MESSAGE`. */
   acts(): string[];
+  /** Every heartbeat so far, oldest first. */
+  heartbeats(): Heartbeat[];
   /** The first state event from `from` on that fits; fails with all states and the screen when none comes in time. */
   waitFor(fits: (event: StateEvent) => boolean, from?: number): Promise<StateEvent>;
   /** Looks until it is so; fails when it is not in time. */
@@ -159,6 +162,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     run,
     states,
     acts,
+    heartbeats: () => events().filter((event) => event.type === "heartbeat"),
     async waitFor(fits, from = 0) {
       const deadline = performance.now() + waitMs;
       for (;;) {

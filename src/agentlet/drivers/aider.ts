@@ -37,7 +37,7 @@ export const aider: Driver = {
 function argvOf(input: LaunchInput): string[] {
   const { spec, resume } = input;
   const { argv, goal, mode } = spec.agent;
-  const { provider, name } = modelAccessOf(input, "openai");
+  const { provider, name } = modelAccessOf(input);
   const model = name ?? USUAL_MODEL[provider];
   const prefix = { anthropic: "anthropic", openai: "openai", google: "gemini" }[provider];
   const words = [...argv, ...QUIET, "--model", model.includes("/") ? model : `${prefix}/${model}`];
@@ -61,7 +61,7 @@ function argvOf(input: LaunchInput): string[] {
 }
 
 function modelEnv(input: LaunchInput): Record<string, string> {
-  const { provider, baseUrl, key } = modelAccessOf(input, "openai");
+  const { provider, baseUrl, key } = modelAccessOf(input);
   const [base, variable, version] = {
     anthropic: ["ANTHROPIC_API_BASE", "ANTHROPIC_API_KEY", ""],
     openai: ["OPENAI_API_BASE", "OPENAI_API_KEY", "/v1"],

@@ -4,7 +4,7 @@ import { claudeCodeRules } from "../states/rules/claude-code.ts";
 import { HOME, goalFiles, homeFile, isAskedForAll, promptOf } from "./driver.ts";
 import type { Driver, Judge, Launch, LaunchInput } from "./driver.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
-import { hookSignal, sessionOfHook } from "./hook-claims.ts";
+import { hookSignal, sessionOfHook, toolOfHook } from "./hook-claims.ts";
 import { NODE_IN_ZONE, reportCommand } from "./hooks.ts";
 import { modelAccessOf, TOKEN_VARIABLE } from "./model-access.ts";
 import { isLoginLost, isObject, openStructuredJudge, textOf } from "./structured-judge.ts";
@@ -50,6 +50,7 @@ export const claudeCode: Driver = {
     if (!isInterruption(report.data)) return null;
     return { channel: "transcript", state: "idle", evidence: "interrupted", endsTurn: true };
   },
+  toolOf: toolOfHook,
   sessionOf: sessionOfHook,
   session: {
     // The transcript; beside it those of sub-agents and results that were too long for it.
@@ -75,7 +76,7 @@ function argvOf({ spec, resume }: LaunchInput): string[] {
 }
 
 function modelEnv(input: LaunchInput): Record<string, string> {
-  const { baseUrl, key, brokered } = modelAccessOf(input, "anthropic");
+  const { baseUrl, key, brokered } = modelAccessOf(input);
   const base: Record<string, string> = baseUrl === null ? {} : { ANTHROPIC_BASE_URL: baseUrl };
   if (brokered) return { ...base, ANTHROPIC_AUTH_TOKEN: key };
   // What `claude setup-token` prints has a variable of its own.

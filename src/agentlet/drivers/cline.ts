@@ -47,6 +47,10 @@ export const cline: Driver = {
         return null;
     }
   },
+  toolOf({ name, data }) {
+    if (name === "PreToolUse") return { began: toolOf(data) };
+    return name === "PostToolUse" ? { ended: true } : null;
+  },
   sessionOf({ data }) {
     const context = isObject(data) ? data["sessionContext"] : null;
     const id = isObject(context) ? textOf(context["rootSessionId"]) : "";
@@ -80,7 +84,7 @@ function worded(goal: string): string {
 }
 
 function providersOf(input: LaunchInput): object {
-  const { provider, name, baseUrl, key } = modelAccessOf(input, "openai");
+  const { provider, name, baseUrl, key } = modelAccessOf(input);
   const id = { anthropic: "anthropic", openai: "openai-compatible", google: "gemini" }[provider];
   const path = provider === "google" ? "" : "/v1";
   const settings = {

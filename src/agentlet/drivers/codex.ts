@@ -1,6 +1,6 @@
 import { goalFiles, homeFile, promptOf, withGoalOnStdin } from "./driver.ts";
 import type { Driver, LaunchInput } from "./driver.ts";
-import { hookSignal, sessionOfHook } from "./hook-claims.ts";
+import { hookSignal, sessionOfHook, toolOfHook } from "./hook-claims.ts";
 import { reportCommand } from "./hooks.ts";
 import { modelAccessOf, TOKEN_VARIABLE } from "./model-access.ts";
 import { isLoginLost, isObject, openStructuredJudge, textOf } from "./structured-judge.ts";
@@ -40,6 +40,7 @@ export const codex: Driver = {
     if (!isObject(payload) || payload["type"] !== "turn_aborted") return null;
     return { channel: "transcript", state: "idle", evidence: "turn_aborted", endsTurn: true };
   },
+  toolOf: toolOfHook,
   sessionOf: sessionOfHook,
   session: {
     files: (id) => [`.codex/sessions/*/*/*/rollout-*-${id}.jsonl`],
@@ -83,7 +84,7 @@ function withoutDaemon(argv: readonly string[]): string[] {
 
 function configOf(input: LaunchInput): string {
   const { spec, gateway } = input;
-  const { name, baseUrl, brokered } = modelAccessOf(input, "openai");
+  const { name, baseUrl, brokered } = modelAccessOf(input);
   const hooks = HOOKS.flatMap((hook) => {
     const command = reportCommand(hook, hook === "UserPromptSubmit" ? INTERRUPTED : null);
     return [

@@ -28,7 +28,7 @@ export const custom: Driver = {
 
 /** The variables that SDKs of the named provider read. */
 function modelEnv(input: LaunchInput): Record<string, string> {
-  const access = modelAccessOf(input, "anthropic");
+  const access = modelAccessOf(input);
   return { ...keyOf(access), ...(access.baseUrl === null ? {} : baseOf(access, access.baseUrl)) };
 }
 

@@ -3,6 +3,7 @@ import type { RunEnd } from "../../protocol/outcome.ts";
 import type { Mode } from "../../protocol/agent-manifest.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
 import type { Report } from "../report-socket.ts";
+import type { ToolClaim } from "../states/evidence.ts";
 import type { RuleSet } from "../states/screen-rule.ts";
 import type { Signal } from "../states/signal.ts";
 
@@ -76,6 +77,8 @@ export interface Driver {
   openJudge(spec: RunSpec): Judge | null;
   /** What a report of its hooks, plug-ins or transcript claims; null when it says nothing of the state. Absent without hooks. */
   signalOf?(report: Report): Signal | null;
+  /** What a report says of the tool in use, but that a turn's end is its end; null when nothing. Absent when none tells. */
+  toolOf?(report: Report): ToolClaim | null;
   /** The CLI's own name for the session that a report belongs to; null when it does not say. */
   sessionOf?(report: Report): string | null;
   /** Absent when nothing of a session is kept, and `resume` of `prepare` is always null. */

@@ -42,7 +42,7 @@ function argvOf({ spec, resume }: LaunchInput): string[] {
 }
 
 function modelEnv(input: LaunchInput): Record<string, string> {
-  const { provider, baseUrl, key } = modelAccessOf(input, "openai");
+  const { provider, baseUrl, key } = modelAccessOf(input);
   const [host, variable] = {
     anthropic: ["ANTHROPIC_HOST", "ANTHROPIC_API_KEY"],
     openai: ["OPENAI_HOST", "OPENAI_API_KEY"],
@@ -53,7 +53,7 @@ function modelEnv(input: LaunchInput): Record<string, string> {
 
 function configOf(input: LaunchInput): object {
   const { spec, gateway } = input;
-  const { provider, name } = modelAccessOf(input, "openai");
+  const { provider, name } = modelAccessOf(input);
   return {
     GOOSE_PROVIDER: provider,
     GOOSE_MODEL: name ?? USUAL_MODEL[provider],

@@ -1,5 +1,6 @@
 import { MAX_ASK_DETAIL } from "../../protocol/agentlet-link.ts";
 import type { Report } from "../report-socket.ts";
+import type { ToolClaim } from "../states/evidence.ts";
 import type { AskClaim, Signal } from "../states/signal.ts";
 import { isObject, textOf } from "./structured-judge.ts";
 
@@ -26,6 +27,12 @@ export function hookSignal({ name, data }: Report): Signal | null {
     default:
       return null;
   }
+}
+
+/** The tool that such hooks tell of. */
+export function toolOfHook({ name, data }: Report): ToolClaim | null {
+  if (name === "PreToolUse") return { began: isObject(data) ? textOf(data["tool_name"]) : "" };
+  return name === "PostToolUse" || name === "UserPromptSubmit" ? { ended: true } : null;
 }
 
 /** What is asked when a tool needs permission. How its dialog is answered is the keyboard's business. */

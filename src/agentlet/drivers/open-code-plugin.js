@@ -27,12 +27,24 @@ export const Agentkube = async ({ client }) => {
   // A sub-agent's session is a child: when it rests, the session that a person sees does not.
   const children = new Set();
   const tell = openReports();
+  // Calls that run. Those of a sub-agent are part of the tool that it is.
+  const running = new Set();
+  const followTool = ({ type, tool, callID, sessionID, state }) => {
+    if (type !== "tool" || children.has(sessionID)) return;
+    // Only while the agentlet hears it: no state is to wait behind it.
+    const say = (name) => tell(JSON.stringify({ channel: "event", name, data: { tool } }), false);
+    if (state.status === "running") {
+      if (!running.has(callID)) say("tool.began");
+      running.add(callID);
+    } else if (running.delete(callID) && running.size === 0) say("tool.ended");
+  };
   return {
     "chat.message": async () => await toolsConnected(client),
     event: async ({ event }) => {
       const { type, properties } = event;
       const info = properties?.info;
       if (type.startsWith("session.") && info?.parentID) children.add(info.id);
+      if (type === "message.part.updated") followTool(properties.part);
       if (!TOLD.has(type)) return;
       if (type.startsWith("session.") && children.has(properties?.sessionID)) return;
       const report = (data) => JSON.stringify({ channel: "event", name: type, data });
@@ -66,9 +78,9 @@ function openReports() {
     socket.unref?.();
   };
   open();
-  return (line) => {
+  return (line, waits = true) => {
     if (isOpen) socket.write(`${line}\n`);
-    else waiting = line;
+    else if (waits) waiting = line;
   };
 }
 

@@ -41,6 +41,10 @@ export const openCode: Driver = {
   openJudge: (spec) =>
     spec.agent.mode === "system" ? openStructuredJudge({ cli: "OpenCode", read: resultOf }) : null,
   signalOf: eventSignal,
+  toolOf({ name, data }) {
+    if (name === "tool.began") return { began: isObject(data) ? textOf(data["tool"]) : "" };
+    return name === "tool.ended" ? { ended: true } : null;
+  },
   sessionOf({ data }) {
     const id = isObject(data) ? textOf(data["sessionID"]) : "";
     return /^ses_\w{8,128}$/.test(id) ? id : null;
@@ -82,7 +86,7 @@ function argvOf({ spec, resume }: LaunchInput): string[] {
 
 function configOf(input: LaunchInput): object {
   const { spec, gateway } = input;
-  const access = modelAccessOf(input, "openai");
+  const access = modelAccessOf(input);
   const model = access.name ?? USUAL_MODEL[access.provider];
   const ask = spec.agent.mode === "supervised" ? "ask" : "allow";
   const headers = { Authorization: `Bearer {env:${TOKEN_VARIABLE}}` };

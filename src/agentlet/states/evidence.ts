@@ -9,6 +9,11 @@ export interface Evidence {
   tool: { name: string; ageMs: number } | null;
 }
 
+/** What a report says of the CLI's tools: that it uses this one now, or none any more. */
+export type ToolClaim = { began: string } | { ended: true };
+
+const MAX_NAME = 256;
+
 /** Keeps the last word of each channel. */
 export class EvidenceLog {
   readonly #clock: Clock;
@@ -20,13 +25,14 @@ export class EvidenceLog {
     this.#clock = clock;
   }
 
-  /** A report of zone A: a hook, an event, a line of a transcript. */
-  report({ channel, name, data }: { channel: string; name: string; data: unknown }): void {
+  /** A report of zone A (a hook, an event, a line of a transcript), and what its driver reads in it of tools. */
+  report({ channel }: { channel: string }, tool: ToolClaim | null): void {
     const now = this.#clock.now();
     this.#signalAtMs = now;
     if (channel === "transcript") this.#transcriptAtMs = now;
-    if (name === "PreToolUse") this.#tool = { name: toolOf(data), atMs: now };
-    else if (TOOL_ENDS.has(name)) this.#tool = null;
+    if (tool === null) return;
+    this.#tool =
+      "ended" in tool ? null : { name: tool.began.slice(0, MAX_NAME) || "unknown", atMs: now };
   }
 
   get now(): Evidence {
@@ -39,25 +45,4 @@ export class EvidenceLog {
       tool: tool === null ? null : { name: tool.name, ageMs: Math.round(now - tool.atMs) },
     };
   }
-}
-
-const TOOL_ENDS: ReadonlySet<string> = new Set([
-  "PostToolUse",
-  "PostToolUseFailure",
-  "Stop",
-  "UserPromptSubmit",
-  "TaskComplete",
-  "SessionShutdown",
-]);
-
-function toolOf(data: unknown): string {
-  const fields = fieldsOf(data);
-  // Cline has them one level down.
-  const use = fieldsOf(fields["preToolUse"]);
-  const name = fields["tool_name"] ?? use["toolName"] ?? use["tool"];
-  return typeof name === "string" && name !== "" ? name.slice(0, 256) : "unknown";
-}
-
-function fieldsOf(data: unknown): Record<string, unknown> {
-  return typeof data === "object" && data !== null ? (data as Record<string, unknown>) : {};
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Log } from "../../kit/log.ts";
 import { compileRedaction, type RedactionTable } from "../../kit/redactor.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
+import type { ModelProvider } from "../../protocol/runtimes.ts";
 import { type LentSecret, revokedRefusal } from "./credential-rule.ts";
 import { forward } from "./forward.ts";
 import { requestHeaders } from "./header-rules.ts";
@@ -9,7 +10,6 @@ import {
   isOauthToken,
   OAUTH_BETA,
   type Provider,
-  type ProviderName,
   type Route,
   providerOfRun,
   providers,
@@ -62,7 +62,7 @@ export function createModelGateway(
 ): (req: IncomingMessage, res: ServerResponse) => void {
   const { spec, log, budget } = options;
   const source = Buffer.isBuffer(options.key) ? fixedKey(options.key) : options.key;
-  const upstreams = new Map<ProviderName, Upstream>();
+  const upstreams = new Map<ModelProvider, Upstream>();
   let open = 0;
 
   const upstreamOf = (provider: Provider): Upstream => {
@@ -175,7 +175,7 @@ function routeOf(
 }
 
 function providerNamed(name: string): Provider | undefined {
-  return Object.hasOwn(providers, name) ? providers[name as ProviderName] : undefined;
+  return Object.hasOwn(providers, name) ? providers[name as ModelProvider] : undefined;
 }
 
 function requireProviderOfRun(spec: RunSpec, key: string, provider: Provider): void {
@@ -234,7 +234,7 @@ function forwardedQuery(query: string): string {
 }
 
 /** A refusal in the provider's own words, since that is what its CLI shows to a person: the fix stands in the message. */
-function refusedBody(provider: ProviderName | undefined, refusal: Refusal): string {
+function refusedBody(provider: ModelProvider | undefined, refusal: Refusal): string {
   const { code, status, fix } = refusal;
   const message = fix === undefined ? refusal.message : `${refusal.message}; ${fix}`;
   const error =

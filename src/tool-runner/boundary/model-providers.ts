@@ -1,7 +1,6 @@
 import type { ModelEndpoint } from "../../protocol/agent-manifest.ts";
 import type { RunSpec } from "../../protocol/run-spec.ts";
-
-export type ProviderName = "anthropic" | "openai" | "google";
+import { type ModelProvider, providerOf } from "../../protocol/runtimes.ts";
 
 /** A path that is open; `answers`: it makes the model answer, which is counted. */
 export interface Route {
@@ -12,7 +11,7 @@ export interface Route {
 
 /** What the gateway knows of a model API: where it is, which of its paths are open, and how its key is shown. */
 export interface Provider {
-  name: ProviderName;
+  name: ModelProvider;
   baseUrl: string;
   routes: readonly Route[];
   /** header name and value; `previous` is what the client sent under that name */
@@ -21,7 +20,7 @@ export interface Provider {
 
 const MODEL_ID = "[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}";
 
-export const providers: Readonly<Record<ProviderName, Provider>> = {
+export const providers: Readonly<Record<ModelProvider, Provider>> = {
   anthropic: {
     name: "anthropic",
     baseUrl: "https://api.anthropic.com",
@@ -69,11 +68,11 @@ export function isOauthToken(key: string): boolean {
  * The provider that the run's key belongs to; the key is never sent to another. Declared, else the runtime's own, else told by the
  * form of the key. Null (any path, one upstream) only when the run names an endpoint of its own and nothing tells the provider.
  */
-export function providerOfRun(spec: RunSpec, key: string): ProviderName | null {
+export function providerOfRun(spec: RunSpec, key: string): ModelProvider | null {
   const { model, runtime } = spec.agent;
   if (model?.provider !== undefined) return model.provider;
-  if (runtime === "ClaudeCode") return "anthropic";
-  if (runtime === "Codex") return "openai";
+  const own = providerOf(runtime);
+  if (own !== null) return own;
   if (key.startsWith("sk-ant-")) return "anthropic";
   if (key.startsWith("AIza")) return "google";
   if (key.startsWith("sk-")) return "openai";

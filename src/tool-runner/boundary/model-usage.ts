@@ -1,6 +1,6 @@
 import * as z from "zod";
 import type { ModelUsage } from "../../protocol/audit.ts";
-import type { ProviderName } from "./model-providers.ts";
+import type { ModelProvider } from "../../protocol/runtimes.ts";
 
 /** The longest event, or whole answer, that is looked into. A longer one leaves the usage unknown. */
 const MAX_BYTES = 2 * 1024 * 1024;
@@ -20,7 +20,7 @@ export interface UsageReader {
   end(isWhole: boolean): ModelUsage;
 }
 
-export function openUsageReader(provider: ProviderName): UsageReader {
+export function openUsageReader(provider: ModelProvider): UsageReader {
   const read = readers[provider];
   let status = 0;
   let isEvents = false;
@@ -199,7 +199,7 @@ function readGemini(value: unknown): Reading {
   };
 }
 
-const readers: Readonly<Record<ProviderName, (value: unknown) => Reading>> = {
+const readers: Readonly<Record<ModelProvider, (value: unknown) => Reading>> = {
   anthropic: readAnthropic,
   openai: readOpenAi,
   google: readGemini,

@@ -118,23 +118,20 @@ suite("signs of life", () => {
     const log = new EvidenceLog(clock);
     assert.deepEqual(log.now, { lastSignalMsAgo: null, lastTranscriptMsAgo: null, tool: null });
 
-    log.report({ channel: "hook", name: "PreToolUse", data: { tool_name: "Bash" } });
+    log.report({ channel: "hook" }, { began: "Bash" });
     clock.advanceTo(5000);
-    log.report({ channel: "transcript", name: "lines", data: null });
+    log.report({ channel: "transcript" }, null);
     clock.advanceTo(6000);
     const during = log.now;
-    log.report({ channel: "hook", name: "PostToolUse", data: {} });
+    log.report({ channel: "hook" }, { ended: true });
 
     assert.deepEqual(during, {
       lastSignalMsAgo: 1000,
       lastTranscriptMsAgo: 1000,
       tool: { name: "Bash", ageMs: 6000 },
     });
-    const after = log.now.tool;
-
-    const data = { preToolUse: { toolName: "run_commands" } };
-    log.report({ channel: "hook", name: "PreToolUse", data });
-    assert.equal(after, null);
-    assert.deepEqual(log.now.tool, { name: "run_commands", ageMs: 0 });
+    assert.equal(log.now.tool, null);
+    log.report({ channel: "event" }, { began: "" });
+    assert.deepEqual(log.now.tool, { name: "unknown", ageMs: 0 });
   });
 });
