@@ -401,6 +401,20 @@ const screens: [Runtime, AgentState, string, string[]][] = [
   ],
   [
     "ClaudeCode",
+    "blocked",
+    "a panel higher than the terminal",
+    [
+      "❯ /model",
+      "  ⎿  Kept model",
+      "▔".repeat(40),
+      "  Select model",
+      "  ❯ 6. a-model ✔      Custom model",
+      "  ● High effort (default) ←/→ to",
+      "  adjust                               ↓",
+    ],
+  ],
+  [
+    "ClaudeCode",
     "starting",
     "its first question",
     [
@@ -475,9 +489,9 @@ const screens: [Runtime, AgentState, string, string[]][] = [
       LINE,
       "❯",
       LINE,
-      "  ! for shell mode      esc esc to clear input         ctrl+shift+_ to undo",
-      "  / for commands        shift+tab to cycle modes       ctrl+z to suspend",
-      "  @ for file paths      ctrl+o to see full transcript  ctrl+v to paste images",
+      "  ! for     esc esc to     ctrl+shift+",
+      "  shell     clear input    _ to undo",
+      "  mode      shift+tab to   ctrl+z to",
     ],
   ],
   [
@@ -535,6 +549,34 @@ const screens: [Runtime, AgentState, string, string[]][] = [
   ],
   [
     "OpenCode",
+    "blocked",
+    "a dialog over its composer",
+    [
+      "              Themes                                           esc",
+      "              Search",
+      "  ┃           aura",
+      "  ┃  Ask      ayu",
+      "  ╹▀▀▀▀▀▀     catppuccin-frappe                                    ▀▀▀",
+      "              catppuccin-macchiato                                    commands",
+    ],
+  ],
+  [
+    "OpenCode",
+    "blocked",
+    "a dialog above its composer",
+    openCode(
+      "          Select model                                     esc",
+      "          /sessions",
+    ),
+  ],
+  [
+    "OpenCode",
+    "busy",
+    "a footer that a narrow terminal cuts",
+    [...openCode().slice(0, -1), "   ⬝⬝⬝⬝⬝⬝⬝⬝ 529 [retrying in 4s attempt #2]"],
+  ],
+  [
+    "OpenCode",
     "busy",
     "a footer that a narrow terminal breaks",
     [
@@ -569,6 +611,48 @@ const screens: [Runtime, AgentState, string, string[]][] = [
     "busy",
     "a turn without an end, after one that has it",
     codex("a-model · ~/proj", "• Hello.", "  done 4:07 AM", "› again", "• One", "  two"),
+  ],
+  [
+    "Codex",
+    "idle",
+    "a prompt that stays above what a command says",
+    codex(
+      "  ← for agents",
+      "› [[say Hello there.]]",
+      "  Token usage:   120 total",
+      "  Limits:   none",
+    ),
+  ],
+  [
+    "Codex",
+    "blocked",
+    "boxes to tick above a preview of the footer",
+    [
+      "  Configure Status Line",
+      "› [x] Use theme colors      Apply color…",
+      "  [x] current-dir           Current wor…",
+      "  fake-model default · /tmp/proj",
+      "  space toggle · ←/→ reorder · enter",
+      "  save · esc cancel",
+    ],
+  ],
+  [
+    "Codex",
+    "blocked",
+    "help of keys that goes on in a next row",
+    ["  Features", "› [ ] One", "  [ ] Two", "  space toggle · enter save · esc save/", "  close"],
+  ],
+  [
+    "Codex",
+    "blocked",
+    "sessions and more keys",
+    [
+      " Resume a previous session",
+      "  › 1m ago      [[say Hello there.]]",
+      "───────────────────────── 1 / 1 · 100% ─",
+      " enter resume   ^a archive   esc exit",
+      " ^o comfy   ^t preview   ↑/↓ browse",
+    ],
   ],
   [
     "Codex",
@@ -655,6 +739,13 @@ const screens: [Runtime, AgentState, string, string[]][] = [
       "  [ ] Proxy",
       "  Press space to select or enter to save for next conversation",
     ],
+  ],
+
+  [
+    "Cline",
+    "idle",
+    "a menu that a low terminal cuts off",
+    [LINE, "❯ /", LINE, "╭────╮", "│ ❯ /settings   Modify │", "│   /model      Switch │"],
   ],
 
   [

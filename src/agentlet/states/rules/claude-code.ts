@@ -197,6 +197,12 @@ export const claudeCodeRules: RuleSet = {
       not: [{ tail: [...COMPOSER_BOX, 3] }, { tail: [SCROLLED, TYPED, LINE, 3] }],
     },
     {
+      name: "panel-cut-off",
+      state: "blocked",
+      // Higher than the terminal: what it says last is not on the screen.
+      tail: [/^▔{8}/, { gap: 100, without: LINE }],
+    },
+    {
       name: "farewell",
       state: "exited",
       tail: [/^Resume this session with:$/, /^claude .*--resume [0-9a-f-]{36}/],
@@ -296,7 +302,7 @@ export const claudeCodeRules: RuleSet = {
       name: "composer-help",
       state: "idle",
       title: /^(?:✳ |$)/,
-      tail: [...COMPOSER_BOX, /^ {2}! for (?:shell|bash) mode/, { gap: 12, without: LINE }],
+      tail: [...COMPOSER_BOX, /^ {2}! for\b/, { gap: 16, without: LINE }],
     },
     {
       name: "composer-resting",

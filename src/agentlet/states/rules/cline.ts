@@ -70,7 +70,8 @@ export const clineRules: RuleSet = {
     {
       name: "composer-menu",
       state: "idle",
-      tail: [LINE, COMPOSER, TYPED, LINE, /^ *╭─/, BELOW, /^ *╰─/, 1],
+      // A terminal that is low cuts it off.
+      tail: [LINE, COMPOSER, TYPED, LINE, /^ *╭─/, BELOW],
     },
     { name: "overlay", state: "blocked", tail: [/^ *Esc(?:\/Enter)? to close\b/i, 2] },
   ],

@@ -1,7 +1,7 @@
 import type { AskReading, DialogKeys, RuleSet, ToolReading } from "../screen-rule.ts";
 
-/** `!`: what is typed goes to a shell. */
-const COMPOSER = /^[›!] ?/;
+/** `!`: what is typed goes to a shell. A box to tick is an option's. */
+const COMPOSER = /^[›!](?! ?\[[ x]\] )/;
 /** The line below the composer, in the forms it had: key help, context left, model and directory. */
 const FOOTER =
   /\? for shortcuts|← for agents|^ {2}esc again to edit previous message|\d+% (?:context )?left|^ *\S+.* · [~/]\S*(?: · .*)?$|^ {2}[~/]\S*(?: · .*)?$/;
@@ -11,6 +11,8 @@ const INTERRUPT = /^\S.*\((?:\d+[hms] ?)+ • (?:esc|ctrl ?\+? ?c) to interrupt\
 const TURN_END = /^(?: {2}|─ )Worked for |^ {2}done \d|^■ |^› /;
 /** As those say it that say it of every turn. */
 const MARKED_END = /^ {2}(?:Worked for .* • \d|done \d+:\d\d)/;
+/** What follows a prompt that nothing has ended yet. */
+const GOES_ON = { gap: 200, without: TURN_END };
 /** What is typed into the composer: its further rows are indented. */
 const TYPED = { gap: 60, without: /^(?:[•■✔✗›] | {2}Worked for )/ };
 
@@ -202,7 +204,7 @@ export const codexRules: RuleSet = {
     {
       name: "session-list",
       state: "blocked",
-      tail: [/─ \d+ \/ \d+ · \d+% ─$/, /^ *enter \w+ +esc \w/, 2],
+      tail: [/─ \d+ \/ \d+ · \d+% ─$/, /^ *enter \w+ .*\besc \w/, 2],
     },
     {
       name: "pager",
@@ -215,6 +217,13 @@ export const codexRules: RuleSet = {
       // What it says last is which keys it takes; below a composer there is its footer.
       tail: [/^ {2}Press \S+ to \w/i],
       not: [{ title: /Action Required/ }],
+    },
+    {
+      name: "help-of-keys",
+      state: "blocked",
+      // In a narrow terminal it goes on in a next row.
+      tail: [/^ {1,2}\S.*\besc (?:back|cancel|close|exit|save)\b/, { gap: 1, without: COMPOSER }],
+      not: [{ tail: [COMPOSER, TYPED, FOOTER, 2] }, { title: /Action Required/ }],
     },
     {
       name: "status-line",
@@ -235,24 +244,29 @@ export const codexRules: RuleSet = {
       versions: ">=0.150",
       // Without a title nothing but the missing end of the turn tells streaming from idle.
       title: /^$/,
-      tail: [/^› \S/, { gap: 200, without: TURN_END }, COMPOSER, TYPED, /← for agents/],
+      // A prompt in the first row may be one that stays there, whatever is shown now.
+      tail: [/./, /^› \S/, GOES_ON, COMPOSER, TYPED, /← for agents/],
+    },
+    {
+      name: "open-turn-from-the-top",
+      state: "busy",
+      versions: ">=0.150",
+      title: /^$/,
+      tail: [
+        /^› \S/,
+        { gap: 60, without: /^\S/ },
+        /^• (?!Unrecognized command)/,
+        GOES_ON,
+        COMPOSER,
+        TYPED,
+        /← for agents/,
+      ],
     },
     {
       name: "open-turn-after-another",
       state: "busy",
       title: /^$/,
-      tail: [
-        MARKED_END,
-        400,
-        /^› \S/,
-        { gap: 200, without: TURN_END },
-        /^• /,
-        { gap: 200, without: TURN_END },
-        COMPOSER,
-        TYPED,
-        FOOTER,
-        2,
-      ],
+      tail: [MARKED_END, 400, /^› \S/, GOES_ON, COMPOSER, TYPED, FOOTER, 2],
     },
     {
       name: "open-turn-scrolled",

@@ -5,6 +5,7 @@ const EDGE = /^ *╹▀/;
 const FOOTER = /ctrl\+p commands|^ *opencode v\d|^ *(?:tab +)?(?:agents ?)?ctrl\+p$/i;
 /** A dialog that is higher than the terminal: to its last row none but its own. */
 const CUT_OFF = { gap: 60, without: /^ *(?!┃)\S/ };
+const DIALOG = /^(?:.* {2})? *[A-Z]\S*(?: \S+){0,5} {8,}esc(?: |$)/;
 /** The agent and the model of a turn that goes on. */
 const OPEN_TURN = /^ *▣ +(?:(?! {3}| · (?:\d|interrupted)).)+(?: {3}.*)?$/;
 const BUSY = /\besc (?:again to )?interrupt\b/;
@@ -121,9 +122,10 @@ export const openCodeRules: RuleSet = {
     },
     { name: "footer-interrupt", state: "busy", tail: [EDGE, BUSY, 2] },
     {
-      name: "footer-interrupt-wrapped",
+      name: "footer-bar",
       state: "busy",
-      tail: [EDGE, /^ *[■⬝]{4,} +esc\b/, 1],
+      // What stands right of the bar may be cut or broken by a narrow terminal.
+      tail: [EDGE, /^ *[■⬝]{4,}/, 3],
     },
     {
       name: "open-turn",
@@ -140,6 +142,12 @@ export const openCodeRules: RuleSet = {
         FOOTER,
         3,
       ],
+    },
+    {
+      name: "dialog",
+      state: "blocked",
+      // It is drawn over the screen, composer and all: its title, and right of it the key that closes it.
+      tail: [DIALOG, 200],
     },
     {
       name: "farewell",
