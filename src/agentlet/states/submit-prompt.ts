@@ -26,7 +26,7 @@ export async function submitPrompt(controls: Controls, text: string): Promise<Ac
   const isIdle = () => mayEnter(controls);
   if (!(await controls.until(isIdle, controls.limits.answeredMs, 25)))
     return unconfirmed(
-      `the CLI became ${controls.dialogOnScreen?.state ?? controls.standing.state} before Enter was pressed; the text may stand in its composer`,
+      `${whatCameUp(controls)} before Enter was pressed; the text may stand in its composer`,
     );
   const shown = controls.seen((standing) => standing.state !== "idle");
   try {
@@ -46,9 +46,15 @@ export function notIdle({ state }: Standing): string {
     : `The CLI is ${state} and takes no prompt; wait until it is idle`;
 }
 
-/** A hook's word is not enough while a dialog is there to see: Enter would approve it. */
-function mayEnter({ standing, dialogOnScreen }: Controls): boolean {
-  return standing.state === "idle" && dialogOnScreen === null;
+/** A hook's word is not enough while a dialog is there to see, which Enter would approve, or another program, which would get it. */
+function mayEnter({ standing, dialogOnScreen, stranger }: Controls): boolean {
+  return standing.state === "idle" && dialogOnScreen === null && stranger === null;
+}
+
+function whatCameUp({ standing, dialogOnScreen, stranger }: Controls): string {
+  return stranger === null
+    ? `the CLI became ${dialogOnScreen?.state ?? standing.state}`
+    : `another program took the terminal (${stranger})`;
 }
 
 /** Again while the text still stands in the composer; the text never. */

@@ -9,7 +9,7 @@ import type { Signal } from "../../../src/agentlet/states/signal.ts";
 const view = () => ({ rows: [], title: "", cursor: null, takesPaste: true });
 
 /** Types a prompt into a CLI that becomes `meanwhile` before Enter, and idle again after `forMs`; what was typed, and in which state. */
-async function typedInto(meanwhile: Signal["state"], forMs: number) {
+async function typedInto(meanwhile: Signal["state"] | "editor", forMs: number) {
   using states = new RunStates({
     run: "it",
     rules: null,
@@ -22,19 +22,25 @@ async function typedInto(meanwhile: Signal["state"], forMs: number) {
   const say = (state: Signal["state"]): void =>
     states.signal({ channel: "hook", state, evidence: "the test" });
   const typed: string[] = [];
+  let stranger: string | null = null;
   let later: NodeJS.Timeout | undefined;
   using controls = new Controls({
     states,
     rules: null,
     clock: machineClock,
     view,
-    stranger: () => null,
+    stranger: () => stranger,
     limits: { answeredMs: 500 },
     type(bytes) {
       const keys = bytes.toString();
       typed.push(`${states.standing.state}: ${JSON.stringify(keys)}`);
-      say(keys === "\r" ? "busy" : meanwhile);
-      later ??= setTimeout(() => say("idle"), forMs);
+      if (keys === "\r") say("busy");
+      else if (meanwhile === "editor") stranger = "vim";
+      else say(meanwhile);
+      later ??= setTimeout(() => {
+        stranger = null;
+        say("idle");
+      }, forMs);
       return true;
     },
   });
@@ -54,6 +60,15 @@ suite("the Enter of a prompt", () => {
       assert.equal(phase, "done");
       assert.deepEqual(typed, [PASTE, String.raw`idle: "\r"`]);
     });
+
+  test("is not pressed into another program that has taken the terminal, and is once that has gone", async () => {
+    const stays = await typedInto("editor", 60_000);
+    const goes = await typedInto("editor", 250);
+
+    assert.deepEqual([stays.phase, stays.typed], ["unconfirmed", [PASTE]]);
+    assert.match(stays.message, /another program took the terminal \(vim\) before Enter/);
+    assert.deepEqual([goes.phase, goes.typed], ["done", [PASTE, String.raw`idle: "\r"`]]);
+  });
 
   test("is not pressed into what stays there instead of the composer, and that is said", async () => {
     const { phase, message, typed } = await typedInto("permission", 60_000);
