@@ -27,8 +27,8 @@ export interface AttachTerminal {
   snapshot(): Snapshot | null;
   snapshotWithHistory(rows: number): Promise<Snapshot | null>;
   size(): TerminalSize;
-  /** Types what a viewer sent, as soon as it can be; `taken` is called then. False, and nothing is taken, when too much waits. */
-  type(bytes: Buffer, taken: () => void): boolean;
+  /** Types what the viewer of a window sent, as soon as it can be; `taken` is called then. False, and nothing is taken, when too much waits. */
+  type(bytes: Buffer, window: string, taken: () => void): boolean;
   resize(size: TerminalSize): void;
 }
 
@@ -93,7 +93,7 @@ export class Attachments implements Disposable {
       const bytes = Buffer.from(command.data, "base64");
       // What a window says by itself, of its focus or the mouse above it, is no sign of who works.
       if (areKeys(bytes)) this.#lead(attach);
-      const isTaken = this.#terminal.type(bytes, () => {
+      const isTaken = this.#terminal.type(bytes, attach.id, () => {
         const message = { attach: attach.id, bytes: bytes.length };
         this.#wire?.sendMessage({ kind: "attach_taken", ...message });
       });

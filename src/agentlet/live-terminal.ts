@@ -28,7 +28,7 @@ export interface LiveTerminalOptions {
   /** The screen has changed. */
   onScreen: () => void;
   /** A person types: to be delivered at once or later; false when it can be taken neither now nor later, and is to be asked again. Unless given, at once. */
-  onPersonTypes?: (bytes: Buffer, deliver: (bytes: Buffer) => void) => boolean;
+  onPersonTypes?: (bytes: Buffer, window: string, deliver: (bytes: Buffer) => void) => boolean;
   /** A viewer types and the program has stopped reading: its input queue is full, and what is typed is not taken. */
   onRefusedInput: () => void;
   /** A paste that a person began was ended for them, and why. */
@@ -44,7 +44,7 @@ export class LiveTerminal implements Disposable {
   readonly #shown: ShownOutput;
   readonly #state: TerminalState;
   readonly #attachments: Attachments;
-  readonly #waiting = new WaitingInput((bytes) => this.#personTypes(bytes));
+  readonly #waiting = new WaitingInput((bytes, window) => this.#personTypes(bytes, window));
   /** of what waits, the first, as it is to be typed */
   #next: { bytes: Buffer; typed: Buffer } | null = null;
   readonly #pastes: TypedPastes;
@@ -89,7 +89,7 @@ export class LiveTerminal implements Disposable {
       snapshot: () => this.#state.snapshot(),
       snapshotWithHistory: (rows) => this.#state.snapshotWithHistory(rows),
       size: () => this.#size,
-      type: (bytes, taken) => this.#waiting.push(bytes, taken),
+      type: (bytes, window, taken) => this.#waiting.push(bytes, window, taken),
       resize: (size) => this.#resize(size),
     });
   }
@@ -187,16 +187,16 @@ export class LiveTerminal implements Disposable {
   }
 
   /** False: the program does not read, or automation types; it waits, and is asked again. */
-  #personTypes(bytes: Buffer): boolean {
+  #personTypes(bytes: Buffer, window: string): boolean {
     if (this.#pty === null) return true;
     if (this.#next?.bytes !== bytes) this.#next = { bytes, typed: this.#pastes.sent(bytes) };
     const { typed } = this.#next;
-    const isTaken = typed.length === 0 || this.#offer(typed);
+    const isTaken = typed.length === 0 || this.#offer(typed, window);
     if (isTaken) this.#next = null;
     return isTaken;
   }
 
-  #offer(typed: Buffer): boolean {
+  #offer(typed: Buffer, window: string): boolean {
     const hasRoom = this.#pty?.hasRoom(typed.length + LEASE_LIMITS.heldBytes) ?? true;
     this.#tellRefusal(!hasRoom);
     if (!hasRoom) return false;
@@ -205,7 +205,7 @@ export class LiveTerminal implements Disposable {
       this.#suspended.typed(taken);
     };
     const { onPersonTypes } = this.#options;
-    if (onPersonTypes !== undefined) return onPersonTypes(typed, deliver);
+    if (onPersonTypes !== undefined) return onPersonTypes(typed, window, deliver);
     deliver(typed);
     return true;
   }

@@ -88,7 +88,7 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     recordInput: spec.agent.recordInput,
     namespaces: spec.zone.kind === "none" ? 0 : 1,
     onScreen: () => states.screenChanged(),
-    onPersonTypes: (bytes, deliver) => interaction.lease.person(bytes, deliver),
+    onPersonTypes: (bytes, window, deliver) => interaction.lease.person(bytes, window, deliver),
     onPasteEnded: (message) => notice(message),
     onRefusedInput: () =>
       notice("The program does not read its input; what was typed is not taken until it does"),
@@ -157,10 +157,11 @@ export async function runAgent(parts: RunParts): Promise<RunEnd> {
     outputOffset: () => terminal.outputOffset,
     emit,
     isPasting: () => terminal.isPasting,
-    onHands: (hands) => {
-      const outputOffset = terminal.outputOffset;
-      emit({ type: "input", time: new Date().toISOString(), hands, outputOffset });
-      const who = hands === "person" ? "a person" : "automation";
+    onHands: (hands, before) => {
+      const { outputOffset } = terminal;
+      emit({ type: "input", time: new Date().toISOString(), ...hands, outputOffset });
+      const other = before?.hands === "person" ? " at another window" : "";
+      const who = hands.hands === "person" ? `a person${other}` : "automation";
       recorder.marker(`agentkube: the keyboard is in the hands of ${who}`);
     },
   });

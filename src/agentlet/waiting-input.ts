@@ -9,20 +9,24 @@ export const WAITING_INPUT_LIMITS = {
 
 interface Waiting {
   bytes: Buffer;
+  window: string;
   taken: () => void;
 }
 
 /** What people type, in the order of its coming, until it can be typed: the program may not read, or automation may have the keyboard. */
 export class WaitingInput implements Disposable {
   /** False: not now. It is asked again with the same bytes. */
-  readonly #type: (bytes: Buffer) => boolean;
+  readonly #type: (bytes: Buffer, window: string) => boolean;
   readonly #limits: typeof WAITING_INPUT_LIMITS;
   #waiting: Waiting[] = [];
   #bytes = 0;
   #isTyping = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(type: (bytes: Buffer) => boolean, limits: Partial<typeof WAITING_INPUT_LIMITS> = {}) {
+  constructor(
+    type: (bytes: Buffer, window: string) => boolean,
+    limits: Partial<typeof WAITING_INPUT_LIMITS> = {},
+  ) {
     this.#type = type;
     this.#limits = { ...WAITING_INPUT_LIMITS, ...limits };
   }
@@ -32,13 +36,13 @@ export class WaitingInput implements Disposable {
   }
 
   /** `taken` is called once when all of it is typed, or never will be. False, and nothing taken, when too much waits. */
-  push(bytes: Buffer, taken: () => void): boolean {
+  push(bytes: Buffer, window: string, taken: () => void): boolean {
     if (this.#bytes + bytes.length > this.#limits.waitingBytes) return false;
     const { pieceBytes } = this.#limits;
     for (let at = 0; at < bytes.length || at === 0; at += pieceBytes) {
       const isLast = at + pieceBytes >= bytes.length;
       const piece = bytes.subarray(at, at + pieceBytes);
-      this.#waiting.push({ bytes: piece, taken: isLast ? taken : () => undefined });
+      this.#waiting.push({ bytes: piece, window, taken: isLast ? taken : () => undefined });
     }
     this.#bytes += bytes.length;
     this.pump();
@@ -52,7 +56,7 @@ export class WaitingInput implements Disposable {
     this.#isTyping = true;
     try {
       for (let head = this.#waiting[0]; head !== undefined; head = this.#waiting[0]) {
-        if (!this.#type(head.bytes)) break;
+        if (!this.#type(head.bytes, head.window)) break;
         this.#waiting.shift();
         this.#bytes -= head.bytes.length;
         head.taken();

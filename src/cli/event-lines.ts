@@ -13,7 +13,7 @@ export function eventLine(line: string, output: Pick<Output, "paint">): string |
     case "state":
       return `${head}${output.paint("cyan", event.state)}  seen by ${event.channel}: ${oneLine(event.evidence)}${askedBy(event.ask)}`;
     case "input":
-      return `${head}keyboard  in the hands of ${event.hands === "person" ? "a person" : "automation"}`;
+      return `${head}keyboard  in the hands of ${event.hands === "person" ? "a person" : "automation"}${event.window === undefined ? "" : ` at window ${event.window.slice(0, 4)}`}`;
     case "act": {
       const style: Style =
         event.phase === "done" ? "green" : event.phase === "accepted" ? "dim" : "red";

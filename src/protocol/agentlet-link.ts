@@ -145,6 +145,7 @@ export const AgentletEvent = z.discriminatedUnion("type", [
       type: z.literal("input"),
       time: z.iso.datetime(),
       hands: z.enum(["person", "automation"]),
+      window: AttachId.optional().describe("that a person types at"),
       outputOffset: z.int().nonnegative(),
     })
     .describe("the keyboard changed hands: who types from here on"),

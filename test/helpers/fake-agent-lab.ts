@@ -93,7 +93,7 @@ export async function openFakeAgentLab(options: LabOptions) {
     recorder: { output: () => undefined, input: () => undefined, resize: () => undefined },
     recordInput: false,
     onScreen: () => states.screenChanged(),
-    onPersonTypes: (bytes, deliver) => interaction.lease.person(bytes, deliver),
+    onPersonTypes: (bytes, window, deliver) => interaction.lease.person(bytes, window, deliver),
     onRefusedInput: () => undefined,
   });
   const emit = (event: AgentletEvent) => {
@@ -122,7 +122,7 @@ export async function openFakeAgentLab(options: LabOptions) {
     outputOffset: () => terminal.outputOffset,
     emit,
     onHands: (hands) =>
-      emit({ type: "input", time: new Date().toISOString(), hands, outputOffset: 0 }),
+      emit({ type: "input", time: new Date().toISOString(), ...hands, outputOffset: 0 }),
   });
   const approver = new Approver({
     states,

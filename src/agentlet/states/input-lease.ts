@@ -12,12 +12,13 @@ export const LEASE_LIMITS = {
 
 const PASTING_LOOK_MS = 100;
 
-export type Hands = "person" | "automation";
+/** Who has the keyboard: a person, and at which window, or automation. */
+export type Hands = { hands: "person"; window: string } | { hands: "automation" };
 
 export interface InputLeaseOptions {
   clock: Clock;
-  /** The keyboard changed hands. */
-  onHands: (hands: Hands) => void;
+  /** The keyboard changed hands, from nobody's at first. */
+  onHands: (hands: Hands, before: Hands | null) => void;
   /** A person's keys are about to be delivered. */
   onPerson?: (keys: Buffer) => void;
   /** a person's paste is not over: it is theirs, however long they pause */
@@ -46,7 +47,7 @@ export class InputLease {
   #keyAtMs = -Infinity;
   #turn: Promise<unknown> = Promise.resolve();
   #isAutomatic = false;
-  #held: { bytes: Buffer; deliver: (bytes: Buffer) => void }[] = [];
+  #held: { bytes: Buffer; window: string; deliver: (bytes: Buffer) => void }[] = [];
   #heldBytes = 0;
 
   constructor(options: InputLeaseOptions) {
@@ -55,19 +56,18 @@ export class InputLease {
   }
 
   /** A person typed. Delivered now, or once automation has done; false, and nothing taken, when too much waits. */
-  person(bytes: Buffer, deliver: (bytes: Buffer) => void): boolean {
+  person(bytes: Buffer, window: string, deliver: (bytes: Buffer) => void): boolean {
     if (!areKeys(bytes)) {
       deliver(bytes);
       return true;
     }
     this.#keyAtMs = this.#options.clock.now();
     if (!this.#isAutomatic) {
-      this.#take("person");
-      this.#deliver(bytes, deliver);
+      this.#deliver(bytes, window, deliver);
       return true;
     }
     if (this.#heldBytes + bytes.length > this.#limits.heldBytes) return false;
-    this.#held.push({ bytes: Buffer.from(bytes), deliver });
+    this.#held.push({ bytes: Buffer.from(bytes), window, deliver });
     this.#heldBytes += bytes.length;
     return true;
   }
@@ -102,7 +102,7 @@ export class InputLease {
       await pause(clock, waitMs, signal);
     }
     this.#isAutomatic = true;
-    this.#take("automation");
+    this.#take({ hands: "automation" });
     try {
       return await act();
     } finally {
@@ -110,19 +110,25 @@ export class InputLease {
       const held = this.#held;
       this.#held = [];
       this.#heldBytes = 0;
-      if (held.length > 0) this.#take("person");
-      for (const { bytes, deliver } of held) this.#deliver(bytes, deliver);
+      for (const { bytes, window, deliver } of held) this.#deliver(bytes, window, deliver);
     }
   }
 
-  #deliver(bytes: Buffer, deliver: (bytes: Buffer) => void): void {
+  #deliver(bytes: Buffer, window: string, deliver: (bytes: Buffer) => void): void {
+    this.#take({ hands: "person", window });
     this.#options.onPerson?.(bytes);
     deliver(bytes);
   }
 
   #take(hands: Hands): void {
-    if (this.#last === hands) return;
+    const before = this.#last;
+    if (before !== null && isSame(before, hands)) return;
     this.#last = hands;
-    this.#options.onHands(hands);
+    this.#options.onHands(hands, before);
   }
+}
+
+function isSame(one: Hands, other: Hands): boolean {
+  if (one.hands === "automation" || other.hands === "automation") return one.hands === other.hands;
+  return one.window === other.window;
 }

@@ -4,7 +4,7 @@ import { ActLife } from "./act-life.ts";
 import { answerAsk, overOf } from "./answer-ask.ts";
 import { Controls, refused } from "./controls.ts";
 import type { ActOutcome, ControlsOptions } from "./controls.ts";
-import { InputLease } from "./input-lease.ts";
+import { InputLease, type InputLeaseOptions } from "./input-lease.ts";
 import { cleanPrompt } from "./keystrokes.ts";
 import type { ScreenMatch } from "./match-screen.ts";
 import { KEY_GAP_MS } from "./screen-rule.ts";
@@ -27,7 +27,7 @@ export interface InteractionOptions extends ControlsOptions {
   outputOffset: () => number;
   emit: (event: AgentletEvent) => void;
   /** The keyboard changed hands. */
-  onHands: (hands: "person" | "automation") => void;
+  onHands: InputLeaseOptions["onHands"];
   /** A person's paste is not over. */
   isPasting?: () => boolean;
 }

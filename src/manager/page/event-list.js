@@ -40,7 +40,7 @@ function wordsOf(event) {
         quiet(event.detail),
       ];
     case "input":
-      return h("span", {}, `The keyboard is in the hands of ${handsOf(event.hands)}`);
+      return h("span", {}, `The keyboard is in the hands of ${handsOf(event)}`);
     case "act":
       return [
         pill(`${event.act} ${event.phase}`, event.phase === "refused" ? "bad" : "plain"),
@@ -53,8 +53,9 @@ function wordsOf(event) {
   }
 }
 
-function handsOf(hands) {
-  return hands === "person" ? "a person" : "automation";
+function handsOf({ hands, window }) {
+  if (hands !== "person") return "automation";
+  return window === undefined ? "a person" : `a person at window ${window.slice(0, 4)}`;
 }
 
 function quiet(text) {

@@ -130,7 +130,9 @@ suite("what is done to a CLI from afar", { concurrency: false }, () => {
   test("a program whose composer nobody knows takes no prompt behind what a person left there", async () => {
     await using lab = await openFakeAgentLab({ runtime: "Custom", words: ["--prompt=In [1]: "] });
     const person = (text: string) =>
-      lab.interaction.lease.person(Buffer.from(text), (bytes) => lab.terminal.type(bytes));
+      lab.interaction.lease.person(Buffer.from(text), "0a".repeat(8), (bytes) =>
+        lab.terminal.type(bytes),
+      );
     await lab.isState("idle");
 
     person("busy 900 half a thou");
@@ -314,7 +316,9 @@ suite("what is done to a CLI from afar", { concurrency: false }, () => {
     await lab.isState("idle");
     const typedAt = performance.now();
     const person = (text: string) =>
-      lab.interaction.lease.person(Buffer.from(text), (bytes) => lab.terminal.type(bytes));
+      lab.interaction.lease.person(Buffer.from(text), "0a".repeat(8), (bytes) =>
+        lab.terminal.type(bytes),
+      );
 
     person("x");
     person("\x7f");

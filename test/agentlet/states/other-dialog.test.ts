@@ -6,7 +6,7 @@ import { claudeCode } from "../../../src/agentlet/drivers/claude-code.ts";
 import { openCode } from "../../../src/agentlet/drivers/open-code.ts";
 import { Approver } from "../../../src/agentlet/states/approver.ts";
 import { machineClock } from "../../../src/agentlet/states/clock.ts";
-import { InputLease } from "../../../src/agentlet/states/input-lease.ts";
+import { type Hands, InputLease } from "../../../src/agentlet/states/input-lease.ts";
 import { Interaction } from "../../../src/agentlet/states/interaction.ts";
 import { matchScreen } from "../../../src/agentlet/states/match-screen.ts";
 import { RunStates } from "../../../src/agentlet/states/run-states.ts";
@@ -209,7 +209,7 @@ suite("a hook that tells of something else than the screen shows", () => {
       { tool: "*", answer: "deny" },
     ];
     using cli = openClaude(dialog("Read file", "Read(README.md)"), { approvals });
-    cli.interaction.lease.person(Buffer.from("x"), () => undefined);
+    cli.interaction.lease.person(Buffer.from("x"), "0a".repeat(8), () => undefined);
     cli.says("PermissionRequest", asks("Read", { file_path: "README.md" }));
     await timers.setTimeout(300);
     cli.screen.rows = REMOVES;
@@ -267,6 +267,30 @@ suite("a hook that tells of something else than the screen shows", () => {
 });
 
 suite("a person's keys while automation types", () => {
+  test("go from window to window and to automation, and each change of hands is told once", async () => {
+    const changes: [Hands, Hands | null][] = [];
+    const lease = new InputLease({
+      clock: machineClock,
+      limits: { personMs: 10 },
+      onHands: (...change) => changes.push(change),
+    });
+    const type = (window: string) => lease.person(Buffer.from("x"), window, () => undefined);
+
+    for (const window of ["aa", "aa", "bb", "aa"]) type(window);
+    await lease.automation(async () => {
+      for (const window of ["aa", "aa", "bb"]) type(window);
+      return await Promise.resolve();
+    }, new AbortController().signal);
+
+    const at = (window: string): Hands => ({ hands: "person", window });
+    const automation: Hands = { hands: "automation" };
+    const told = [at("aa"), at("bb"), at("aa"), automation, at("aa"), at("bb")];
+    assert.deepEqual(
+      changes,
+      told.map((hands, index) => [hands, told[index - 1] ?? null]),
+    );
+  });
+
   test("wait even when they look like replies; replies do not", async () => {
     const lease = new InputLease({ clock: machineClock, onHands: () => undefined });
     const KEYS = ["\x1b[13u", "\x1b[99;5u", "\x1b[1;2R", "\x1b[R", "x"];
@@ -280,7 +304,7 @@ suite("a person's keys while automation types", () => {
     ];
     const delivered: string[] = [];
     const type = (key: string) =>
-      lease.person(Buffer.from(key), (bytes) => delivered.push(bytes.toString()));
+      lease.person(Buffer.from(key), "0a".repeat(8), (bytes) => delivered.push(bytes.toString()));
 
     const during = await lease.automation(async () => {
       for (const key of [...KEYS, ...REPLIES]) type(key);

@@ -11,7 +11,7 @@ suite("an act that is taken back, or ended with its program", { concurrency: fal
   test("is not typed when a person has the keyboard, and is told at once", async () => {
     await using lab = await openFakeAgentLab({ runtime: "ClaudeCode" });
     await lab.isState("idle");
-    lab.interaction.lease.person(Buffer.from("x"), () => undefined);
+    lab.interaction.lease.person(Buffer.from("x"), "0a".repeat(8), () => undefined);
     const [first, second] = ["a".repeat(16), "b".repeat(16)];
     const acts = [
       lab.interaction.handle({ ...PROMPT, request: first }),
