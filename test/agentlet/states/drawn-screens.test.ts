@@ -67,6 +67,14 @@ const openCode = (...above: string[]) => [
   `  ╹${"▀".repeat(70)}`,
   "                                            tab agents  ctrl+p commands",
 ];
+/** Cline's composer without its upper line, which a dialog may cover. */
+const cline = (typed: string) => [
+  typed,
+  LINE,
+  " a-model (100) $0.00                                      ○ Plan ● Act (Tab)",
+  " proj",
+  " Auto-approve all disabled (Shift+Tab)",
+];
 const codex = (footer: string, ...above: string[]) => [
   ...above,
   "",
@@ -415,6 +423,29 @@ const screens: [Runtime, AgentState, string, string[]][] = [
   ],
   [
     "ClaudeCode",
+    "blocked",
+    "a login that a command asked for",
+    [
+      "▔".repeat(40),
+      "  Login",
+      "  Select login method:",
+      "  ❯ 1. Claude account",
+      "    2. Console",
+    ],
+  ],
+  [
+    "ClaudeCode",
+    "exited",
+    "a farewell over the composer's line",
+    [
+      LINE,
+      "❯",
+      `Resume this session with:${LINE}`,
+      "claude --resume 08f559c2-2a27-48c3-b96e-1a3dd5a7ffcc",
+    ],
+  ],
+  [
+    "ClaudeCode",
     "starting",
     "its first question",
     [
@@ -563,6 +594,18 @@ const screens: [Runtime, AgentState, string, string[]][] = [
   [
     "OpenCode",
     "blocked",
+    "a dialog in a narrow terminal",
+    ["     Select agent               esc", "     Search", "  ┃  ● build", "   ╹▀▀▀  plan"],
+  ],
+  [
+    "OpenCode",
+    "idle",
+    "keys that are said",
+    openCode("     Cancel it            esc", "     ▣  Build · a-model · 7.2s"),
+  ],
+  [
+    "OpenCode",
+    "blocked",
     "a dialog above its composer",
     openCode(
       "          Select model                                     esc",
@@ -598,6 +641,12 @@ const screens: [Runtime, AgentState, string, string[]][] = [
     ["  █▀▀█  A title", "  █  █  opencode -s ses_dd39de83affeLoN5Jpnq7DwWMq", "  ▀▀▀▀"],
   ],
 
+  [
+    "Codex",
+    "idle",
+    "what is typed, above the footer of 0.98",
+    codex(`${" ".repeat(70)}120 used`, "• Done."),
+  ],
   ["Codex", "idle", "Esc was pressed", codex("esc again to edit previous message", "• Done.")],
   ["Codex", "idle", "a status line that is a directory", codex("~/code/proj")],
   [
@@ -741,6 +790,22 @@ const screens: [Runtime, AgentState, string, string[]][] = [
     ],
   ],
 
+  ...[
+    "            Space toggle selected, Esc to go back",
+    "            Press any key to cancel",
+    "─  ←/→ switch tabs, ↑/↓ navigate, Tab/Enter select, Esc close                  ─",
+  ].map((help): [Runtime, AgentState, string, string[]] => [
+    "Cline",
+    "blocked",
+    `a dialog over its composer, with ${help.trim()}`,
+    [" * Hello there.", "            A title", help, ...cline("❯ Ask anything...")],
+  ]),
+  [
+    "Cline",
+    "idle",
+    "words of a dialog that are said",
+    [" * It says: Press any key to cancel, Esc to go back", LINE, ...cline("❯ Ask anything...")],
+  ],
   [
     "Cline",
     "idle",

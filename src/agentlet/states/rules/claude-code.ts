@@ -167,8 +167,9 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "login-dialog",
       state: "starting",
+      // Asked for by a command it is a panel.
       tail: [/^ *Select login method:/, 12],
-      not: [{ tail: [...COMPOSER_BOX, 3] }],
+      not: [{ tail: [...COMPOSER_BOX, 3] }, { tail: [/^▔{8}/, 40] }],
     },
     {
       name: "list-dialog",
@@ -205,7 +206,7 @@ export const claudeCodeRules: RuleSet = {
     {
       name: "farewell",
       state: "exited",
-      tail: [/^Resume this session with:$/, /^claude .*--resume [0-9a-f-]{36}/],
+      tail: [/^Resume this session with:─*$/, /^claude .*--resume [0-9a-f-]{36}/],
     },
     { name: "title-spinner", state: "busy", title: /^[◐◑◒◓⠀-⣿] / },
     {

@@ -9,6 +9,8 @@ const BELOW = { gap: 14, without: COMPOSER };
 /** In the first column of what is said; a quote of it is indented. */
 const SPINNER = /^ [⠁-⣿] \S/;
 
+const DIALOG = /^(?: {9,}|─+ ).*(?:\bEsc (?:to )?(?:close|go back|cancel)\b|Press any key to \w)/;
+
 /** Cline 3.0 (measured with 3.0.65). Its title is the last prompt, no sign of its state. */
 export const clineRules: RuleSet = {
   runtime: "Cline",
@@ -65,6 +67,12 @@ export const clineRules: RuleSet = {
       name: "thinking",
       state: "busy",
       tail: [/^ [⠁-⣿] .*\(esc to cancel\)$/, { gap: 6, without: COMPOSER }, FOOTER, 1],
+    },
+    {
+      name: "dialog",
+      state: "blocked",
+      // It is drawn in the middle, over the composer: what is said stands in the first columns.
+      tail: [DIALOG, 8],
     },
     { name: "composer", state: "idle", tail: [LINE, COMPOSER, TYPED, LINE, 3, FOOTER, 1] },
     {

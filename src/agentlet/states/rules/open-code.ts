@@ -2,10 +2,12 @@ import type { RuleSet, ToolReading } from "../screen-rule.ts";
 
 /** The lower edge of the composer's box. A side bar may stand right of any row. */
 const EDGE = /^ *╹▀/;
-const FOOTER = /ctrl\+p commands|^ *opencode v\d|^ *(?:tab +)?(?:agents ?)?ctrl\+p$/i;
+const FOOTER = /ctrl\+p\b|^ *opencode v\d/i;
 /** A dialog that is higher than the terminal: to its last row none but its own. */
 const CUT_OFF = { gap: 60, without: /^ *(?!┃)\S/ };
-const DIALOG = /^(?:.* {2})? *[A-Z]\S*(?: \S+){0,5} {8,}esc(?: |$)/;
+/** A title in its place: in the middle of the screen, or, in a narrow terminal, one that is known. */
+const DIALOG =
+  /^(?: {9,}[A-Z]\S*(?: \S+){0,5}|.* (?:Select \w+|Sessions|Themes|Status|Commands|MCPs|Connect a provider)) {8,}esc(?: |$)/;
 /** The agent and the model of a turn that goes on. */
 const OPEN_TURN = /^ *▣ +(?:(?! {3}| · (?:\d|interrupted)).)+(?: {3}.*)?$/;
 const BUSY = /\besc (?:again to )?interrupt\b/;
