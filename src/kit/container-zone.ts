@@ -23,6 +23,8 @@ export interface ContainerZone {
 }
 
 const KILL_ROUND_MS = 20;
+/** What the kernel has not let go by then, in a call that cannot be interrupted, ends with the container. */
+const KILL_LIMIT_MS = 5000;
 const SIGKILL = 9;
 /** pod-zone ends with it when the kernel cannot fence the zone. */
 const CANNOT_FENCE = 78;
@@ -81,9 +83,12 @@ function startFailure({ said, exitCode }: FailedStart): PlatformError {
 class FencedZone extends ZoneProcess {
   readonly rootPath = "/";
 
-  /** There is no namespace to take away: everything that zone-init has inherited is killed, until nothing is left. */
+  /** There is no namespace to take away: everything that zone-init has inherited is killed, until nothing is left or it takes too long. */
   async kill(): Promise<void> {
-    while (!this.isGone) {
+    const end = performance.now() + KILL_LIMIT_MS;
+    while (!this.isGone && performance.now() < end) {
+      // Stopped, which its programs can do to it where the kernel has no fence, it would reap none of them.
+      this.child.kill("SIGCONT");
       this.signalAll(SIGKILL);
       const children = await childrenOf(this.pid);
       if (children.length === 0) break;

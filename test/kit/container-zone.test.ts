@@ -108,4 +108,16 @@ suite("zone A in a container", { skip: lacksLandlock() }, () => {
       rmSync(dir, { recursive: true });
     }
   });
+
+  test("its end comes also when its init was stopped", async () => {
+    const stopped = await openFenced([]);
+    await stopped.start({ argv: ["/bin/sleep", "1000"], cwd: "/", env: ENV, cols: 80, rows: 24 });
+    process.kill(stopped.pid, "SIGSTOP");
+    const before = performance.now();
+
+    await stopped.kill();
+
+    assert.ok(performance.now() - before < 4000);
+    assert.throws(() => process.kill(stopped.pid, 0), /ESRCH/);
+  });
 });
