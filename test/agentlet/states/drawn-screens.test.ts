@@ -75,6 +75,16 @@ const cline = (typed: string) => [
   " proj",
   " Auto-approve all disabled (Shift+Tab)",
 ];
+const clineBox = (...above: string[]) => [
+  ...above,
+  `╭${LINE.slice(2)}╮`,
+  `│${" ".repeat(78)}│`,
+  `╰${LINE.slice(2)}╯`,
+  " / for commands · @ for files                                ○ Plan ● Act (Tab)",
+  " a-model ████████ (120) | $0.000",
+  " proj",
+  " Auto-approve all disabled (Shift+Tab)",
+];
 const codex = (footer: string, ...above: string[]) => [
   ...above,
   "",
@@ -641,11 +651,12 @@ const screens: [Runtime, AgentState, string, string[]][] = [
     ["  █▀▀█  A title", "  █  █  opencode -s ses_dd39de83affeLoN5Jpnq7DwWMq", "  ▀▀▀▀"],
   ],
 
+  ["Codex", "idle", "what is typed, above the footer of 0.98", codex("120 used", "• Done.")],
   [
     "Codex",
-    "idle",
-    "what is typed, above the footer of 0.98",
-    codex(`${" ".repeat(70)}120 used`, "• Done."),
+    "busy",
+    "a status line above a footer that nobody knows",
+    codex("something new", "› do it", "• Working (2s • esc to interrupt)"),
   ],
   ["Codex", "idle", "Esc was pressed", codex("esc again to edit previous message", "• Done.")],
   ["Codex", "idle", "a status line that is a directory", codex("~/code/proj")],
@@ -800,6 +811,22 @@ const screens: [Runtime, AgentState, string, string[]][] = [
     `a dialog over its composer, with ${help.trim()}`,
     [" * Hello there.", "            A title", help, ...cline("❯ Ask anything...")],
   ]),
+  ["Cline", "idle", "the composer of 2.18", clineBox(" ⏺ Done.")],
+  [
+    "Cline",
+    "busy",
+    "the spinner of 2.18",
+    clineBox(" ⏺ one two", " ⠼ Acting... (2s · esc to interrupt)", " 💡 Tip: Press Up"),
+  ],
+  [
+    "Cline",
+    "blocked",
+    "two ways to go on in 2.18",
+    clineBox(
+      " ⏺ Error: no key",
+      "               Retry (1)                          Start New Task (2)",
+    ),
+  ],
   [
     "Cline",
     "idle",

@@ -11,7 +11,17 @@ const SPINNER = /^ [⠁-⣿] \S/;
 
 const DIALOG = /^(?: {9,}|─+ ).*(?:\bEsc (?:to )?(?:close|go back|cancel)\b|Press any key to \w)/;
 
-/** Cline 3.0 (measured with 3.0.65). Its title is the last prompt, no sign of its state. */
+/** The box of 2.18, and what stands below it. */
+const OLDER_COMPOSER = [
+  /^╭─{8}/,
+  { gap: 12, without: /^╰/ },
+  /^╰─{8}/,
+  1,
+  /[○●] Plan [○●] Act/,
+  3,
+] as const;
+
+/** Cline 3.0 (measured with 3.0.65), and 2.18 as far as it was seen: its start, its work, its failures. Its title is the last prompt, no sign of its state. */
 export const clineRules: RuleSet = {
   runtime: "Cline",
   version: /^ *Cline v(\d+\.\d+\.\d+)/,
@@ -81,6 +91,25 @@ export const clineRules: RuleSet = {
       // A terminal that is low cuts it off.
       tail: [LINE, COMPOSER, TYPED, LINE, /^ *╭─/, BELOW],
     },
+    {
+      name: "older-spinner",
+      state: "busy",
+      versions: "<3",
+      tail: [/^ [⠁-⣿] \S.*\besc to interrupt\)$/, { gap: 6, without: /^╭/ }, ...OLDER_COMPOSER],
+    },
+    {
+      name: "older-approval",
+      state: "permission",
+      versions: "<3",
+      tail: [/^ {4,}\S.* \(1\) {3,}Reject \(2\)/, ...OLDER_COMPOSER],
+    },
+    {
+      name: "older-buttons",
+      state: "blocked",
+      versions: "<3",
+      tail: [/^ {4,}\S.* \(1\) {3,}\S.* \(2\)/, ...OLDER_COMPOSER],
+    },
+    { name: "older-composer", state: "idle", versions: "<3", tail: OLDER_COMPOSER },
     { name: "overlay", state: "blocked", tail: [/^ *Esc(?:\/Enter)? to close\b/i, 2] },
   ],
 };

@@ -4,7 +4,7 @@ import type { AskReading, DialogKeys, RuleSet, ToolReading } from "../screen-rul
 const COMPOSER = /^[›!](?! ?\[[ x]\] )/;
 /** The line below the composer, in the forms it had: key help, context left, model and directory. */
 const FOOTER =
-  /\? for shortcuts|← for agents|^ {2}esc again to edit previous message| {3}\d[\d.]*[KM]? used$|\d+% (?:context )?left|^ *\S+.* · [~/]\S*(?: · .*)?$|^ {2}[~/]\S*(?: · .*)?$/;
+  /\? for shortcuts|← for agents|^ {2}esc again to edit previous message| {2}\d[\d.]*[KM]? used$|\d+% (?:context )?left|^ *\S+.* · [~/]\S*(?: · .*)?$|^ {2}[~/]\S*(?: · .*)?$/;
 /** From the first column; what is quoted in an answer is indented. */
 const INTERRUPT = /^\S.*\((?:\d+[hms] ?)+ • (?:esc|ctrl ?\+? ?c) to interrupt\)/i;
 /** What stands at the end of every turn of 0.169. */
@@ -229,6 +229,11 @@ export const codexRules: RuleSet = {
       name: "status-line",
       state: "busy",
       tail: [INTERRUPT, { gap: 8, without: TURN_END }, COMPOSER, TYPED, FOOTER, 2],
+    },
+    {
+      name: "status-line-any-footer",
+      state: "busy",
+      tail: [INTERRUPT, { gap: 8, without: TURN_END }, /^›(?! \d+\. | ?\[)/, TYPED],
     },
     {
       name: "draft-waits",
