@@ -21,7 +21,6 @@ export type AgentState = z.infer<typeof AgentState>;
 /** Which channel saw a state, the surest first. All but `process` come from inside zone A and are claims. */
 export const StateChannel = z.enum([
   "process",
-  "protocol",
   "event",
   "hook",
   "transcript",

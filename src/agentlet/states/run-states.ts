@@ -84,7 +84,7 @@ export class RunStates implements Disposable {
     return this.#reports;
   }
 
-  /** A claim of a structured channel: hook, event, protocol, transcript. */
+  /** A claim of a structured channel: hook, event, transcript. */
   signal(signal: Signal): void {
     if (signal.channel !== "output") this.#reports += 1;
     this.#judge.signal(signal);

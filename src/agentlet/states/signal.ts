@@ -4,7 +4,7 @@ import type { AgentState, Ask, StateChannel } from "../../protocol/agentlet-link
 export type SignalChannel = Exclude<StateChannel, "process">;
 
 /**
- * One claim about the CLI: what a hook, an event, a protocol, a transcript, a title or a screen says its state is.
+ * One claim about the CLI: what a hook, an event, a transcript, a title or a screen says its state is.
  * All of it comes from inside zone A: it moves states, never outcomes or approvals.
  */
 export interface Signal {

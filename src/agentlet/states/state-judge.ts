@@ -12,7 +12,6 @@ export const JUDGE_LIMITS = {
 
 /** How sure a channel is. One that speaks is believed until a less sure one has shown for a while that it is dead. */
 const RANK: Record<SignalChannel, number> = {
-  protocol: 3,
   event: 3,
   hook: 3,
   transcript: 2,
