@@ -8,9 +8,9 @@ import { aRunSpec } from "./run-spec.ts";
 const GATEWAY = { url: "http://127.0.0.1:4180", agentToken: "agent-token-".padEnd(43, "x") };
 
 suite("Claude Code", () => {
-  test("a policy that may ask or deny is asked about edits too, as OpenCode's is; none, and one that allows, is not", () => {
+  test("a policy that may ask or deny is asked about edits too, as OpenCode's and Codex' are; none, and one that allows, is not", () => {
     const asked = (approvals?: "ask" | "allow" | "deny" | { tool: string; answer: "deny" }[]) => {
-      const of = (runtime: "ClaudeCode" | "OpenCode") =>
+      const of = (runtime: "ClaudeCode" | "OpenCode" | "Codex") =>
         driverOf(runtime).prepare({
           spec: aRunSpec({
             agent: {
@@ -26,16 +26,21 @@ suite("Claude Code", () => {
       const { data } =
         of("OpenCode").files.find(({ path }) => path.endsWith("opencode.json")) ?? {};
       const { permission } = JSON.parse(String(data)) as { permission: { edit: string } };
-      return [argv[argv.indexOf("--permission-mode") + 1], permission.edit];
+      const config = String(
+        of("Codex").files.find(({ path }) => path.endsWith("config.toml"))?.data,
+      );
+      const sandbox = /^sandbox_mode = "(.*)"$/m.exec(config)?.[1];
+      return [argv[argv.indexOf("--permission-mode") + 1], permission.edit, sandbox];
     };
 
     for (const approvals of ["ask", "deny", [{ tool: "Write", answer: "deny" as const }]] as const)
       assert.deepEqual(asked(typeof approvals === "string" ? approvals : [...approvals]), [
         "default",
         "ask",
+        "read-only",
       ]);
     for (const approvals of ["allow", undefined] as const)
-      assert.deepEqual(asked(approvals), ["acceptEdits", "allow"]);
+      assert.deepEqual(asked(approvals), ["acceptEdits", "allow", "workspace-write"]);
   });
 
   test("is started brokered, with its questions answered beforehand and no token in argv or files", () => {

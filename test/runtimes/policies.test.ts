@@ -1,44 +1,67 @@
-// A list policy that denies one tool of a real CLI by its own name, and allows all others.
+// List policies that name one tool of a real CLI: denied where everything else is allowed, and allowed where everything else is denied.
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import path from "node:path";
 import { suite, test } from "node:test";
-import { knownRuntimes } from "../../src/protocol/runtimes.ts";
+import { type KnownRuntime, knownRuntimes } from "../../src/protocol/runtimes.ts";
 import { openSession, skipWithout } from "./session.ts";
 
-const DENIED = {
-  ClaudeCode: ["Write", `[[tool Write {"file_path":"made.txt","content":"hi"}]]`],
-  Codex: [
-    "Bash",
-    `[[tool exec_command {"cmd":"echo made","sandbox_permissions":"require_escalated","justification":"it is wanted"}]]`,
-  ],
-} as const;
+const PATCH = "*** Begin Patch\n*** Add File: made.txt\n+hi\n*** End Patch\n";
 
-for (const runtime of ["ClaudeCode", "Codex"] as const)
+/** Each makes `made.txt` in the workspace. */
+const MAKES: [runtime: KnownRuntime, tool: string, directive: string][] = [
+  ["ClaudeCode", "Write", `[[tool Write {"file_path":"made.txt","content":"hi"}]]`],
+  [
+    "Codex",
+    "Bash",
+    `[[tool exec_command {"cmd":"touch made.txt","sandbox_permissions":"require_escalated","justification":"it is wanted"}]]`,
+  ],
+  [
+    "Codex",
+    "apply_patch",
+    `[[tool exec_command ${JSON.stringify({ cmd: `apply_patch <<'EOF'\n${PATCH}EOF` })}]]`,
+  ],
+];
+
+for (const [runtime, tool, makes] of MAKES)
   suite(
-    `a policy by tool and the real ${runtime}`,
+    `a policy by tool and ${tool} of the real ${runtime}`,
     { skip: skipWithout(knownRuntimes[runtime].program) },
     () => {
-      const [tool, asks] = DENIED[runtime];
-      test(`${tool} is denied by its name where everything else is allowed`, async () => {
-        await using session = await openSession({
-          runtime,
-          goal: `${asks} [[say That was all.]]`,
-          attached: false,
-          timeoutMs: 90_000,
-          spec: {
-            approvals: [
-              { tool, answer: "deny" },
-              { tool: "*", answer: "allow" },
-            ],
-          },
+      for (const [answer, others] of [
+        ["deny", "allow"],
+        ["allow", "deny"],
+      ] as const)
+        test(`${answer} by its name, where everything else gets ${others}`, async () => {
+          await using session = await openSession({
+            runtime,
+            goal: `${makes} [[say That was all.]]`,
+            attached: false,
+            timeoutMs: 120_000,
+            spec: {
+              approvals: [
+                { tool, answer },
+                { tool: "*", answer: others },
+              ],
+            },
+          });
+
+          await session.until(
+            () => session.acts().some((act) => act.startsWith("answer spec.approvals done:")),
+            "the answer",
+          );
+          const asked = (await session.states()).findIndex(({ state }) => state === "permission");
+          await session.waitFor(({ state }) => state === "idle", asked);
+
+          const answers = session.acts().filter((act) => act.startsWith("answer spec.approvals"));
+          assert.ok(
+            answers.some((act) => act.includes(`done: ${answer}`)),
+            answers.join("\n"),
+          );
+          assert.ok(!answers.some((act) => act.includes(`done: ${others}`)), answers.join("\n"));
+          const made = path.join(session.lab.workspace, "made.txt");
+          assert.equal(existsSync(made), answer === "allow");
+          await session.stop();
         });
-
-        await session.until(
-          () => session.acts().some((act) => act.startsWith("answer spec.approvals done: deny")),
-          "the refusal",
-        );
-
-        assert.ok(!session.acts().some((act) => act.includes("done: allow")));
-        await session.stop();
-      });
     },
   );

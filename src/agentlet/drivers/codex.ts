@@ -1,4 +1,4 @@
-import { goalFiles, homeFile, promptOf, withGoalOnStdin } from "./driver.ts";
+import { goalFiles, homeFile, isAskedForAll, promptOf, withGoalOnStdin } from "./driver.ts";
 import type { Driver, LaunchInput } from "./driver.ts";
 import { hookSignal, sessionOfHook, toolOfHook } from "./hook-claims.ts";
 import { reportCommand } from "./hooks.ts";
@@ -85,6 +85,8 @@ function withoutDaemon(argv: readonly string[]): string[] {
 function configOf(input: LaunchInput): string {
   const { spec, gateway } = input;
   const { name, baseUrl, brokered } = modelAccessOf(input);
+  // What its sandbox allows is done without asking, patches too; a policy is to be asked about all that writes.
+  const sandbox = isAskedForAll(spec.agent) ? "read-only" : "workspace-write";
   const hooks = HOOKS.flatMap((hook) => {
     const command = reportCommand(hook, hook === "UserPromptSubmit" ? INTERRUPTED : null);
     return [
@@ -100,7 +102,7 @@ function configOf(input: LaunchInput): string {
     ...(name === null ? [] : [`model = ${toml(name)}`]),
     'model_provider = "agentkube"',
     ...(spec.agent.mode === "supervised"
-      ? ['approval_policy = "on-request"', 'sandbox_mode = "workspace-write"']
+      ? ['approval_policy = "on-request"', `sandbox_mode = "${sandbox}"`]
       : []),
     "[model_providers.agentkube]",
     'name = "agentkube"',
