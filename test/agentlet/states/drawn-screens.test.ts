@@ -811,6 +811,15 @@ const screens: [Runtime, AgentState, string, string[]][] = [
     `a dialog over its composer, with ${help.trim()}`,
     [" * Hello there.", "            A title", help, ...cline("❯ Ask anything...")],
   ]),
+  [
+    "Cline",
+    "idle",
+    "a task of 2.18 that is done",
+    clineBox(
+      " ⏺ Task completed",
+      "           Start New Task (1)                          Exit (2)",
+    ),
+  ],
   ["Cline", "idle", "the composer of 2.18", clineBox(" ⏺ Done.")],
   [
     "Cline",

@@ -107,7 +107,7 @@ export const clineRules: RuleSet = {
       name: "older-buttons",
       state: "blocked",
       versions: "<3",
-      tail: [/^ {4,}\S.* \(1\) {3,}\S.* \(2\)/, ...OLDER_COMPOSER],
+      tail: [/^ {4,}(?!Start New Task)\S.* \(1\) {3,}\S.* \(2\)/, ...OLDER_COMPOSER],
     },
     { name: "older-composer", state: "idle", versions: "<3", tail: OLDER_COMPOSER },
     { name: "overlay", state: "blocked", tail: [/^ *Esc(?:\/Enter)? to close\b/i, 2] },
