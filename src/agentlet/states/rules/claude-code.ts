@@ -303,7 +303,7 @@ export const claudeCodeRules: RuleSet = {
       name: "composer-help",
       state: "idle",
       title: /^(?:✳ |$)/,
-      tail: [...COMPOSER_BOX, /^ {2}! for\b/, { gap: 16, without: LINE }],
+      tail: [LINE, /^[>❯!]/, TYPED, LINE, /^ {2}! for\b/, { gap: 16, without: LINE }],
     },
     {
       name: "composer-resting",

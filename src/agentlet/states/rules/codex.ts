@@ -300,6 +300,17 @@ export const codexRules: RuleSet = {
     },
     { name: "composer", state: "idle", tail: [COMPOSER, TYPED, FOOTER, 2] },
     {
+      name: "composer-menu",
+      state: "idle",
+      // Older ones show commands, or keys, in the footer's place.
+      tail: [/^› \/\S*$/, /^ {2}(?:\/\w|no matches)/, { gap: 9, without: /^(?! {2})/ }],
+    },
+    {
+      name: "composer-keys",
+      state: "idle",
+      tail: [COMPOSER, TYPED, /^ {2}\/ for commands\b/, { gap: 6, without: /^(?! {2})/ }],
+    },
+    {
       name: "composer-fills-screen",
       state: "idle",
       // Its footer is pushed away; the title says that it rests.
