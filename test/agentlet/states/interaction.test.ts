@@ -116,14 +116,14 @@ suite("what is done to a CLI from afar", { concurrency: false }, () => {
           words: [`--prompt=${prompt}`],
         });
         await lab.isState("idle");
-        const { phase, message } = await lab.prompt("busy 300");
+        const { phase, message } = await lab.prompt("busy 2000");
         return [prompt, phase, message, lab.truths.flatMap(({ prompt: sent }) => sent ?? [])];
       }),
     );
 
     assert.deepEqual(
       taken,
-      PROMPTS.map((prompt) => [prompt, "done", "confirmed by title: title-working", ["busy 300"]]),
+      PROMPTS.map((prompt) => [prompt, "done", "confirmed by title: title-working", ["busy 2000"]]),
     );
   });
 

@@ -131,7 +131,7 @@ suite("the states of a run", () => {
   test("idle needs a screen that rests; bytes that change nothing on it are no unrest", async () => {
     const screen = { rows: ["0", ">"], writer: false };
     // Long beside a step of 15 ms, also on a machine that is busy.
-    const { states, told } = openStates(screen, 500);
+    const { states, told } = openStates(screen, 2000);
     using _ = states;
 
     for (let i = 0; i < 10; i++) {
