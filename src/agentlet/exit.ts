@@ -65,6 +65,16 @@ export function exitStatusOf(end: RunEnd, exit: ProgramExit): number {
   return ExitCode.failed;
 }
 
+/** How a program failed to start, when it was the program and not the zone that failed. */
+export function startFailureOf(error: unknown): Extract<ProgramExit, { kind: "failed" }> | null {
+  if (!(error instanceof Error) || typeof error.cause !== "object" || error.cause === null)
+    return null;
+  const cause = error.cause as Partial<Extract<ProgramExit, { kind: "failed" }>>;
+  const { kind, errno, step } = cause;
+  if (kind !== "failed" || typeof errno !== "string" || typeof step !== "string") return null;
+  return { kind, errno, step };
+}
+
 function failed(reason: RunEnd["reason"], detail: EndDetail): RunEnd {
   return { outcome: "failed", reason, exitCode: null, signal: null, detail };
 }

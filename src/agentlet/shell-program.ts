@@ -4,6 +4,7 @@ import type { ProgramExit } from "../kit/init-channel.ts";
 import { messageOf } from "../kit/platform-error.ts";
 import type { StartedProgram } from "../kit/started-programs.ts";
 import { signalExitCode } from "../protocol/outcome.ts";
+import { endOfProgram, startFailureOf } from "./exit.ts";
 import type { LiveTerminal } from "./live-terminal.ts";
 import { PtySession } from "./pty-session.ts";
 import type { RecorderLink } from "./recorder-link.ts";
@@ -137,12 +138,12 @@ function statusOf(exit: ProgramExit | null): number {
 }
 
 /** A shell that did not open. As a shell would have said it: 127 for a program that is not there, 126 for one that may not be executed. */
-export function refusedEnd(error: unknown): ShellEnd {
-  const cause = error instanceof Error ? error.cause : null;
-  const errno =
-    typeof cause === "object" && cause !== null && "errno" in cause ? cause.errno : null;
-  const status = ["EACCES", "ENOEXEC", "EPERM"].includes(String(errno)) ? 126 : 127;
-  return { reason: messageOf(error), status };
+export function refusedEnd(error: unknown, argv: readonly string[] | null): ShellEnd {
+  const failure = startFailureOf(error);
+  const status = ["EACCES", "ENOEXEC", "EPERM"].includes(failure?.errno ?? "") ? 126 : 127;
+  const detail = failure === null ? undefined : endOfProgram(failure, argv?.[0] ?? "").detail;
+  const why = [detail?.cause ?? messageOf(error), detail?.fix].filter(Boolean).join("; ");
+  return { reason: why, status };
 }
 
 function wordsOf(exit: ProgramExit | null): string {

@@ -160,7 +160,7 @@ export class Shells {
       this.#emit(grant, "closed", end.reason);
     } catch (error) {
       this.#options.log.warn({ shell: grant, err: error }, "shell not opened");
-      end = refusedEnd(error);
+      end = refusedEnd(error, argv);
       this.#emit(grant, "refused", end.reason);
     }
     // Its window first, for it needs no more than what was shown; then the record.

@@ -1,11 +1,10 @@
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import type { ProgramExit } from "../kit/init-channel.ts";
 import type { Sandbox } from "../kit/sandbox.ts";
 import type { StartedProgram } from "../kit/started-programs.ts";
 import type { Driver, Gateway, Judge, Launch } from "./drivers/driver.ts";
 import { driverOf } from "./drivers/registry.ts";
-import { endOfProgram, endOfStop } from "./exit.ts";
+import { endOfProgram, endOfStop, startFailureOf } from "./exit.ts";
 import { openGatewayRelay } from "./gateway-relay.ts";
 import type { GatewayRelay } from "./gateway-relay.ts";
 import { startHeartbeat } from "./heartbeat.ts";
@@ -258,14 +257,4 @@ function leavingKeysOf({ agent }: RunSpec): { interrupt: string; quit: string } 
 
 function mebibytes(bytes: number): string {
   return `${Math.ceil(bytes / 1024 / 1024)} MiB`;
-}
-
-/** How a program failed to start, when it was the program and not the zone that failed. */
-function startFailureOf(error: unknown): Extract<ProgramExit, { kind: "failed" }> | null {
-  if (!(error instanceof Error) || typeof error.cause !== "object" || error.cause === null)
-    return null;
-  const cause = error.cause as Partial<Extract<ProgramExit, { kind: "failed" }>>;
-  const { kind, errno, step } = cause;
-  if (kind !== "failed" || typeof errno !== "string" || typeof step !== "string") return null;
-  return { kind, errno, step };
 }

@@ -78,7 +78,7 @@ suite("a shell beside the agent", { skip }, () => {
       ["sh", "-c", "kill -9 $$"],
     ]) {
       const end = await lab.agentkube(["shell", run, `--data=${lab.data}`, "--", ...argv]).ended;
-      ends.push({ code: end.code, out: end.stdout.toString().slice(0, 9) });
+      ends.push({ code: end.code, out: end.stdout.toString().slice(0, 9), err: end.stderr });
     }
     const bare = await lab.agentkube(["shell", run, `--data=${lab.data}`]).ended;
     const words = ["--json", `--data=${lab.data}`];
@@ -93,7 +93,9 @@ suite("a shell beside the agent", { skip }, () => {
     assert.match(asJson.stdout.toString(), /^no newline\n\{"run":.*"exitCode":0.*\}\n$/);
     const last = JSON.parse(watched.stdout.toString().trimEnd().split("\n").at(-1) ?? "");
     assert.deepEqual([last.detached, last.end.outcome], [false, "cancelled"]);
-    assert.deepEqual(ends[0], { code: 7, out: "1\r\n2\r\n3\r\n" });
+    assert.deepEqual([ends[0]?.code, ends[0]?.out], [7, "1\r\n2\r\n3\r\n"]);
+    assert.match(ends[1]?.err ?? "", /Cannot start "no-such-program".*\(ENOENT\); name a program/);
+    assert.match(ends[2]?.err ?? "", /Cannot start "\/etc\/passwd".*\(EACCES\); run chmod/);
     assert.deepEqual(
       ends.slice(1).map(({ code }) => code),
       [127, 126, 137],
