@@ -40,6 +40,8 @@ const SAID = {
     /^(?:✻ \S+ for \d|❯ |─{8})| {2}⎿ {1,2}(?:Interrupted · |Rejected |User rejected )|^[⏺●] (?:API Error\b|(?:User d|D)eclined to answer)/,
 };
 const TEXT = /^ {2,4}[^\s⎿]/;
+/** A dialog that a command asked for is none of the start. */
+const COMMANDED = { tail: [/^[❯>] \/[a-z]/, 200] };
 const INTERRUPT = /esc to interrupt/i;
 
 /** The question above the options; in a narrow terminal it goes on in the next row. */
@@ -158,11 +160,13 @@ export const claudeCodeRules: RuleSet = {
       name: "start-dialog",
       state: "starting",
       tail: [/^[ │]*❯ \S/, 6, /^ *Enter to confirm · Esc to (?:cancel|exit)$/],
+      not: [COMMANDED],
     },
     {
       name: "start-dialog-above",
       state: "starting",
       tail: [LINE, 30, /^ *[❯ ] *(?:No|Yes)\b/, 4, /^ *Enter to confirm · Esc to (?:cancel|exit)$/],
+      not: [COMMANDED],
     },
     {
       name: "login-dialog",
@@ -176,6 +180,17 @@ export const claudeCodeRules: RuleSet = {
       state: "blocked",
       tail: [/^ *❯ /, 30, /^ *\S.*(?:· |^ *)Esc to (?:cancel|exit|close|go back|clear)\b/i],
       not: [{ tail: [...COMPOSER_BOX, 3] }],
+    },
+    {
+      name: "boxed-dialog",
+      state: "blocked",
+      versions: "<2.1",
+      tail: [/^ *╰─{8}/, /^ {2,}Esc to (?:exit|cancel|close)$/],
+    },
+    {
+      name: "help-panel",
+      state: "blocked",
+      tail: [/^──Claude Code v\S+─ /, 30, /^ *Esc to \w+$/],
     },
     {
       name: "theme-dialog",
@@ -331,6 +346,13 @@ export const claudeCodeRules: RuleSet = {
       state: "idle",
       versions: "<2.1",
       tail: [LINE, OLDER_COMPOSER, TYPED, LINE, 3],
+    },
+    {
+      name: "composer-commands",
+      state: "idle",
+      title: /^$/,
+      tail: [...COMPOSER_BOX, /^ *\/[\w:-]+ {2,}\S/, { gap: 14, without: LINE }],
+      not: [{ tail: [ACTIVITY, BELOW_ACTIVITY, ...COMPOSER_BOX, 15] }],
     },
     {
       name: "composer-notice",
