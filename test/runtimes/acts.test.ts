@@ -6,7 +6,7 @@ import timers from "node:timers/promises";
 import { suite, test } from "node:test";
 import type { Runtime } from "../../src/protocol/runtimes.ts";
 import { knownRuntimes } from "../../src/protocol/runtimes.ts";
-import { openSession, skipWithout } from "./session.ts";
+import { LONG_MS, openSession, skipWithout } from "./session.ts";
 import type { Session, SessionOptions } from "./session.ts";
 
 /** A tool of the CLI's own that needs permission; what it prints is not in the prompt. */
@@ -17,6 +17,8 @@ const ASKS = {
   Cline: `[[tool run_commands {"commands":["mkdir /tmp/made && echo made-$((40+2))"]}]]`,
   Goose: `[[tool *shell {"command":"mkdir /tmp/made && echo made-$((40+2))"}]]`,
 } satisfies Partial<Record<Runtime, string>>;
+/** Longer than the 90 s after which an act is given up. */
+const ACT_MS = 120_000;
 const RUNTIMES = Object.keys(ASKS) as (keyof typeof ASKS)[];
 const SLOW = "[[slow 40000]] [[say one two three four five six seven eight nine ten]]";
 
@@ -34,20 +36,22 @@ async function openAlone(options: SessionOptions): Promise<Unattended> {
   const { lab } = session;
   const cli = async (verb = "", ...words: string[]) => {
     const all = [verb, session.run, ...words, "--data", lab.data];
-    const { code, text } = await lab.agentkube(all, { timeoutMs: 60_000 }).ended;
+    const { code, text } = await lab.agentkube(all, { timeoutMs: ACT_MS }).ended;
     return { code, text };
   };
   return { session, cli };
 }
 
-/** On a busy machine a title may still say busy for seconds after a hook has said that the turn is over. */
+/**
+ * On a busy machine a title may still say busy after a hook has said that the turn is over, and a screen that is not drawn yet may
+ * overrule an event and look idle while the turn goes on: what is refused for the state it is in is given again.
+ */
 async function promptWhenIdle(cli: Unattended["cli"], ...words: string[]) {
-  let prompted = await cli("prompt", ...words);
-  for (let tries = 0; prompted.text.includes("is busy") && tries < 10; tries++) {
-    await timers.setTimeout(1000);
-    prompted = await cli("prompt", ...words);
+  for (const deadline = performance.now() + LONG_MS; ; await timers.setTimeout(1000)) {
+    const prompted = await cli("prompt", ...words);
+    const isRefused = /takes no prompt|waits for a prompt/.test(prompted.text);
+    if (!isRefused || performance.now() > deadline) return prompted;
   }
-  return prompted;
 }
 
 /** A CLI may ask more than once before it is done (OpenCode: for the command, then for the file): allows each until it is idle. */
