@@ -21,6 +21,8 @@ export interface ScreenView {
   takesPaste?: boolean;
   /** absent when it is not known */
   cursorHidden?: boolean;
+  /** what a cell has behind its character: its colour, in no words for people; absent when it is not known */
+  ground?: (row: number, col: number) => string;
   /** the program is in the middle of a frame that it marks (mode 2026); absent when it is not known */
   inFrame?: boolean;
 }
@@ -91,6 +93,10 @@ export function viewOf({ terminal, title, cursorHidden }: Screen): ScreenView {
     cursor: { row: buffer.cursorY, col: buffer.cursorX },
     takesPaste: bracketedPasteMode,
     cursorHidden,
+    ground(row, col) {
+      const cell = buffer.getLine(buffer.baseY + row)?.getCell(col);
+      return `${cell?.isInverse()} ${cell?.getBgColorMode()} ${cell?.getBgColor()}`;
+    },
     inFrame: synchronizedOutputMode,
   };
 }

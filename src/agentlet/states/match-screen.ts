@@ -40,7 +40,7 @@ export function matchScreen(
     if (matched === null) continue;
     const ask = rule.ask === undefined ? undefined : readAsk(rule.ask, matched, rows);
     const channel = rule.tail === undefined ? "title" : "screen";
-    const keys = keysIn(rule, matched, ask);
+    const keys = keysIn(rule, matched, ask, view);
     return {
       rule,
       state: rule.state,
@@ -140,11 +140,20 @@ function tailStart(pattern: TailPattern, rows: string[]): number | null {
 function keysIn(
   { keys, ask }: ScreenRule,
   rows: string[],
-  claim?: AskClaim,
+  claim: AskClaim | undefined,
+  view: ScreenView,
 ): DialogKeys | undefined {
   if (keys === undefined) return undefined;
   if (!("marked" in keys)) {
-    const { allow, once, ...others } = keys;
+    const { allow, once, coloured, ...others } = keys;
+    if (coloured === true && view.ground !== undefined) {
+      const moves = movesFromColoured(claim?.options ?? [], view.rows, view.ground);
+      // Whatever is marked, a refusal needs no mark.
+      if (moves === null) return { deny: others.deny };
+      const [first] = moves;
+      const isAllowed = allow !== undefined && first !== undefined;
+      return { ...others, option: moves, ...(isAllowed ? { allow: first } : {}) };
+    }
     const isShown = once === undefined || rows.some((row) => once.test(row));
     return allow === undefined || !isShown ? others : { ...others, allow };
   }
@@ -163,6 +172,25 @@ function keysIn(
   return { ...(allow === undefined ? {} : { allow }), deny, option: moves };
 }
 
+/** The keys of each option in a row, from the one that stands out by its colour; null unless exactly one does. */
+function movesFromColoured(
+  options: AskClaim["options"],
+  rows: readonly string[],
+  ground: (row: number, col: number) => string,
+): string[] | null {
+  const row = rows.findLastIndex((text) => options.every(({ label }) => text.includes(label)));
+  const columns = options.map(({ label }) => (rows[row] ?? "").indexOf(label));
+  const [first = -1] = columns;
+  // Of its blanks the nearest one is coloured with it.
+  if (row === -1 || first < 2) return null;
+  const plain = ground(row, first - 2);
+  const marked = columns.flatMap((col, at) => (ground(row, col) === plain ? [] : [at]));
+  const [from] = marked;
+  if (from === undefined || marked.length > 1) return null;
+  return options.map((_, at) => RIGHT.repeat((at - from + options.length) % options.length) + "\r");
+}
+
+const RIGHT = "\x1b[C";
 const UP = "\x1b[A";
 const DOWN = "\x1b[B";
 

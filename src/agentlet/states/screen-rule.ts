@@ -43,6 +43,11 @@ export interface DialogKeys {
   deny: string;
   /** `key`: typing an option's key chooses it; `enter`: its key, then Enter; an array: the keys of each option in order */
   option?: "key" | "enter" | readonly string[];
+  /**
+   * the options of the ask stand in one row, and only its colour tells the one that Enter takes: `\x1b[C` moves on from it, around the
+   * end. `allow` takes the first. Not asked of a plain text: the first is then taken to be marked
+   */
+  coloured?: true;
 }
 
 /** A list in which arrows move a mark and Enter takes the marked option. */

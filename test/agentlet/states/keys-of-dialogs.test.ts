@@ -58,6 +58,32 @@ suite("allow says yes for this once", () => {
     assert.equal(goose("○", "○", "○", "○"), undefined);
   });
 
+  test("OpenCode: arrows go from the option that has another colour, and only a refusal is left when none is told by it", () => {
+    const rows = [
+      "  ┃  △ Permission required",
+      "  ┃   Allow once   Allow always   Reject   enter confirm",
+    ];
+    const on = (...marked: string[]) => {
+      const columns = marked.map((label) => (rows[1] ?? "").indexOf(label));
+      const ground = (row: number, col: number) => String(row === 1 && columns.includes(col));
+      const view = { rows, title: "", cursor: null, ground };
+      return matchScreen(driverOf("OpenCode").rules, view, null)?.keys;
+    };
+
+    assert.deepEqual(on("Allow once"), {
+      allow: "\r",
+      deny: "\x1b",
+      option: ["\r", "\x1b[C\r", "\x1b[C\x1b[C\r"],
+    });
+    assert.deepEqual(on("Reject"), {
+      allow: "\x1b[C\r",
+      deny: "\x1b",
+      option: ["\x1b[C\r", "\x1b[C\x1b[C\r", "\r"],
+    });
+    for (const unclear of [on(), on("Allow once", "Reject")])
+      assert.deepEqual(unclear, { deny: "\x1b" });
+  });
+
   test("OpenCode: what asks whether always is meant is not answered with allow", () => {
     const rows = ["  ┃  △ Always allow", "  ┃   Confirm   Cancel     ⇆ select  enter confirm"];
 

@@ -51,7 +51,12 @@ export const openCodeRules: RuleSet = {
           { key: "reject", label: "Reject" },
         ],
       },
-      keys: { allow: "\r", deny: "\x1b", option: ["\r", "\x1b[C\r", "\x1b[C\x1b[C\r"] },
+      keys: {
+        allow: "\r",
+        deny: "\x1b",
+        option: ["\r", "\x1b[C\r", "\x1b[C\x1b[C\r"],
+        coloured: true,
+      },
     },
     {
       name: "permission-always",
@@ -65,7 +70,7 @@ export const openCodeRules: RuleSet = {
           { key: "cancel", label: "Cancel" },
         ],
       },
-      keys: { deny: "\x1b", option: ["\r", "\x1b[C\r"] },
+      keys: { deny: "\x1b", option: ["\r", "\x1b[C\r"], coloured: true },
     },
     {
       name: "permission-other",
