@@ -55,6 +55,9 @@ export class LiveTerminal implements Disposable {
   });
   #size: TerminalSize;
   #pty: PtySession | null = null;
+  #isOver = false;
+  /** the size that somebody's window has had since before the program ran */
+  #sizeToCome: TerminalSize | null = null;
   #refusing = false;
 
   constructor(options: LiveTerminalOptions) {
@@ -117,13 +120,16 @@ export class LiveTerminal implements Disposable {
     return this.#pastes.isOpen;
   }
 
-  /** The program's terminal, once it runs; null when it has ended. */
+  /** The program's terminal, once it runs; null when it has ended. What people typed and resized before is for it. */
   use(pty: PtySession | null): void {
     this.#pty = pty;
     if (pty !== null) {
       pty.onTyped = () => this.#waiting.pump();
+      if (this.#sizeToCome !== null) this.#resize(this.#sizeToCome);
+      this.#waiting.pump();
       return;
     }
+    this.#isOver = true;
     this.#waiting.clear();
     this.#next = null;
     this.#pastes.forget();
@@ -186,9 +192,9 @@ export class LiveTerminal implements Disposable {
     this.#state[Symbol.dispose]();
   }
 
-  /** False: the program does not read, or automation types; it waits, and is asked again. */
+  /** False: the program does not run yet or does not read, or automation types; it waits, and is asked again. */
   #personTypes(bytes: Buffer, window: string): boolean {
-    if (this.#pty === null) return true;
+    if (this.#pty === null) return this.#isOver;
     if (this.#next?.bytes !== bytes) this.#next = { bytes, typed: this.#pastes.sent(bytes) };
     const { typed } = this.#next;
     const isTaken = typed.length === 0 || this.#offer(typed, window);
@@ -236,6 +242,7 @@ export class LiveTerminal implements Disposable {
   }
 
   #resize(size: TerminalSize): void {
+    this.#sizeToCome = this.#pty === null ? size : null;
     if (this.#pty?.resize(size) !== true) return;
     this.#size = size;
     this.#shown.resize(size.cols);

@@ -261,11 +261,15 @@ function send(view: View, bytes: Buffer): void {
   if (socket.bufferedAmount > MAX_TYPED_BYTES) options.stdin?.pause();
 }
 
+/** The largest terminal that a program is given; a larger window shows it in its corner. */
+const MAX_CELLS = 1000;
+
 function sendSize(view: View): void {
   const { socket } = view;
   const { columns = 0, rows = 0 } = view.options.stdout;
-  const isKnown = columns > 0 && rows > 0 && columns <= 1000 && rows <= 1000;
+  const isKnown = columns > 0 && rows > 0;
   if (!view.options.write || !isKnown || socket === null || socket.readyState !== socket.OPEN)
     return;
-  socket.send(JSON.stringify({ kind: "resize", cols: columns, rows } satisfies AttachMessage));
+  const size = { cols: Math.min(columns, MAX_CELLS), rows: Math.min(rows, MAX_CELLS) };
+  socket.send(JSON.stringify({ kind: "resize", ...size } satisfies AttachMessage));
 }

@@ -4,6 +4,7 @@ import timers from "node:timers/promises";
 import { createHash } from "node:crypto";
 import { until } from "../helpers/until.ts";
 import { compileRedactionSet } from "../../src/kit/redaction-set.ts";
+import { ATTACH_LIMITS } from "../../src/agentlet/attachments.ts";
 import { LiveTerminal, type LiveTerminalOptions } from "../../src/agentlet/live-terminal.ts";
 import type { PtySession } from "../../src/agentlet/pty-session.ts";
 import { openTestZone, startOnTerminal } from "./open-zone.ts";
@@ -24,6 +25,39 @@ function aTerminal(given: Partial<LiveTerminalOptions> = {}): LiveTerminal {
 }
 
 suite("LiveTerminal", () => {
+  test("keeps what is typed and resized before the program runs for it, and nothing once it has ended", async () => {
+    const typed: string[] = [];
+    const sizes: [number, number][] = [];
+    const pty = {
+      write: (bytes: Buffer) => typed.push(bytes.toString()) > 0,
+      hasRoom: () => true,
+      resize: ({ cols, rows }: { cols: number; rows: number }) => sizes.push([cols, rows]) > 0,
+    } as unknown as PtySession;
+    using terminal = aTerminal();
+    terminal.useWire({ sendMessage: () => {}, sendBinary: (_message, done) => done() });
+    terminal.handle({ kind: "attach_open", attach: ATTACH, write: true, fromOffset: 0 });
+    const type = (text: string) =>
+      terminal.handle({
+        kind: "attach_input",
+        attach: ATTACH,
+        data: Buffer.from(text).toString("base64"),
+      });
+
+    terminal.handle({ kind: "attach_resize", attach: ATTACH, cols: 101, rows: 31 });
+    type("early ");
+    // A window that is dragged is waited for.
+    await timers.setTimeout(3 * ATTACH_LIMITS.resizeDebounceMs);
+    const before = [...typed];
+    terminal.use(pty);
+    type("later");
+    terminal.use(null);
+    type("too late");
+
+    assert.deepEqual(before, []);
+    assert.deepEqual(typed, ["early ", "later"]);
+    assert.deepEqual(sizes, [[101, 31]]);
+  });
+
   test("says once that the program does not read, keeps the viewer and what it typed, and types it when it reads", () => {
     let isFull = false;
     const typed: string[] = [];
