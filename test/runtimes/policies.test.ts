@@ -21,6 +21,8 @@ const MAKES: [runtime: KnownRuntime, tool: string, directive: string][] = [
     "apply_patch",
     `[[tool exec_command ${JSON.stringify({ cmd: `apply_patch <<'EOF'\n${PATCH}EOF` })}]]`,
   ],
+  ["OpenCode", "bash", `[[tool bash {"command":"touch made.txt","description":"make it"}]]`],
+  ["OpenCode", "edit", `[[tool write {"filePath":"made.txt","content":"hi"}]]`],
 ];
 
 for (const [runtime, tool, makes] of MAKES)
@@ -37,7 +39,6 @@ for (const [runtime, tool, makes] of MAKES)
             runtime,
             goal: `${makes} [[say That was all.]]`,
             attached: false,
-            timeoutMs: 120_000,
             spec: {
               approvals: [
                 { tool, answer },
