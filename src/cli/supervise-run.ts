@@ -15,8 +15,12 @@ import type { SupervisorReport } from "./supervisor-request.ts";
 
 /** How long the agentlet may take from a stop to its end; its own ladder takes 4 s, the recorder's seal some more. */
 const STOP_LIMIT_MS = 15_000;
+/** How long after the run's timeout the agentlet, which keeps it, may still be there: its ladder, a session's files, the recorder's seal. */
+const TIMEOUT_GRACE_MS = 30_000;
 /** How long an agentlet may take to exit once it has said how the run ended. */
 const EXIT_LIMIT_MS = 5000;
+/** Node's timers take no more. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 const RUNNER_END_MS = 10_000;
 /** The recorder itself gives up after ten minutes; a recorder that does not even do that is ended. */
 const SEAL_LIMIT_MS = 11 * 60_000;
@@ -110,6 +114,7 @@ class Programs {
     this.#options.report({ kind: "started" });
 
     using _stopping = this.#stopOn(stop, agentlet);
+    using _timeout = this.#killAtTimeout(agentlet);
     await Promise.race([agentlet.exited, ended.promise]);
     const timer = setTimeout(() => agentlet.kill(), EXIT_LIMIT_MS);
     const how = await agentlet.exited;
@@ -166,6 +171,21 @@ class Programs {
     if (stop.aborted) onStop();
     else stop.addEventListener("abort", onStop, { once: true });
     return { [Symbol.dispose]: () => stop.removeEventListener("abort", onStop) };
+  }
+
+  /** The agentlet ends its run at its timeout; one that hangs does not. */
+  #killAtTimeout(agentlet: Child): Disposable {
+    const { spec, log, logsDir } = this.#options;
+    const { timeoutMs } = spec.agent;
+    if (timeoutMs === null) return { [Symbol.dispose]: () => undefined };
+    const limitMs = Math.min(timeoutMs + TIMEOUT_GRACE_MS, MAX_TIMER_MS);
+    const timer = setTimeout(() => {
+      const cause = `The agentlet did not end the run at its timeout of ${timeoutMs} ms, and was killed`;
+      this.#lostEnd ??= { ...faultEnd(cause, logsDir), reason: "timed_out" };
+      log.error({ limitMs }, "agentlet killed, it outlived the run's timeout");
+      agentlet.kill();
+    }, limitMs);
+    return { [Symbol.dispose]: () => clearTimeout(timer) };
   }
 
   #killLater(): void {

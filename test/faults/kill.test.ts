@@ -97,6 +97,21 @@ suite("50 MB of output while parts are killed", () => {
     await assertWhole(lab, run);
   });
 
+  test("the agentlet stands still for good: the run ends at its timeout all the same, its record sealed", async () => {
+    await using lab = openLab();
+    const run = await startFlood(lab, FLOOD, 2 * MB, { timeoutMs: 150_000, agentTimeout: "30s" });
+
+    process.kill(pidOf(lab, run, "agentlet"), "SIGSTOP");
+    const { code } = await run.cli.ended;
+
+    const end = await untilEnded(lab, run.info.run);
+    assert.deepEqual([end.outcome, end.reason, code], ["failed", "timed_out", 124]);
+    const { raw, verify } = await readRecording(lab, run.info.run);
+    assert.deepEqual(verify.problems, []);
+    assertBeginning(raw, run, MB);
+    assert.deepEqual(await lab.leftovers(), []);
+  });
+
   test("the viewer: the run goes on and ends well", async () => {
     await using lab = openLab();
     const run = await startFlood(lab, FLOOD, 5 * MB, { timeoutMs: 120_000 });
