@@ -8,6 +8,8 @@ export const JUDGE_LIMITS = {
   graceMs: 1000,
   /** a surer channel that says busy is overruled by a screen that rests idle for this long */
   idleGraceMs: 1500,
+  /** the same when it has rested so since before the surer channel spoke: a CLI may take seconds to draw the turn that it has begun */
+  staleIdleGraceMs: 10_000,
 };
 
 /** How sure a channel is. One that speaks is believed until a less sure one has shown for a while that it is dead. */
@@ -88,7 +90,9 @@ export class StateJudge implements Disposable {
     const now = this.#options.clock.now();
     const before = this.#claims.get(rank);
     before?.cancel?.();
-    const isSame = before?.signal.state === signal.state;
+    // That a turn was broken off is news also to a screen that looked idle before it.
+    const isSame =
+      before?.signal.state === signal.state && before.signal.endsTurn === signal.endsTurn;
     const claim: Claim = {
       signal,
       sinceMs: isSame ? before.sinceMs : now,
@@ -121,7 +125,7 @@ export class StateJudge implements Disposable {
   #patience({ signal, sinceMs, agreed }: Claim): number | null {
     if (this.#standing.channel === "process" && this.#standing.state === "exited") return null;
     const { state, atMs } = this.#standing;
-    const { graceMs, idleGraceMs } = this.#limits;
+    const { graceMs, idleGraceMs, staleIdleGraceMs } = this.#limits;
     const isNews = sinceMs > atMs;
     switch (signal.state) {
       case "unknown":
@@ -137,7 +141,8 @@ export class StateJudge implements Disposable {
         return isNews && agreed ? 0 : graceMs;
       case "idle":
         // A dialog that has gone was answered: its composer may stand there before the turn is seen to go on.
-        return signal.endsTurn === true && isNews ? 0 : idleGraceMs;
+        if (!isNews) return staleIdleGraceMs;
+        return signal.endsTurn === true ? 0 : idleGraceMs;
     }
   }
 

@@ -62,17 +62,34 @@ suite("StateJudge", () => {
     assert.match(dead[0] ?? "", /hook channel still says busy while the screen says idle/);
   });
 
-  test("a screen that rested idle before the hook said busy does not take the new turn back at once", () => {
+  test("a screen that rested idle before the hook said busy does not take the new turn back while it may not be drawn yet", () => {
     const { clock, say, told } = openJudge();
 
     say("screen", "idle");
     clock.advanceTo(500);
     say("hook", "busy");
-    clock.advanceTo(900);
+    clock.advanceTo(9000);
     say("title", "busy");
-    clock.advanceTo(20_000);
-
+    clock.advanceTo(30_000);
     assert.deepEqual(told(), ["0 idle screen", "500 busy hook"]);
+
+    say("title", "idle");
+    clock.advanceTo(40_000);
+    say("hook", "busy");
+    clock.advanceTo(60_000);
+    assert.deepEqual(told().slice(2), ["31500 idle title", "40000 busy hook", "50000 idle title"]);
+  });
+
+  test("an interruption ends a turn at once also when the turn was never drawn", () => {
+    const { clock, say, told } = openJudge();
+
+    say("screen", "idle");
+    clock.advanceTo(500);
+    say("hook", "busy");
+    clock.advanceTo(600);
+    say("screen", "idle", { endsTurn: true });
+
+    assert.deepEqual(told(), ["0 idle screen", "500 busy hook", "600 idle screen"]);
   });
 
   test("an interruption that only the screen tells ends the turn at once", () => {
