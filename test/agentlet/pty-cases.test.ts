@@ -259,7 +259,11 @@ suite("hard cases of terminals", () => {
       using screen = new Screen({ cols: 80, rows: 24 }, 0);
       for (const bytes of writes) screen.write(bytes);
       await new Promise<void>((resolve) => screen.write("", resolve));
-      return viewOf(screen);
+      const { ground, ...view } = viewOf(screen);
+      const grounds = view.rows.map((_, row) =>
+        Array.from({ length: 80 }, (_, col) => ground?.(row, col)),
+      );
+      return { ...view, grounds };
     };
 
     const whole = await screenOf([stream]);
