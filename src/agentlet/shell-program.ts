@@ -109,6 +109,8 @@ export async function followShell(parts: ShellParts, started: StartedProgram): P
   ]);
   // The terminal goes: the shell and what runs in its foreground have SIGHUP.
   if (closed !== null) pty.abandon();
+  // Also one that has exited: while its recorder takes nothing, its last bytes would be waited for without end.
+  else void Promise.race([closing, recorder.lost]).then(() => pty.abandon());
   await pty.ended;
   terminal.use(null);
   valve.onChange = null;
@@ -141,7 +143,7 @@ function statusOf(exit: ProgramExit | null): number {
 export function refusedEnd(error: unknown, argv: readonly string[] | null): ShellEnd {
   const failure = startFailureOf(error);
   const status = ["EACCES", "ENOEXEC", "EPERM"].includes(failure?.errno ?? "") ? 126 : 127;
-  const detail = failure === null ? undefined : endOfProgram(failure, argv?.[0] ?? "").detail;
+  const detail = failure === null ? undefined : endOfProgram(failure, argv?.[0] ?? "sh").detail;
   const why = [detail?.cause ?? messageOf(error), detail?.fix].filter(Boolean).join("; ");
   return { reason: why, status };
 }

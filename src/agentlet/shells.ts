@@ -12,6 +12,8 @@ const LIMITS = {
   shells: 8,
   /** without a manager nobody can see or type: the shell is closed after this long */
   aloneMs: 30_000,
+  /** what a person typed and resized before their shell was there; the manager sends 256 KiB of keys ahead at most */
+  early: 4096,
   /** how long the last bytes of a shell may take to be durable at the recorder */
   sealMs: 10_000,
 };
@@ -27,11 +29,13 @@ export interface ShellsOptions {
 }
 
 type ShellCommand = Extract<AgentletCommand, { grant_id: GrantId }>;
+type Typed = Extract<AgentletCommand, { kind: "attach_input" | "attach_resize" }>;
 type ShellOpen = Extract<AgentletCommand, { kind: "shell_open" }>;
 
 interface Shell {
   readonly terminal: LiveTerminal;
   readonly done: Promise<void>;
+  take(command: Typed): void;
   close(reason: string): void;
 }
 
@@ -85,14 +89,8 @@ export class Shells {
     if (command.kind === "shell_close") return this.#close(attach, command.reason);
     if (shell === undefined) return;
     if (command.kind === "shell_input")
-      shell.terminal.handle({ kind: "attach_input", attach, data: command.data });
-    else
-      shell.terminal.handle({
-        kind: "attach_resize",
-        attach,
-        cols: command.cols,
-        rows: command.rows,
-      });
+      shell.take({ kind: "attach_input", attach, data: command.data });
+    else shell.take({ kind: "attach_resize", attach, cols: command.cols, rows: command.rows });
   }
 
   /** Ends every shell, for good, and waits until what they showed is durable, for a bounded time. */
@@ -128,8 +126,10 @@ export class Shells {
       valve,
       closing: closing.promise,
     };
-    const done = this.#live(grant, parts).finally(() => this.#shells.delete(grant));
-    this.#shells.set(grant, { terminal, done, close: closing.resolve });
+    const early = new EarlyKeys(terminal);
+    const done = this.#live(grant, parts, early).finally(() => this.#shells.delete(grant));
+    const take = (typed: Typed) => early.take(typed);
+    this.#shells.set(grant, { terminal, done, take, close: closing.resolve });
   }
 
   /** Also a grant that was never used, or whose end was not heard, is over then. */
@@ -148,13 +148,14 @@ export class Shells {
   }
 
   /** A shell from its recorder's welcome to its sealed record. Never rejects. */
-  async #live(grant: GrantId, parts: ShellParts): Promise<void> {
+  async #live(grant: GrantId, parts: ShellParts, early: EarlyKeys): Promise<void> {
     const { argv, recorder, terminal } = parts;
     let end: ShellEnd;
     try {
       const started = await startShell(parts);
       if (this.#wire !== null) terminal.useWire(shellWire(grant, this.#wire));
       terminal.handle({ kind: "attach_open", attach: grant, write: true, fromOffset: null });
+      early.deliver();
       this.#emit(grant, "opened", argv?.join(" ") ?? "interactive");
       end = await followShell(parts, started);
       this.#emit(grant, "closed", end.reason);
@@ -208,6 +209,27 @@ export class Shells {
 
   #say(message: AgentletMessage): void {
     this.#wire?.sendMessage(message);
+  }
+}
+
+/** What a person does before their shell is there is for its program. */
+class EarlyKeys {
+  readonly #terminal: LiveTerminal;
+  #waiting: Typed[] | null = [];
+
+  constructor(terminal: LiveTerminal) {
+    this.#terminal = terminal;
+  }
+
+  take(command: Typed): void {
+    if (this.#waiting === null) this.#terminal.handle(command);
+    else if (this.#waiting.length < LIMITS.early) this.#waiting.push(command);
+  }
+
+  deliver(): void {
+    const waiting = this.#waiting ?? [];
+    this.#waiting = null;
+    for (const command of waiting) this.#terminal.handle(command);
   }
 }
 

@@ -15,8 +15,11 @@ import type { SupervisorReport } from "./supervisor-request.ts";
 
 /** How long the agentlet may take from a stop to its end; its own ladder takes 4 s, the recorder's seal some more. */
 const STOP_LIMIT_MS = 15_000;
-/** How long after the run's timeout the agentlet, which keeps it, may still be there: its ladder, a session's files, the recorder's seal. */
-const TIMEOUT_GRACE_MS = 30_000;
+/**
+ * How long after the run's timeout the agentlet, which keeps it, may still be there. Its clock starts later, by the start of a zone; then
+ * come its ladder, its shells, a session's files and a recorder that makes the last bytes durable.
+ */
+const TIMEOUT_GRACE_MS = 150_000;
 /** How long an agentlet may take to exit once it has said how the run ended. */
 const EXIT_LIMIT_MS = 5000;
 /** Node's timers take no more. */

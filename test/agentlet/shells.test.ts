@@ -40,7 +40,7 @@ suite("a shell that is asked for before the agent's program has started", () => 
       grant_id: grant,
       cols: 80,
       rows: 24,
-      argv: ["sh", "-c", "echo here; exit 3"],
+      argv: ["sh", "-c", 'read line; echo "here $line"; exit 3'],
       fromOffset: null,
     });
   });
@@ -50,8 +50,10 @@ suite("a shell that is asked for before the agent's program has started", () => 
     await zone[Symbol.asyncDispose]();
   });
 
-  test("waits for it", async () => {
+  test("waits for it, and gets what was typed meanwhile", async () => {
     const cwd = zone.workspace;
+    const data = Buffer.from("early\r").toString("base64");
+    shells.handle({ kind: "shell_input", grant_id: grant, data });
     const before = [...events];
     shells.useZone({
       start: async (request) => await zone.sandbox.start({ ...request, cwd, env: {} }),
@@ -62,11 +64,11 @@ suite("a shell that is asked for before the agent's program has started", () => 
     assert.deepEqual(
       events.map(({ change, detail }) => [change, detail]),
       [
-        ["opened", "sh -c echo here; exit 3"],
+        ["opened", 'sh -c read line; echo "here $line"; exit 3'],
         ["closed", "exited with code 3"],
       ],
     );
-    await until("it is on record", () => recorder.output().includes("here"));
+    await until("it is on record", () => recorder.output().includes("here early"));
   });
 
   test("is refused when the program never starts", async () => {

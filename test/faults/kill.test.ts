@@ -99,7 +99,7 @@ suite("50 MB of output while parts are killed", () => {
 
   test("the agentlet stands still for good: the run ends at its timeout all the same, its record sealed", async () => {
     await using lab = openLab();
-    const run = await startFlood(lab, FLOOD, 2 * MB, { timeoutMs: 150_000, agentTimeout: "30s" });
+    const run = await startFlood(lab, FLOOD, 2 * MB, { timeoutMs: 280_000, agentTimeout: "30s" });
 
     process.kill(pidOf(lab, run, "agentlet"), "SIGSTOP");
     const { code } = await run.cli.ended;

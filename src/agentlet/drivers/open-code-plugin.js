@@ -47,6 +47,8 @@ export const Agentkube = async ({ client }) => {
       if (type === "message.part.updated") followTool(properties.part);
       if (!TOLD.has(type)) return;
       if (type.startsWith("session.") && children.has(properties?.sessionID)) return;
+      // A call that was broken off may never be told as ended.
+      if (properties?.status?.type === "idle") running.clear();
       const report = (data) => JSON.stringify({ channel: "event", name: type, data });
       const line = report(properties ?? null);
       if (Buffer.byteLength(line) <= MAX_LINE_BYTES) return tell(line);

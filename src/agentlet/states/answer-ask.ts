@@ -84,7 +84,7 @@ async function standingDialog(
 }
 
 /**
- * Presses the keys of an answer; a single one again when it was read and nothing at all has come of it: no row of the screen and no
+ * Presses the keys of an answer; a single one again when it was read and nothing at all has come of it: no row of the screen, no mark and no
  * state has changed, and nothing was reported. Another dialog with the same words would have changed one of them. How often it was pressed.
  */
 async function press(
@@ -95,10 +95,12 @@ async function press(
   shown: Seen,
 ): Promise<number> {
   const { presses: most, pressAgainMs, answeredMs } = controls.limits;
-  const rows = controls.view.rows.join("\n");
+  // The keys too: a mark may be moved by the mouse, and be shown by its colour alone.
+  const looks = () =>
+    `${controls.view.rows.join("\n")}${JSON.stringify(controls.onScreen()?.keys)}`;
+  const before = looks();
   const { reports } = controls.states;
-  const isUntouched = () =>
-    controls.states.reports === reports && controls.view.rows.join("\n") === rows;
+  const isUntouched = () => controls.states.reports === reports && looks() === before;
   for (let presses = 1; ; presses++) {
     controls.answering(ask.id, dialog);
     controls.type(keys);

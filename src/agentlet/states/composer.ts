@@ -33,7 +33,8 @@ export class Composer implements Disposable {
 
   /** A person is about to type these keys. */
   personTypes(keys: Buffer): void {
-    if (LEAVES.has(keys.at(-1) ?? 0)) this.sent();
+    // Alt and Enter break a line.
+    if (LEAVES.has(keys.at(-1) ?? 0) && keys.at(-2) !== 0x1b) this.sent();
     else this.typing();
   }
 

@@ -92,7 +92,8 @@ export class StateJudge implements Disposable {
     before?.cancel?.();
     // That a turn was broken off is news also to a screen that looked idle before it.
     const isSame =
-      before?.signal.state === signal.state && before.signal.endsTurn === signal.endsTurn;
+      before?.signal.state === signal.state &&
+      (signal.endsTurn !== true || before.signal.endsTurn === true);
     const claim: Claim = {
       signal,
       sinceMs: isSame ? before.sinceMs : now,
@@ -126,6 +127,7 @@ export class StateJudge implements Disposable {
     if (this.#standing.channel === "process" && this.#standing.state === "exited") return null;
     const { state, atMs } = this.#standing;
     const { graceMs, idleGraceMs, staleIdleGraceMs } = this.#limits;
+    const { clock } = this.#options;
     const isNews = sinceMs > atMs;
     switch (signal.state) {
       case "unknown":
@@ -141,7 +143,7 @@ export class StateJudge implements Disposable {
         return isNews && agreed ? 0 : graceMs;
       case "idle":
         // A dialog that has gone was answered: its composer may stand there before the turn is seen to go on.
-        if (!isNews) return staleIdleGraceMs;
+        if (!isNews) return Math.max(idleGraceMs, atMs + staleIdleGraceMs - clock.now());
         return signal.endsTurn === true ? 0 : idleGraceMs;
     }
   }

@@ -69,7 +69,7 @@ function phaseOf({ info, live }: KnownRun, output: Output): string {
   // What a CLI that we have no rules for does is not known; that it runs is.
   const state = info.phase === "running" && info.state !== "unknown" ? info.state : info.phase;
   // What it did last is not what it does: nobody has heard of it since.
-  if (live && (info.agentletAwayMs ?? 0) > AWAY_MS && info.phase !== "starting")
+  if (live && (info.agentletAwayMs ?? 0) > AWAY_MS && info.phase === "running")
     return output.paint("yellow", `${state}, unheard for ${humanSpan(info.agentletAwayMs ?? 0)}`);
   if (live) return output.paint("cyan", state);
   if (info.end === null) return output.paint("yellow", "interrupted");

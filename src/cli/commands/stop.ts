@@ -77,7 +77,8 @@ function superviseStop(known: KnownRun, dataDir: string): Disposable {
   const timer = setInterval(() => {
     void findRun(dataDir, known.info.run)
       .then((now) => {
-        if (!now.supervised || (now.info.agentletAwayMs ?? 0) < DEAF_MS) return;
+        const { agentletAwayMs = 0, phase } = now.info;
+        if (!now.supervised || phase === "ending" || (agentletAwayMs ?? 0) < DEAF_MS) return;
         clearInterval(timer);
         askSupervisor(now);
       })

@@ -80,6 +80,23 @@ suite("StateJudge", () => {
     assert.deepEqual(told().slice(2), ["31500 idle title", "40000 busy hook", "50000 idle title"]);
   });
 
+  test("what goes from a screen that looks idle, as an interruption's words do, is no news of the turn", () => {
+    const { clock, say, told } = openJudge();
+
+    say("screen", "idle", { endsTurn: true });
+    clock.advanceTo(500);
+    say("hook", "busy");
+    clock.advanceTo(600);
+    say("screen", "idle");
+    clock.advanceTo(9000);
+    say("screen", "idle");
+    clock.advanceTo(10_400);
+    assert.deepEqual(told(), ["0 idle screen", "500 busy hook"]);
+
+    clock.advanceTo(20_000);
+    assert.deepEqual(told().slice(2), ["10500 idle screen"]);
+  });
+
   test("an interruption ends a turn at once also when the turn was never drawn", () => {
     const { clock, say, told } = openJudge();
 
