@@ -47,6 +47,8 @@ export class Shells {
   readonly #options: ShellsOptions;
   readonly #shells = new Map<GrantId, Shell>();
   readonly #used = new Set<GrantId>();
+  /** over for their person, who may open another one; their last bytes are still being made durable */
+  readonly #sealing = new Set<GrantId>();
   /** null once there is no zone, or none any more */
   readonly #zone = Promise.withResolvers<ShellZone | null>();
   #isOver = false;
@@ -127,7 +129,10 @@ export class Shells {
       closing: closing.promise,
     };
     const early = new EarlyKeys(terminal);
-    const done = this.#live(grant, parts, early).finally(() => this.#shells.delete(grant));
+    const done = this.#live(grant, parts, early).finally(() => {
+      this.#shells.delete(grant);
+      this.#sealing.delete(grant);
+    });
     const take = (typed: Typed) => early.take(typed);
     this.#shells.set(grant, { terminal, done, take, close: closing.resolve });
   }
@@ -143,7 +148,8 @@ export class Shells {
   #refusalOf(grant: GrantId): string | null {
     if (this.#isOver) return NO_ZONE;
     if (this.#used.has(grant)) return "The shell of this grant has ended; ask for another";
-    if (this.#shells.size < LIMITS.shells) return null;
+    const { size } = this.#shells;
+    if (size - this.#sealing.size < LIMITS.shells && size < 2 * LIMITS.shells) return null;
     return `More than ${LIMITS.shells} shells are open`;
   }
 
@@ -166,6 +172,7 @@ export class Shells {
     }
     // Its window first, for it needs no more than what was shown; then the record.
     await terminal.finish(end.reason);
+    this.#sealing.add(grant);
     this.#say({
       kind: "shell_close",
       grant_id: grant,
