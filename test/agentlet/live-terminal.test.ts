@@ -24,6 +24,16 @@ function aTerminal(given: Partial<LiveTerminalOptions> = {}): LiveTerminal {
   });
 }
 
+/** What the person at the window of these tests types. */
+function typist(terminal: LiveTerminal): (text: string) => void {
+  return (text) =>
+    terminal.handle({
+      kind: "attach_input",
+      attach: ATTACH,
+      data: Buffer.from(text).toString("base64"),
+    });
+}
+
 suite("LiveTerminal", () => {
   test("keeps what is typed and resized before the program runs for it, and nothing once it has ended", async () => {
     const typed: string[] = [];
@@ -36,12 +46,7 @@ suite("LiveTerminal", () => {
     using terminal = aTerminal();
     terminal.useWire({ sendMessage: () => {}, sendBinary: (_message, done) => done() });
     terminal.handle({ kind: "attach_open", attach: ATTACH, write: true, fromOffset: 0 });
-    const type = (text: string) =>
-      terminal.handle({
-        kind: "attach_input",
-        attach: ATTACH,
-        data: Buffer.from(text).toString("base64"),
-      });
+    const type = typist(terminal);
 
     terminal.handle({ kind: "attach_resize", attach: ATTACH, cols: 101, rows: 31 });
     type("early ");
@@ -75,12 +80,7 @@ suite("LiveTerminal", () => {
       sendBinary: (_message, done) => done(),
     });
     terminal.handle({ kind: "attach_open", attach: ATTACH, write: true, fromOffset: 0 });
-    const type = (text: string) =>
-      terminal.handle({
-        kind: "attach_input",
-        attach: ATTACH,
-        data: Buffer.from(text).toString("base64"),
-      });
+    const type = typist(terminal);
 
     type("a");
     isFull = true;
