@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { MAX_TIMER_MS } from "../kit/max-timer.ts";
 import timers from "node:timers/promises";
 import { ViewerFilter } from "../kit/viewer-filter.ts";
 import { readIntact, type CastHeader, type CastSource } from "../protocol/asciicast.ts";
@@ -128,7 +129,7 @@ class Waiting {
 
   async sleep(ms: number): Promise<void> {
     try {
-      await timers.setTimeout(Math.min(ms, 2 ** 31 - 1), undefined, { signal: this.#signal });
+      await timers.setTimeout(Math.min(ms, MAX_TIMER_MS), undefined, { signal: this.#signal });
     } catch {
       // Whoever raced us looks at the signal itself.
     }

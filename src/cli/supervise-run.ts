@@ -2,6 +2,7 @@ import { rmdirSync } from "node:fs";
 import { join } from "node:path";
 import timers from "node:timers/promises";
 import type { Log } from "../kit/log.ts";
+import { MAX_TIMER_MS } from "../kit/max-timer.ts";
 import type { ChildStatus, SealedRecording } from "../protocol/child-status.ts";
 import { errorFacts } from "../kit/platform-error.ts";
 import { endOfRefusal, exitCodeOfRun, type RunEnd } from "../protocol/outcome.ts";
@@ -22,8 +23,6 @@ const STOP_LIMIT_MS = 15_000;
 const TIMEOUT_GRACE_MS = 150_000;
 /** How long an agentlet may take to exit once it has said how the run ended. */
 const EXIT_LIMIT_MS = 5000;
-/** Node's timers take no more. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 const RUNNER_END_MS = 10_000;
 /** The recorder itself gives up after ten minutes; a recorder that does not even do that is ended. */
 const SEAL_LIMIT_MS = 11 * 60_000;

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { MAX_TIMER_MS } from "../kit/max-timer.ts";
 
 const SUFFIX: Record<string, number> = {
   "": 1,
@@ -32,9 +33,6 @@ export function quantityFrom(floor: string): typeof Quantity {
   });
 }
 
-/** Node's timers take no more: a longer one would be over at once. */
-const MOST_MS = 2 ** 31 - 1;
-
 /** A duration such as `60s`, `30m`, `1h30m`, of 596 h at most. `millisecondsOf` gives the number. */
 export const Duration = z
   .string()
@@ -42,7 +40,10 @@ export const Duration = z
     /^(?=.)(?:[0-9]{1,9}h)?(?:[0-9]{1,9}m(?!s))?(?:[0-9]{1,9}s)?(?:[0-9]{1,9}ms)?$/,
     "expected a duration such as 60s, 30m or 1h30m",
   )
-  .refine((duration) => millisecondsOf(duration) <= MOST_MS, "expected a duration of at most 596h")
+  .refine(
+    (duration) => millisecondsOf(duration) <= MAX_TIMER_MS,
+    "expected a duration of at most 596h",
+  )
   .describe("duration, such as 30m");
 export type Duration = z.infer<typeof Duration>;
 

@@ -1,4 +1,5 @@
 import { posix } from "node:path";
+import { MAX_TIMER_MS } from "../kit/max-timer.ts";
 import { PlatformError } from "../kit/platform-error.ts";
 import type { Credential, NetworkRule } from "../protocol/tool-manifest.ts";
 import { bytesOf, millisecondsOf } from "../protocol/quantities.ts";
@@ -176,8 +177,7 @@ function refuseUnsupported({ spec, packageDir }: RunTool, problems: ToolProblem[
     timeout: millisecondsOf(spec.sandbox?.timeout ?? TOOL_DEFAULTS.timeout),
     cpu: spec.sandbox?.limits?.cpu === undefined ? 1 : millisecondsOf(spec.sandbox.limits.cpu),
   })) {
-    // setTimeout cannot wait longer than 2^31-1 ms; it would fire at once.
-    if (limit < 1 || limit > 2 ** 31 - 1)
+    if (limit < 1 || limit > MAX_TIMER_MS)
       refuse(
         `spec.sandbox.${name}`,
         "expected between 1 ms and 24 days",

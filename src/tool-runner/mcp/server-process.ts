@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import { MAX_TIMER_MS } from "../../kit/max-timer.ts";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import {
   type CallToolResult,
@@ -30,8 +31,8 @@ export interface ServerOptions {
 
 const INITIALIZE_MS = 20_000;
 const LIST_MS = 20_000;
-/** The call's own clock stops it; setTimeout cannot wait longer. */
-const NO_TIMEOUT = 2 ** 31 - 1;
+/** The call's own clock stops it. */
+const NO_TIMEOUT = MAX_TIMER_MS;
 const RUNAWAY_FACTOR = 16;
 const MAX_PAGES = 50;
 const MAX_TOOLS = 512;
